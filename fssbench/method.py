@@ -1,0 +1,282 @@
+"""The contract that every method fulfils.
+
+A method is a `torch.nn.Module` with an encoder that looks at one image at a time, an optional part that
+looks at one support image and its mask, and a head that segments episodes. The engine decides what is
+computed when, caches what can be cached, resizes, takes the argmax and scores; a method never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from fssbench.errors import CheckpointError
+
+Features = dict[str, Tensor]
+
+# What a pixel of a support label can be. A query label has 0, 1..N (its way) and 255.
+BACKGROUND, OBJECT, OTHER_WAY, UNLABELLED, VOID = 0, 1, 2, 3, 255
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image becomes a network's input: (RGB / 255 - mean) / std at `size`.
+
+    `squash` ignores the aspect ratio; `pad` keeps it, rounds both sides down to `multiple` and puts the image
+    top left on a black canvas (labels: 255); `native` leaves the size alone, so batches hold one image.
+    Images are resized bilinearly by Pillow, labels by nearest.
+    """
+
+    size: tuple[int, int] | None = (417, 417)  # height, width; None with `native`
+    fit: Literal["squash", "pad", "native"] = "squash"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    channels: Literal["rgb", "bgr"] = "rgb"
+    multiple: int = 1
+
+    def fitted(self, height: int, width: int) -> tuple[int, int]:
+        """The size that an image of `height` x `width` is resized to, before any padding."""
+        if self.size is None or self.fit == "native":
+            return height, width
+        if self.fit == "squash":
+            return self.size
+        ratio = min(self.size[0] / height, self.size[1] / width)
+
+        def rounded(side: int) -> int:
+            return max(self.multiple, int(side * ratio + 1e-6) // self.multiple * self.multiple)
+
+        return rounded(height), rounded(width)
+
+
+class MethodConfig(BaseModel):
+    """Typed options of a method. Every field can be set on the command line by `--set field=value`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What a table says about a method."""
+
+    title: str  # as the field writes it: "PANet"
+    paper: str
+    venue: str
+    year: int
+    url: str
+    code: str | None  # the authors' repository, if any
+    backbones: tuple[str, ...]  # the paper's own; any other goes by option
+    our_reading: bool = False  # follows a paper without public code
+    untrained: bool = False  # gives sensible masks without training
+    trainable: bool = True
+    annotations: tuple[str, ...] = ("mask",)
+    supervision: str = "mask"
+    max_ways: int | None = 1  # None: any; 1: run once a way and merged by the engine
+    uses_auxiliary: bool = False
+
+
+@dataclass(frozen=True)
+class SupportBatch:
+    """M support images with their labels, each to be looked at on its own."""
+
+    features: Features  # what `encode` gave: name -> M x C x h x w; empty if not `encodes_support`
+    labels: Tensor  # M x H x W uint8: BACKGROUND, OBJECT, OTHER_WAY, UNLABELLED, VOID
+    load_pixels: Callable[[], Tensor] = field(repr=False)
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """M x 3 x H x W, preprocessed. Loaded on first use."""
+        return self.load_pixels()
+
+    @property
+    def foreground(self) -> Tensor:
+        """M x 1 x H x W, 1.0 where the pixel is labelled as the object."""
+        return foreground(self.labels).unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class EpisodeBatch:
+    """B episodes of N ways and K shots, as `Method.segment` and `Method.loss` see them."""
+
+    query: Features  # what `encode` gave: name -> B x C x h x w
+    support: Features  # what `encode_support` gave: name -> B x N x K x ...
+    support_labels: Tensor  # B x N x K x H x W uint8, see SupportBatch.labels
+    query_shape: tuple[int, int]  # H x W of the query's network input
+    auxiliary: Features | None = None  # what `encode` gave for images known by class only: B x N x A x C x h x w
+    query_labels: Tensor | None = None  # B x H x W int64: 0, 1..N, 255; training only
+    load_query_pixels: Callable[[], Tensor] | None = field(default=None, repr=False)
+    load_support_pixels: Callable[[], Tensor] | None = field(default=None, repr=False)
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """(B, N, K)."""
+        b, n, k = self.support_labels.shape[:3]
+        return b, n, k
+
+    @cached_property
+    def query_pixels(self) -> Tensor:
+        """B x 3 x H x W, preprocessed. Loaded on first use."""
+        if self.load_query_pixels is None:
+            raise RuntimeError("this EpisodeBatch was built without query pixels")
+        return self.load_query_pixels()
+
+    @cached_property
+    def support_pixels(self) -> Tensor:
+        """B x N x K x 3 x H x W, preprocessed. Loaded on first use."""
+        if self.load_support_pixels is None:
+            raise RuntimeError("this EpisodeBatch was built without support pixels")
+        return self.load_support_pixels()
+
+    @property
+    def support_foreground(self) -> Tensor:
+        """B x N x K x H x W, 1.0 where the pixel is labelled as its way's object."""
+        return foreground(self.support_labels)
+
+
+class Method(nn.Module):
+    """Base of all methods. Subclasses set `info`, `Config`, `encoder`, and write `segment` and `loss`.
+
+    `encoder` maps B x 3 x H x W to named features and knows nothing of the method; methods whose encoders have
+    equal settings and weights share one pass over the images. `project` is the method's own per-image part.
+    """
+
+    info: ClassVar[MethodInfo]
+    Config: ClassVar[type[MethodConfig]]
+    align_corners: ClassVar[bool] = False  # of the bilinear resize from logits to pixels
+    encodes_support: ClassVar[bool] = True  # False: `encode` is never called for support images
+
+    encoder: nn.Module
+    query_input: Preprocess
+
+    def __init__(self, config: MethodConfig) -> None:
+        super().__init__()
+        self.config: Any = config
+
+    @property
+    def support_input(self) -> Preprocess:
+        """How support images are preprocessed; as the query unless a method differs."""
+        return self.query_input
+
+    def encode(self, images: Tensor) -> Features:
+        """B x 3 x H x W -> name: B x C x h x w. A pure function of each image; query- and support-agnostic."""
+        return self.project(self.encoder(images))
+
+    def project(self, features: Features) -> Features:
+        """The method's own layers on the encoder's features of one image. Identity by default."""
+        return features
+
+    def encode_support(self, support: SupportBatch) -> Features:
+        """What is needed of each support image and its label alone: name -> M x ..., cached by image and class.
+
+        The default keeps the image's features. A method that pools a prototype returns just that, and the
+        engine then holds a vector where it would hold a map.
+        """
+        return support.features
+
+    def segment(self, episodes: EpisodeBatch) -> Tensor:
+        """Logits, B x (1 + N) x h x w, background first, for any B, K and (up to `max_ways`) N.
+
+        A method that fuses shots only after the argmax returns B x S x (1 + N) x h x w and overrides `decide`.
+        """
+        raise NotImplementedError
+
+    def decide(self, logits: Tensor) -> Tensor:
+        """Full-resolution logits to labels, B x H x W with values 0..N. Argmax unless a paper votes."""
+        return logits.argmax(1)
+
+    def loss(self, episodes: EpisodeBatch) -> Tensor:
+        """The training loss (a scalar) of episodes with `query_labels`."""
+        raise NotImplementedError
+
+    def load_official(self, state: Mapping[str, Tensor]) -> None:
+        """Load the authors' published state dict (their names). Every key is consumed or listed in the error."""
+        raise CheckpointError(
+            f"{self.info.title} has no converter for checkpoints of its authors: expected `load_official` to be "
+            "implemented. Train the method with fssbench, or write the converter."
+        )
+
+
+def foreground(labels: Tensor) -> Tensor:
+    """1.0 where a support label is the object."""
+    return (labels == OBJECT).float()
+
+
+def build_episodes(
+    method: Method,
+    query: Tensor,
+    support: Tensor,
+    support_labels: Tensor,
+    query_labels: Tensor | None = None,
+    auxiliary: Tensor | None = None,
+) -> EpisodeBatch:
+    """Episodes from pixels, with gradients and without any cache: what training and tests use.
+
+    `query` B x 3 x H x W; `support` B x N x K x 3 x H x W; `support_labels` B x N x K x H x W uint8;
+    `query_labels` B x H x W; `auxiliary` B x N x A x 3 x H x W. All preprocessed.
+    """
+    ways = support_labels.shape[:3]
+    flat = support.flatten(0, 2)
+    features = method.encode(flat) if method.encodes_support else {}
+    batch = SupportBatch(features, support_labels.flatten(0, 2), lambda: flat)
+    encoded = method.encode_support(batch)
+    return EpisodeBatch(
+        query=method.encode(query),
+        support={name: value.unflatten(0, ways) for name, value in encoded.items()},
+        support_labels=support_labels,
+        query_shape=(query.shape[-2], query.shape[-1]),
+        auxiliary=None if auxiliary is None else {
+            name: value.unflatten(0, auxiliary.shape[:3])
+            for name, value in method.encode(auxiliary.flatten(0, 2)).items()
+        },
+        query_labels=query_labels,
+        load_query_pixels=lambda: query,
+        load_support_pixels=lambda: support,
+    )
+
+
+def load_converted(method: nn.Module, state: Mapping[str, Tensor], unused: tuple[str, ...] = ()) -> None:
+    """Load a state dict that was renamed to our names; refuse anything missing, left over or of another shape.
+
+    `unused` names entries of the authors' files that are known to play no part (prefixes).
+    """
+    kept = {k: v for k, v in state.items() if not k.startswith(unused)} if unused else dict(state)
+    ours = method.state_dict()
+    missing = sorted(set(ours) - set(kept))
+    foreign = sorted(set(kept) - set(ours))
+    shapes = [
+        f"{k} (expected {tuple(ours[k].shape)}, found {tuple(kept[k].shape)})"
+        for k in sorted(set(ours) & set(kept))
+        if ours[k].shape != kept[k].shape
+    ]
+    problems = [
+        f"{title}: {', '.join(names[:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}"
+        for title, names in (("missing", missing), ("not known", foreign), ("wrong shape", shapes))
+        if names
+    ]
+    if problems:
+        raise CheckpointError(
+            f"the checkpoint does not fit {type(method).__name__}: {'; '.join(problems)}. "
+            "Check method, backbone and config against those the checkpoint was trained with."
+        )
+    method.load_state_dict(dict(kept))
+
+
+def strip_prefix(state: Mapping[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
+    """A state dict without the prefix that DataParallel puts before every name."""
+    if state and all(name.startswith(prefix) for name in state):
+        return {name.removeprefix(prefix): value for name, value in state.items()}
+    return dict(state)
+
+
+def finite(logits: Tensor) -> bool:
+    """Whether no logit is NaN or infinite."""
+    return bool(torch.isfinite(logits).all())

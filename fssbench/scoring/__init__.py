@@ -1,0 +1,1 @@
+"""From pixel counts to numbers: pure functions, no I/O, no globals."""
