@@ -1,0 +1,4 @@
+"""Imports every module that registers commands, in the order of `fssbench --help`.
+
+The modules import only the standard library and typer at the top; everything else inside the commands.
+"""

@@ -1,0 +1,58 @@
+"""What a data set answers: which images, which label map, which classes, which fold holds which classes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+VOID = 255  # the label of pixels that belong to no class, in every label map
+
+
+class Mask(NamedTuple):
+    """A label map as the data set ships it.
+
+    With `class_id` 0 the pixel values are class ids (0 background, 255 void); otherwise the file is a binary mask:
+    everything but 0 is an object of that one class.
+    """
+
+    encoded: bytes  # the file's own bytes, PNG
+    class_id: int = 0
+
+
+class Dataset(ABC):
+    """A data set with class ids 1..C, folds of held-out classes, and one label map an image.
+
+    `pool` names the list of images that is in use, e.g. "val". Everything a data set returns is in a fixed order that
+    does not depend on the file system.
+    """
+
+    name: str
+    class_names: Mapping[int, str]  # class id -> name, ids from 1
+    folds: Sequence[tuple[int, ...]]  # fold -> the class ids it holds out
+
+    @abstractmethod
+    def image_ids(self) -> Sequence[str]:
+        """The images of the pool, in the list's order."""
+
+    @abstractmethod
+    def image_bytes(self, image_id: str) -> bytes:
+        """The image file's own bytes (JPEG or PNG). Raises `DataError` naming the file if it is absent."""
+
+    @abstractmethod
+    def mask(self, image_id: str) -> Mask:
+        """The label map's own bytes. Raises `DataError` naming the file if it is absent."""
+
+    def pairs(self, fold: int) -> Sequence[tuple[str, int]] | None:
+        """The (image, class) pairs that may be drawn, where a published list fixes them; else None."""
+        return None
+
+
+def label_map(mask: Mask, where: str) -> NDArray[np.uint8]:
+    """Decode a mask to H x W class ids. Raises `DataError` (naming `where`) if it is no index or grey PNG."""
+    from fssbench.datasets.decode import decode_mask
+
+    return decode_mask(mask, where)
