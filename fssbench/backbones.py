@@ -61,7 +61,9 @@ class Backbone(nn.Module):
         wanted = self.body.state_dict()
         missing = sorted(set(wanted) - set(state))
         if missing:
-            raise CheckpointError(f"the ImageNet weights of {self.name} lack {len(missing)} entries, first {missing[0]}")
+            raise CheckpointError(
+                f"the ImageNet weights of {self.name} lack {len(missing)} entries, first {missing[0]}"
+            )
         self.body.load_state_dict({name: state[name] for name in wanted})
 
 
@@ -101,7 +103,9 @@ def vgg(
             if pool == 4:
                 break
             kernel = 3 if strides[pool] == 1 else pool_kernel
-            features[index] = nn.MaxPool2d(kernel, strides[pool], kernel // 2 if kernel == 3 else 0, ceil_mode=ceil_mode)
+            features[index] = nn.MaxPool2d(
+                kernel, strides[pool], kernel // 2 if kernel == 3 else 0, ceil_mode=ceil_mode
+            )
             blocks.append([index])
             pool += 1
             continue
@@ -230,7 +234,9 @@ def _lite_weights(name: str) -> Mapping[str, Tensor]:
     # timm's entries stand in the same order and shapes under other names, so order is the converter.
     whole = timm.create_model(f"tf_{name}", pretrained=False).state_dict()
     if [tuple(v.shape) for v in whole.values()] != [tuple(v.shape) for v in theirs.values()]:
-        raise CheckpointError(f"{path} does not hold the weights of {name}: expected timm's {len(whole)} entries in order")
+        raise CheckpointError(
+            f"{path} does not hold the weights of {name}: expected timm's {len(whole)} entries in order"
+        )
     return dict(zip(whole, theirs.values(), strict=True))
 
 

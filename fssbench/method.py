@@ -233,7 +233,9 @@ def build_episodes(
         support={name: value.unflatten(0, ways) for name, value in encoded.items()},
         support_labels=support_labels,
         query_shape=(query.shape[-2], query.shape[-1]),
-        auxiliary=None if auxiliary is None else {
+        auxiliary=None
+        if auxiliary is None
+        else {
             name: value.unflatten(0, auxiliary.shape[:3])
             for name, value in method.encode(auxiliary.flatten(0, 2)).items()
         },

@@ -52,7 +52,9 @@ def _resolve(name: str, target: str) -> type[Method]:
     except (ImportError, AttributeError) as error:
         raise MethodError(f"method {name!r} could not be imported from {target!r}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Method)):
-        raise MethodError(f"method {name!r}: expected {target!r} to be a subclass of fssbench.method.Method, found {found!r}")
+        raise MethodError(
+            f"method {name!r}: expected {target!r} to be a subclass of fssbench.method.Method, found {found!r}"
+        )
     return found
 
 
