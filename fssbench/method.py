@@ -109,18 +109,18 @@ class EpisodeBatch:
 
     query: Features  # what `encode` gave: name -> B x C x h x w
     support: Features  # what `encode_support` gave: name -> B x N x K x ...
-    support_labels: Tensor  # B x N x K x H x W uint8, see SupportBatch.labels
+    size: tuple[int, int, int]  # B, N, K
     query_shape: tuple[int, int]  # H x W of the query's network input
+    load_support_labels: Callable[[], Tensor] = field(repr=False)
     auxiliary: Features | None = None  # what `encode` gave for images known by class only: B x N x A x C x h x w
     query_labels: Tensor | None = None  # B x H x W int64: 0, 1..N, 255; training only
     load_query_pixels: Callable[[], Tensor] | None = field(default=None, repr=False)
     load_support_pixels: Callable[[], Tensor] | None = field(default=None, repr=False)
 
-    @property
-    def size(self) -> tuple[int, int, int]:
-        """(B, N, K)."""
-        b, n, k = self.support_labels.shape[:3]
-        return b, n, k
+    @cached_property
+    def support_labels(self) -> Tensor:
+        """B x N x K x H x W uint8, see `SupportBatch.labels`. Loaded on first use."""
+        return self.load_support_labels()
 
     @cached_property
     def query_pixels(self) -> Tensor:
@@ -223,7 +223,7 @@ def build_episodes(
     `query` B x 3 x H x W; `support` B x N x K x 3 x H x W; `support_labels` B x N x K x H x W uint8;
     `query_labels` B x H x W; `auxiliary` B x N x A x 3 x H x W. All preprocessed.
     """
-    ways = support_labels.shape[:3]
+    b, n, k = ways = support_labels.shape[:3]
     flat = support.flatten(0, 2)
     features = method.encode(flat) if method.encodes_support else {}
     batch = SupportBatch(features, support_labels.flatten(0, 2), lambda: flat)
@@ -231,7 +231,8 @@ def build_episodes(
     return EpisodeBatch(
         query=method.encode(query),
         support={name: value.unflatten(0, ways) for name, value in encoded.items()},
-        support_labels=support_labels,
+        size=(b, n, k),
+        load_support_labels=lambda: support_labels,
         query_shape=(query.shape[-2], query.shape[-1]),
         auxiliary=None
         if auxiliary is None
