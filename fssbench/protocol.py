@@ -1,0 +1,251 @@
+"""What "mIoU on PASCAL-5i" means: the protocol object, and the published protocols by name.
+
+A protocol says how episodes are drawn and how predictions are scored. It is frozen, it has a hash, and it travels in
+every bank and every record. Facts about the published ones were read from the authors' code; where the code differs
+from what it was meant to do, we keep what it does and say so in `note`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from fssbench.errors import ProtocolError, unknown_name
+
+Resolution = Literal["original"] | tuple[Literal["square", "padded"], Annotated[int, Field(gt=0)]]
+Replay = Literal["", "oslsm", "sgone", "hsnet", "pmms"]
+
+
+class Protocol(BaseModel):
+    """How episodes are drawn and predictions are scored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    note: str = ""  # what the original does by accident, and what cannot be reproduced
+
+    # Which (image, class) pairs there are.
+    pool: str = "default"  # the image list, in the data set's words ("voc-val", "trainaug"); "default": its test images
+    pair_filter: Literal["none", "area", "list"] = "area"  # "list": the pool is a published list of pairs
+    min_area: int = Field(default=2048, ge=0)  # px a class must cover in an image, with the filter "area"
+    filter_query: bool = True  # False: the filter binds supports only, a query needs one pixel
+
+    # How an episode is drawn. `replays` names an authors' random stream that is followed to the last episode.
+    replays: Replay = ""
+    class_draw: Literal["balanced", "uniform", "pair", "image"] = "balanced"  # "pair": with the query, from the list
+    query_draw: Literal["even", "random", "list", "continued", "shuffled", "reshuffled"] = "even"
+    support_draw: Literal["distinct", "replacement"] = "distinct"  # never the query, in either
+    nested: bool = True  # the k-shot support is the first k of the K-shot support
+    episodes: int = Field(default=1000, gt=0)  # a fold and run
+    seeds: tuple[int, ...] = (0,)  # one run a seed
+
+    # What the authors feed the network. Methods follow their own preprocessing; this is a note for readers.
+    fit: Literal["method", "native", "squash", "pad"] = "method"
+    input_size: int | None = None  # px, longer side or square
+    input_note: str = ""
+
+    # How predictions are scored.
+    scoring: Resolution = "original"
+    label_resize: Literal["none", "nearest", "nearest-twice"] = "none"  # "twice": to the input size and back
+    ignore_label: Literal["ignore", "background"] = "ignore"  # what 255 counts as
+    accumulation: Literal["pooled", "episode"] = "pooled"  # sum counts, then divide; or mean of the episodes' IoUs
+    absent_class: Literal["error", "zero", "skip", "nan"] = "error"  # a class of the fold that no episode had
+    vanished_label: Literal["keep", "drop"] = "keep"  # false positives of an episode whose label lost the object
+    fb_pooling: Literal["fold", "all"] = "fold"  # FB-IoU a fold, then averaged; or counts of all folds together
+    averaging: Literal["folds", "classes", "runs"] = "folds"  # "runs": mIoU of each run, then their mean
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_are_distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+            raise ValueError(f"expected at least one seed, none negative and none twice, found {seeds}")
+        return seeds
+
+    def canonical_json(self) -> str:
+        """The protocol as one line of JSON, keys sorted, without its prose: what is hashed."""
+        fields = self.model_dump(mode="json", exclude={"note", "input_note"})
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of `canonical_json`, hex."""
+        return hashlib.sha256(self.canonical_json().encode("ascii")).hexdigest()
+
+    def but(self, **changes: Any) -> Protocol:
+        """This protocol with other values, validated. Raises `ProtocolError` for a value that is not allowed."""
+        return _validated({**self.model_dump(), **changes})
+
+
+def parse_protocol(text: str) -> Protocol:
+    """A protocol from its JSON. Raises `ProtocolError`, e.g. for a field of a newer version."""
+    try:
+        return Protocol.model_validate_json(text)
+    except ValidationError as error:
+        raise ProtocolError(_explain(error)) from error
+
+
+def find_protocol(name: str) -> Protocol:
+    """A published protocol by its name. Raises `ProtocolError` with the nearest names."""
+    if name not in PROTOCOLS:
+        raise ProtocolError(unknown_name("protocol", name, PROTOCOLS))
+    return PROTOCOLS[name]
+
+
+def _validated(values: dict[str, Any]) -> Protocol:
+    try:
+        return Protocol.model_validate(values)
+    except ValidationError as error:
+        raise ProtocolError(_explain(error)) from error
+
+
+def _explain(error: ValidationError) -> str:
+    problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'protocol'}: {e['msg']}" for e in error.errors())
+    return f"this protocol cannot be used: {problems}. Its fields are those of fssbench.protocol.Protocol."
+
+
+FSSBENCH = Protocol(name="fssbench", note="The default: balanced classes, every image a query before any is again.")
+
+OSLSM = Protocol(
+    name="oslsm",
+    note="Episodes of the original benchmark, to the last one. Lists as the authors' grid filter made them.",
+    pool="oslsm",
+    pair_filter="list",
+    replays="oslsm",
+    class_draw="pair",
+    query_draw="shuffled",
+    seeds=(1385,),
+    fit="squash",
+    input_size=500,
+    scoring=("square", 500),
+    label_resize="nearest",
+    ignore_label="background",
+    absent_class="zero",
+    fb_pooling="all",
+)
+
+SGONE = OSLSM.but(
+    name="sgone",
+    note="OSLSM's stream, but at 1 shot the walked item is the support and the random image the query.",
+    replays="sgone",
+    nested=False,
+    fit="native",
+    input_size=None,
+    scoring="original",
+    label_resize="none",
+    averaging="classes",
+)
+
+PANET = Protocol(
+    name="panet",
+    note="Tested on held-out classes of the training images. An episode whose resized label lost the object is left "
+    "out for its class. Python's and torch's random streams are not followed: same distribution, other episodes.",
+    pool="trainaug",
+    pair_filter="none",
+    class_draw="uniform",
+    query_draw="random",
+    seeds=(1234, 1235, 1236, 1237, 1238),
+    fit="squash",
+    input_size=417,
+    scoring=("square", 417),
+    label_resize="nearest",
+    absent_class="nan",
+    vanished_label="drop",
+    averaging="runs",
+)
+
+PFENET = Protocol(
+    name="pfenet",
+    note="5000 episodes meant, 5001 done. The area filter binds supports only: smaller objects are queries too. "
+    "torch's worker streams are not followed: same distribution, other episodes.",
+    filter_query=False,
+    class_draw="image",
+    query_draw="list",
+    episodes=5001,
+    seeds=(321,),
+    fit="pad",
+    input_size=473,
+    input_note="The image fills the canvas up to multiples of 8 only, the prediction is stretched from all of it: "
+    "a small shift. Scored in a square of the longer side, outside ignored, which is the original size.",
+    absent_class="zero",
+)
+
+HSNET = Protocol(
+    name="hsnet",
+    note="Episodes of the published test loop, to the last one. Supports are drawn with replacement: in 5 to 13 % of "
+    "the 5-shot episodes one image is there twice. Each number of shots is its own draw.",
+    pool="hsnet",
+    pair_filter="list",
+    replays="hsnet",
+    class_draw="pair",
+    query_draw="list",
+    support_draw="replacement",
+    nested=False,
+    fit="squash",
+    input_size=400,
+    scoring=("square", 400),
+    label_resize="nearest",
+    absent_class="zero",
+)
+
+BAM = PFENET.but(
+    name="bam",
+    note="PFENet's loop with 1000 episodes and five seeds. The authors also print the best seed; we do not.",
+    episodes=1000,
+    seeds=(510, 365, 382, 322, 988),
+    averaging="runs",
+)
+
+PMMS = Protocol(
+    name="pmms",
+    note="Episodes of the published test, to the last one. Each number of shots is its own draw. The label is shrunk "
+    "to 481 px and enlarged again before scoring, 255 is background.",
+    pool="hsnet",
+    pair_filter="list",
+    replays="pmms",
+    class_draw="pair",
+    query_draw="reshuffled",
+    nested=False,
+    seeds=(1385,),
+    fit="squash",
+    input_size=481,
+    label_resize="nearest-twice",
+    ignore_label="background",
+    absent_class="zero",
+    averaging="classes",
+)
+
+REPRI = PFENET.but(
+    name="repri",
+    note="A run goes on in the list where the one before stopped. Classes without an episode are left out. "
+    "numpy's worker streams are not followed: same distribution, other episodes.",
+    query_draw="continued",
+    episodes=1000,
+    seeds=(2020, 2021, 2022, 2023, 2024),
+    input_size=417,
+    input_note="",
+    scoring=("padded", 417),
+    label_resize="nearest",
+    absent_class="skip",
+    averaging="runs",
+)
+
+CANET = Protocol(
+    name="canet",
+    note="The released quick validation: unseeded, 1 shot only, supports scaled, cropped and flipped at random, lists "
+    "not published. Only its scoring can be followed.",
+    pair_filter="none",
+    class_draw="pair",
+    query_draw="list",
+    fit="squash",
+    input_size=321,
+    scoring=("square", 321),
+    label_resize="nearest",
+    ignore_label="background",
+)
+
+PROTOCOLS: dict[str, Protocol] = {
+    p.name: p for p in (FSSBENCH, OSLSM, SGONE, PANET, PFENET, HSNET, BAM, PMMS, REPRI, CANET)
+}
