@@ -1,0 +1,155 @@
+"""Synthetic records that are consistent in themselves: `make_record(folder, method="panet", miou=0.4, ...)`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fssbench.protocol import FSSBENCH, Protocol
+from fssbench.records import (
+    COLUMNS,
+    BankEntry,
+    Environment,
+    MethodEntry,
+    Record,
+    Run,
+    WeightsEntry,
+    read_record,
+    write_record,
+)
+from fssbench.scoring.metrics import summarise
+from fssbench.scoring.rules import rules_of
+
+PIXELS = 100 * 100
+MakeRecord = Callable[..., Record]
+
+
+@pytest.fixture
+def make_record() -> MakeRecord:
+    """A function that writes a record and gives it back as it is read."""
+    return write_synthetic
+
+
+def write_synthetic(
+    folder: Path,
+    method: str = "panet",
+    *,
+    title: str | None = None,
+    backbone: str = "resnet50",
+    weights: str = "imagenet",
+    regime: dict[str, Any] | None = None,
+    miou: float = 0.4,
+    way: int = 1,
+    shot: int = 1,
+    folds: Sequence[int] = (0, 1, 2, 3),
+    bank_folds: Sequence[int] = (0, 1, 2, 3),
+    classes_per_fold: int = 5,
+    episodes: int = 20,
+    bank_episodes: int | None = None,
+    runs: int = 1,
+    seed: int = 0,
+    bank_seed: int = 0,
+    dataset: str = "shapes5i",
+    protocol: Protocol = FSSBENCH,
+    fingerprint: str | None = None,
+    our_reading: bool = False,
+    supervision: str = "mask",
+    annotation: str = "mask",
+    complete: bool = True,
+    note: str = "",
+    **changes: Any,
+) -> Record:
+    """Episodes follow from `bank_seed` (images, sizes), the masks' quality from `seed` and `miou`.
+
+    `changes` replaces fields of `Run`. Records with equal `dataset`, `protocol`, `bank_seed` and `bank_folds` share
+    their fingerprint and episodes, so they can be compared.
+    """
+    first = 1
+    fold_classes = {
+        f: list(range(first + f * classes_per_fold, first + (f + 1) * classes_per_fold)) for f in bank_folds
+    }
+    rows = [
+        row
+        for fold in folds
+        for run in range(runs)
+        for row in _episode_rows(fold, run, fold_classes[fold], episodes, way, shot, miou, seed, bank_seed)
+    ]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    identity = f"{dataset} {protocol.hash} {bank_seed} {list(bank_folds)} {way}"
+    entry = {
+        "id": folder.name,
+        "created": "2026-01-02T03:04:05Z",
+        "method": MethodEntry(
+            name=method, title=title or method, config={}, our_reading=our_reading, supervision=supervision
+        ),
+        "backbone": backbone,
+        "input_size": "417x417 squash",
+        "weights": {f: WeightsEntry(kind=weights, sha256=_sha(f"{weights} {f}"), regime=regime or {}) for f in folds},
+        "bank": BankEntry(
+            fingerprint=fingerprint or _sha(identity),
+            dataset=dataset,
+            protocol=protocol.model_dump(mode="json"),
+            protocol_hash=protocol.hash,
+            class_names={c: f"class {c}" for classes in fold_classes.values() for c in classes},
+            folds=fold_classes,
+            episodes=dict.fromkeys(bank_folds, (bank_episodes or episodes) * runs),
+            complete=complete,
+            note=note,
+        ),
+        "way": way,
+        "shot": shot,
+        "annotation": annotation,
+        "folds": list(folds),
+        "seed": seed,
+        "environment": Environment(
+            device="cpu", precision="float32", versions={"fssbench": "0.1.0", "python": "3.11", "torch": "2.11"}
+        ),
+        "seconds": {"total": 12.5},
+        "summary": summarise(frame, fold_classes, rules_of(protocol.model_dump())),
+    }
+    write_record(folder, Run.model_validate({**entry, **changes}), frame)
+    return read_record(folder)
+
+
+def _episode_rows(
+    fold: int,
+    run: int,
+    classes: Sequence[int],
+    episodes: int,
+    way: int,
+    shot: int,
+    miou: float,
+    seed: int,
+    bank_seed: int,
+) -> Iterator[list[Any]]:
+    bank = np.random.default_rng([bank_seed, fold, run, way])
+    quality = np.random.default_rng([seed, fold, run, way, shot, 7])
+    for episode in range(episodes):
+        query, *_ = bank.integers(0, 30, 1)
+        pool = bank.permutation(29)
+        for number in range(way):
+            class_id = classes[(episode + number) % len(classes)]
+            supports = [f"{class_id:02d}_{(query + 1 + s) % 30:03d}" for s in pool[:shot]]
+            size, ignored = int(bank.integers(400, 3000)), 500
+            tp, fp, fn = _counts(size, float(np.clip(quality.normal(miou, 0.15), 0.02, 0.97)))
+            ignored_fg = int(quality.integers(0, ignored))
+            image = f"{classes[episode % len(classes)]:02d}_{query:03d}"
+            counts = [tp, fp, fn, PIXELS - ignored - tp - fp - fn, ignored_fg, ignored - ignored_fg]
+            yield [fold, run, episode, episode, number + 1, class_id, image, " ".join(supports), *counts]
+
+
+def _counts(size: int, quality: float) -> tuple[int, int, int]:
+    """TP, FP, FN of a mask over an object of `size` px with about this IoU, errors on both sides."""
+    union = round(size * 2 / (1 + quality))
+    tp = round(quality * union)
+    return tp, union - size, size - tp
+
+
+def _sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
