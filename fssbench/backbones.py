@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import timm
 import torch
@@ -217,7 +217,7 @@ def resnet(
 
 def efficientnet_lite(name: str = "efficientnet_lite0", output_stride: int = 8, stages: int = 5) -> Backbone:
     """EfficientNet-Lite by timm; stages at strides 2 to 32 (dilated to `output_stride`). Mean and deviation 0.5."""
-    net = timm.create_model(
+    net: Any = timm.create_model(
         f"tf_{name}",
         pretrained=False,
         features_only=True,
@@ -239,12 +239,12 @@ def efficientnet_lite(name: str = "efficientnet_lite0", output_stride: int = 8, 
     return Backbone(name, net, steps, channels, signature, lambda: _lite_weights(name), half, half)
 
 
-def _deepen_stem(net: nn.Module) -> None:
+def _deepen_stem(net: Any) -> None:
     layers: list[nn.Module] = []
     for inputs, outputs, stride in ((3, 64, 2), (64, 64, 1), (64, 128, 1)):
         layers += [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
-    net.conv1, net.bn1 = nn.Sequential(*layers[:-2]), layers[-2]  # type: ignore[assignment]
-    first = net.layer1[0]  # type: ignore[index]
+    net.conv1, net.bn1 = nn.Sequential(*layers[:-2]), layers[-2]
+    first = net.layer1[0]
     first.conv1 = nn.Conv2d(128, 64, 1, bias=False)
     first.downsample[0] = nn.Conv2d(128, 256, 1, bias=False)
 
