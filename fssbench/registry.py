@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from fssbench.method import Method
 
 BUILT_IN: dict[str, str] = {
+    "canet": "methods.canet:CANet",
     "panet": "methods.panet:PANet",
+    "pmms": "methods.pmms:PMMs",
+    "rpmms": "methods.pmms:RPMMs",
 }
 
 ENTRY_POINTS = "fssbench.methods"

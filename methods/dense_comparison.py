@@ -1,0 +1,165 @@
+"""What CANet, PMMs and RPMMs share: middle-level features, the dense comparison, and the refinement trunk.
+
+All three compare every query pixel with a 256-vector of the support by one dilated 3x3 convolution, and turn the
+comparison and a two-channel map (CANet: the mask of the pass before; PMMs: a probability map) into logits with three
+residual blocks, ASPP and a classifier. PMMs and RPMMs took this trunk over from CANet's published code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fssbench.backbones import Backbone, build_backbone, resnet
+
+WIDTH = 256  # channels of every map in the heads
+
+# The authors' names of the shared layers, and ours.
+TRUNK_NAMES = {
+    "layer5": "reduce",
+    "layer55.0": "compare.conv",
+    "layer55.1": "compare.norm",
+    "residule1": "trunk.residual1",
+    "residule2": "trunk.residual2",
+    "residule3": "trunk.residual3",
+    "layer7": "trunk.merge",
+    "layer9": "trunk.classify",
+}
+
+
+def middle_encoder(name: str) -> tuple[Backbone, tuple[str, ...]]:
+    """An encoder of output stride 8, and the names of its stages that make the middle-level features.
+
+    ResNets are laid out as in the authors' code: no fourth layer, strides on the first 1x1 convolutions, dilation 2
+    in the whole third layer, `ceil_mode` in the pool. Other backbones give their two stages of the same depth.
+    """
+    if name.startswith("resnet"):
+        encoder = resnet(
+            name,
+            dilations=(1, 1, 2, 1),
+            depth=3,
+            stride_on_first=True,
+            dilate_first_block=True,
+            ceil_mode=True,
+        )
+        return encoder, ("c3", "c4")
+    if name.startswith("vgg"):
+        return build_backbone(name, output_stride=8), ("c4", "c5")
+    return build_backbone(name, output_stride=8, stages=4), ("c3", "c4")
+
+
+def freeze_batchnorm_affine(module: nn.Module) -> None:
+    """No gradient for the scale and shift of any BatchNorm below `module`; its statistics are another matter."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.requires_grad_(False)
+
+
+def conv_block(
+    inputs: int, kernel: int, dilation: int = 1, *, norm: bool = False, dropout: float = 0.0
+) -> nn.Sequential:
+    """A convolution to `WIDTH` channels, ReLU, and BatchNorm before or Dropout2d after it."""
+    padding = dilation * (kernel // 2)
+    layers: list[nn.Module] = [nn.Conv2d(inputs, WIDTH, kernel, padding=padding, dilation=dilation)]
+    layers += [nn.BatchNorm2d(WIDTH), nn.ReLU()] if norm else [nn.ReLU(), nn.Dropout2d(dropout)]
+    return nn.Sequential(*layers)
+
+
+class TiledConv(nn.Conv2d):
+    """A 3x3 convolution of concat[map, tiled vector] that never builds the tiled map.
+
+    The convolution is linear: the map's half is computed once, however many vectors it is compared with, and a
+    vector's half is nine matrix-vector products that the zero padding switches off along the border.
+    """
+
+    def __init__(self, map_channels: int, vector_channels: int, dilation: int = 1) -> None:
+        super().__init__(map_channels + vector_channels, WIDTH, 3, padding=dilation, dilation=dilation)
+        self.map_channels = map_channels
+
+    def forward(self, maps: Tensor, vectors: Tensor) -> Tensor:  # type: ignore[override]
+        """B x C x h x w and B x S x D -> B x S x WIDTH x h x w."""
+        of_map, of_vector = self.weight.split([self.map_channels, vectors.shape[2]], dim=1)
+        padding, dilation = int(self.padding[0]), self.dilation[0]
+        shared = F.conv2d(maps, of_map, self.bias, padding=padding, dilation=dilation)
+        inside = F.unfold(maps.new_ones(1, 1, *maps.shape[2:]), 3, dilation, padding)[0]  # 9 x hw
+        taps = torch.einsum("ocyx,bsc->bsoyx", of_vector, vectors).flatten(3)  # B x S x WIDTH x 9
+        return shared.unsqueeze(1) + (taps @ inside).unflatten(3, maps.shape[2:])
+
+
+class DenseComparison(nn.Module):
+    """`layer55`: query features against S vectors at once."""
+
+    def __init__(self, *, norm: bool = False, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.conv = TiledConv(WIDTH, WIDTH, dilation=2)
+        self.norm = nn.BatchNorm2d(WIDTH) if norm else nn.Identity()
+        self.dropout = nn.Dropout2d(dropout)
+
+    def forward(self, query: Tensor, vectors: Tensor) -> Tensor:
+        """B x C x h x w and B x S x C -> B x S x C x h x w."""
+        compared = self.conv(query, vectors).unbind(1)
+        # One vector after another: in training the authors' BatchNorm sees the comparisons with each apart.
+        return torch.stack([self.dropout(F.relu(self.norm(one))) for one in compared], dim=1)
+
+
+def residual(inputs: int) -> nn.Sequential:
+    """ReLU, 3x3, ReLU, 3x3: the correction that a refinement block adds."""
+    return nn.Sequential(
+        nn.ReLU(), nn.Conv2d(inputs, WIDTH, 3, padding=1), nn.ReLU(), nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
+    )
+
+
+class ASPP(nn.Module):
+    """Image level, 1x1, and 3x3 with dilations 6, 12, 18; the 1x1 branch is in the code, not in CANet's paper."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            [
+                conv_block(WIDTH, 1, dropout=dropout),
+                conv_block(WIDTH, 1, dropout=dropout),
+                *(conv_block(WIDTH, 3, dilation, dropout=dropout) for dilation in (6, 12, 18)),
+            ]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B x C x h x w -> B x 5C x h x w."""
+        image = self.branches[0](x.mean((2, 3), keepdim=True)).expand_as(x)
+        return torch.cat([image, *(branch(x) for branch in self.branches[1:])], dim=1)
+
+
+class RefinementTrunk(nn.Module):
+    """Three residual blocks, the first of which sees a two-channel map as well; ASPP; classifier."""
+
+    def __init__(self, dropout: float, *, norm: bool = False) -> None:
+        super().__init__()
+        self.residual1 = residual(WIDTH + 2)
+        self.residual2 = residual(WIDTH)
+        self.residual3 = residual(WIDTH)
+        self.aspp = ASPP(dropout)
+        self.merge = conv_block(5 * WIDTH, 1, norm=norm, dropout=dropout)
+        self.classify = nn.Conv2d(WIDTH, 2, 1)
+
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+        """Comparison B x C x h x w and guide B x 2 x any size -> logits B x 2 x h x w, background first."""
+        guide = F.interpolate(guide, x.shape[2:], mode="bilinear", align_corners=True)
+        x = x + self.residual1(torch.cat([x, guide], dim=1))
+        x = x + self.residual2(x)
+        x = x + self.residual3(x)
+        logits: Tensor = self.classify(self.merge(self.aspp(x)))
+        return logits
+
+
+def renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
+    """A state dict with the longest matching prefix (whole words between dots) of every key replaced."""
+
+    def ours(key: str) -> str:
+        for prefix in sorted(names, key=len, reverse=True):
+            if key == prefix or key.startswith(f"{prefix}."):
+                return names[prefix] + key[len(prefix) :]
+        return key
+
+    return {ours(key): value for key, value in state.items()}
