@@ -136,7 +136,7 @@ def _episode_rows(
         for number in range(way):
             class_id = classes[(episode + number) % len(classes)]
             supports = [f"{class_id:02d}_{(query + 1 + s) % 30:03d}" for s in pool[:shot]]
-            size, ignored = int(bank.integers(400, 3000)), 500
+            size, ignored = int(np.random.default_rng([bank_seed, int(query), class_id]).integers(400, 3000)), 500
             tp, fp, fn = _counts(size, float(np.clip(quality.normal(miou, 0.15), 0.02, 0.97)))
             ignored_fg = int(quality.integers(0, ignored))
             image = f"{classes[episode % len(classes)]:02d}_{query:03d}"
