@@ -15,7 +15,7 @@ the supports. Its weights want training with K-shot episodes, so the default is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -109,7 +109,7 @@ class CANet(Method):
         self.attention = Attention() if config.fusion == "attention" else None
         self.trunk = RefinementTrunk(config.dropout)
 
-    def train(self, mode: bool = True) -> CANet:
+    def train(self, mode: bool = True) -> Self:
         """Training mode; the frozen encoder keeps its running statistics if so configured."""
         super().train(mode)
         if self.config.batchnorm == "running":

@@ -1,0 +1,289 @@
+"""PMMs and RPMMs: Prototype Mixture Models for Few-Shot Semantic Segmentation (ECCV 2020).
+
+EM describes the support's object and its background by several prototypes each. The object's are compared with the
+query as in CANet; all of them give every query pixel a probability, which guides the refinement trunk. RPMMs chain
+three such stages of 1, 3 and 6 components, each guided by the mask of the one before.
+
+Equal to the authors' code except for the initial means of EM: theirs are random in every process (PMMs) or forward
+pass (RPMMs) and no part of a checkpoint; ours are drawn once from `em_seed` and saved, so that results repeat.
+Components that die (a zero prototype) stay dead, as theirs. The loss leaves out void pixels, theirs calls them
+background. RPMMs with VGG-16 have a row in the authors' tables but no published code: ours follows their PMMs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from fssbench.backbones import vgg
+from fssbench.method import (
+    EpisodeBatch,
+    Features,
+    Method,
+    MethodConfig,
+    MethodInfo,
+    Preprocess,
+    SupportBatch,
+    load_converted,
+    strip_prefix,
+)
+from methods.dense_comparison import (
+    TRUNK_NAMES,
+    WIDTH,
+    DenseComparison,
+    RefinementTrunk,
+    conv_block,
+    freeze_batchnorm_affine,
+    middle_encoder,
+    renamed,
+)
+
+PAPER = "Prototype Mixture Models for Few-Shot Semantic Segmentation"
+
+
+class _MixtureConfig(MethodConfig):
+    backbone: str = "resnet50"
+    size: tuple[int, int] = (481, 481)
+    kappa: float = Field(20.0, gt=0, description="concentration of the mixture's components")
+    em_rounds: int = Field(10, ge=1)
+    em_seed: int = Field(0, ge=0, description="of the initial means")
+    batchnorm: Literal["batch", "running"] = Field(
+        "batch", description="statistics of the encoder in training; the authors' code uses the batch's"
+    )
+
+
+class PMMsConfig(_MixtureConfig):
+    """Options of PMMs."""
+
+    components: int = Field(3, ge=1, description="prototypes of the object, and as many of its background")
+    dropout: float = Field(0.5, ge=0, lt=1, description="in ASPP")
+
+
+class RPMMsConfig(_MixtureConfig):
+    """Options of RPMMs."""
+
+    components: tuple[int, ...] = Field((1, 3, 6), min_length=1, description="prototypes of each stage")
+    dropout: float = Field(0.5, ge=0, lt=1)
+
+
+class Mixture(NamedTuple):
+    """Prototypes of object and background, B x C x K each, and the query's probabilities, B x 2 x h x w."""
+
+    foreground: Tensor
+    background: Tensor
+    probability: Tensor
+
+
+class Stage(NamedTuple):
+    """What one stage computes; `fused` is the query compared with all prototypes, B x C x h x w."""
+
+    mixture: Mixture
+    fused: Tensor
+    logits: Tensor  # B x 2 x h x w, background first
+
+
+def initial_means(components: int, seed: int) -> Tensor:
+    """Unit vectors, 1 x C x K: normal values of deviation sqrt(2 / K), normalised, from `seed` and `components`."""
+    generator = torch.Generator().manual_seed(seed * 1000 + components)
+    means = torch.randn(1, WIDTH, components, generator=generator) * (2 / components) ** 0.5
+    return means / (1e-6 + means.norm(dim=1, keepdim=True))
+
+
+def expectation_maximisation(vectors: Tensor, means: Tensor, kappa: float, rounds: int) -> Tensor:
+    """Means of a mixture of vectors B x C x n, as unit vectors B x C x K (paper, Sec. 3.2, Eq. 3 to 5).
+
+    Vectors are not normalised, so assignments are nearly hard and a component may be left with a zero mean.
+    """
+    means = means.expand(len(vectors), -1, -1)
+    for _ in range(rounds):
+        weights = (kappa * (vectors.transpose(1, 2) @ means)).softmax(2)  # B x n x K
+        means = vectors @ (weights / (1e-6 + weights.sum(1, keepdim=True)))
+        means = means / (1e-6 + means.norm(dim=1, keepdim=True))
+    return means
+
+
+@torch.no_grad()
+def fit_mixture(query: Tensor, support: Tensor, mask: Tensor, means: Tensor, kappa: float, rounds: int) -> Mixture:
+    """Prototypes of the K shots together and the query's probability map, without gradient, in float32.
+
+    `query` B x C x h x w, `support` B x K x C x h x w, `mask` B x K x 1 x h x w in 0..1. Masking multiplies and
+    removes nothing: a masked pixel is a zero vector that counts only through the 1e-6 of EM.
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        support, mask = support.float(), mask.float()
+        both = torch.cat([support * mask, support * (1 - mask)])  # 2B x K x C x h x w
+        vectors = both.transpose(1, 2).flatten(2)  # all shots side by side: 2B x C x Khw
+        foreground, background = expectation_maximisation(vectors, means.float(), kappa, rounds).chunk(2)
+        prototypes = torch.cat([background, foreground], dim=2)
+        scores = torch.einsum("bchw,bck->bkhw", query.float(), prototypes).softmax(1)
+        probability = scores.unflatten(1, (2, -1)).sum(2)
+    return Mixture(foreground.to(query.dtype), background.to(query.dtype), probability.to(query.dtype))
+
+
+class _MixtureMethod(Method):
+    """Encoder, features, EM and trunk, which PMMs and RPMMs share."""
+
+    config: _MixtureConfig
+
+    def __init__(self, config: PMMsConfig | RPMMsConfig, components: tuple[int, ...], *, norm: bool) -> None:
+        super().__init__(config)
+        self.components = components
+        if config.backbone.startswith("vgg"):
+            self.encoder = vgg(config.backbone, strides=(2, 2, 2, 1), pool_kernel=3, fifth_pool=True)
+            self.stages: tuple[str, ...] = ("c5",)
+            self.adapt: nn.Module = nn.Conv2d(512, 512, 3, padding=1)  # the authors' `cls`, never pretrained
+        else:
+            self.encoder, self.stages = middle_encoder(config.backbone)
+            self.adapt = nn.Identity()
+        freeze_batchnorm_affine(self.encoder)
+        self.query_input = Preprocess(config.size, mean=self.encoder.mean, std=self.encoder.std)
+        inputs = sum(self.encoder.channels[stage] for stage in self.stages)
+        self.reduce = conv_block(inputs, 3, dilation=2, norm=True)
+        self.trunk = RefinementTrunk(config.dropout, norm=norm)
+        for k in components:
+            self.register_buffer(f"means_{k}", initial_means(k, config.em_seed))
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode; the encoder's BatchNorm keeps its running statistics if so configured."""
+        super().train(mode)
+        if self.config.batchnorm == "running":
+            self.encoder.eval()
+        return self
+
+    def project(self, features: Features) -> Features:
+        """`layer5` of the middle-level features: B x 256 x h x w."""
+        return {"feature": self.reduce(self.adapt(torch.cat([features[stage] for stage in self.stages], dim=1)))}
+
+    def encode_support(self, support: SupportBatch) -> Features:
+        """Features M x 256 x h x w and the soft mask at their size, M x 1 x h x w: EM needs all shots together."""
+        feature = support.features["feature"]
+        mask = F.interpolate(support.foreground, feature.shape[2:], mode="bilinear", align_corners=True)
+        return {"feature": feature, "mask": mask.to(feature.dtype)}
+
+    def mixture(self, episodes: EpisodeBatch, components: int) -> Mixture:
+        """EM with `components` prototypes for each side, and the query's probability map."""
+        return fit_mixture(
+            episodes.query["feature"],
+            episodes.support["feature"][:, 0],
+            episodes.support["mask"][:, 0],
+            self.get_buffer(f"means_{components}"),
+            self.config.kappa,
+            self.config.em_rounds,
+        )
+
+    def load_official(self, state: Mapping[str, Tensor]) -> None:
+        """Load a checkpoint of the authors' OneModel. It holds no initial means: those of `em_seed` stay."""
+        resnet = {
+            f"model_res.{name}": f"encoder.body.{name}" for name in ("conv1", "bn1", "layer1", "layer2", "layer3")
+        }
+        blocks = zip(range(1, 6), (0, 5, 10, 17, 24), strict=True)  # torchvision counts through all five
+        vgg16 = {
+            f"model_backbone.features_{block}.{i}": f"encoder.body.features.{first + i}"
+            for block, first in blocks
+            for i in (0, 2, 4)
+        }
+        names = {
+            **TRUNK_NAMES,
+            **resnet,
+            **vgg16,
+            "model_backbone.cls.0": "adapt",
+            "layer56": "fuse",
+            **{f"layer6.layer6_{i}": f"trunk.aspp.branches.{i}" for i in range(5)},
+        }
+        means = {f"means_{k}": self.get_buffer(f"means_{k}") for k in self.components}
+        load_converted(self, {**renamed(strip_prefix(state), names), **means})
+
+
+class PMMs(_MixtureMethod):
+    """One stage: the comparisons with all object prototypes are summed, the probability map guides the trunk."""
+
+    info = MethodInfo(
+        title="PMMs",
+        paper=PAPER,
+        venue="ECCV",
+        year=2020,
+        url="https://arxiv.org/abs/2008.03898",
+        code="https://github.com/Yang-Bob/PMMs",
+        backbones=("resnet50", "vgg16"),
+    )
+    Config = PMMsConfig
+
+    def __init__(self, config: PMMsConfig) -> None:
+        super().__init__(config, (config.components,), norm=True)
+        self.compare = DenseComparison(norm=True)
+        self.fuse = conv_block(WIDTH, 3, norm=True)
+
+    def stage(self, episodes: EpisodeBatch) -> Stage:
+        """Everything that the single stage computes."""
+        query = episodes.query["feature"]
+        mixture = self.mixture(episodes, self.components[0])
+        fused = self.fuse(self.compare(query, mixture.foreground.transpose(1, 2)).sum(1))
+        return Stage(mixture, fused, self.trunk(fused, mixture.probability))
+
+    def segment(self, episodes: EpisodeBatch) -> Tensor:
+        """Logits, B x 2 x h x w."""
+        return self.stage(episodes).logits
+
+    def loss(self, episodes: EpisodeBatch) -> Tensor:
+        """Mean cross entropy of the upsampled logits."""
+        return _cross_entropy(self.stage(episodes).logits, episodes)
+
+
+class RPMMs(_MixtureMethod):
+    """A chain of stages with shared weights; each sees its own probability map and the mask of the stage before."""
+
+    info = MethodInfo(
+        title="RPMMs",
+        paper=PAPER,
+        venue="ECCV",
+        year=2020,
+        url="https://arxiv.org/abs/2008.03898",
+        code="https://github.com/Yang-Bob/PMMs",
+        backbones=("resnet50", "vgg16"),
+    )
+    Config = RPMMsConfig
+
+    def __init__(self, config: RPMMsConfig) -> None:
+        super().__init__(config, config.components, norm=False)
+        self.compare = DenseComparison(dropout=config.dropout)
+        self.fuse = conv_block(WIDTH + 2, 3, dropout=config.dropout)
+
+    def chain(self, episodes: EpisodeBatch) -> list[Stage]:
+        """Every stage, in order; the first is guided by an empty mask."""
+        query = episodes.query["feature"]
+        guide = query.new_zeros(len(query), 2, *query.shape[2:])
+        stages = []
+        for components in self.components:
+            mixture = self.mixture(episodes, components)
+            compared = self.compare(query, mixture.foreground.transpose(1, 2)).sum(1)
+            fused = self.fuse(torch.cat([compared, mixture.probability], dim=1))
+            stages.append(Stage(mixture, fused, self.trunk(fused, guide)))
+            guide = stages[-1].logits.softmax(1)  # not detached: the loss of a stage trains those before it
+        return stages
+
+    def segment(self, episodes: EpisodeBatch) -> Tensor:
+        """B x 2 x h x w: the last stage's logits for one shot, else the sum of the stages' probabilities over 5.
+
+        That one shot and several are read out differently, and the 5, are the authors' code.
+        """
+        stages = self.chain(episodes)
+        if episodes.size[2] == 1:
+            return stages[-1].logits
+        return torch.stack([stage.logits.softmax(1) for stage in stages]).sum(0) / 5
+
+    def loss(self, episodes: EpisodeBatch) -> Tensor:
+        """The sum of the stages' mean cross entropies."""
+        return torch.stack([_cross_entropy(stage.logits, episodes) for stage in self.chain(episodes)]).sum()
+
+
+def _cross_entropy(logits: Tensor, episodes: EpisodeBatch) -> Tensor:
+    """Mean over the labelled pixels, at the query's input size."""
+    if episodes.query_labels is None:
+        raise ValueError("a loss expects episodes with query_labels")
+    logits = F.interpolate(logits, episodes.query_shape, mode="bilinear", align_corners=False)
+    return F.cross_entropy(logits, episodes.query_labels, ignore_index=255)
