@@ -2,3 +2,5 @@
 
 The modules import only the standard library and typer at the top; everything else inside the commands.
 """
+from fssbench.cli import site  # noqa: F401
+from fssbench.cli import run  # noqa: F401

@@ -1,0 +1,128 @@
+"""`fssbench run`."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from fssbench.cli.app import app, messages, numbers, print_json
+from fssbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from fssbench.engine.run import Outcome
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes from '4GB', '512M' or '1e9'. Raises `UsageError`.
+
+    >>> parse_bytes("1.5GB")
+    1610612736
+    """
+    found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?)i?b?\s*", text.lower())
+    if not found:
+        raise UsageError(f"expected a size such as 4GB or 500M, found {text!r}")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+@app.command("run")
+def run(
+    methods: list[str] = typer.Argument(..., help="Methods by name (`fssbench methods`), or package.module:Class."),
+    shots: list[str] | None = typer.Option(None, "--shots", metavar="K...", help="Shots, as in `--shots 1 5`. [1]"),
+    folds: list[str] | None = typer.Option(None, "--folds", metavar="F...", help="Folds. [all of the bank]"),
+    bank: Path | None = typer.Option(None, "--bank", help="Episode bank. [the newest under episodes/]"),
+    dataset: str | None = typer.Option(None, "--dataset", help="Take the newest bank of this data set."),
+    ways: int | None = typer.Option(None, "--ways", help="Take the newest bank of so many ways."),
+    backbone: str | None = typer.Option(None, "--backbone", help="Another backbone than the paper's."),
+    weights: str | None = typer.Option(
+        None,
+        "--weights",
+        metavar="imagenet|random|PATH",
+        help="PATH may hold {fold}. [imagenet, where that makes sense]",
+    ),
+    settings: list[str] | None = typer.Option(None, "--set", metavar="FIELD=VALUE", help="A field of the config."),
+    annotation: str = typer.Option("mask", "--annotation", help="Support labels: mask, box, scribble or point."),
+    out: Path = typer.Option(Path("results"), "--out", help="Folder for the records."),
+    force: bool = typer.Option(False, "--force", help="Run again what is there already."),
+    save_predictions: bool = typer.Option(False, "--save-predictions", help="Keep the predicted masks."),
+    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
+    precision: str = typer.Option("fp32", "--precision", help="fp32 (official numbers), bf16 or fp16."),
+    batch: int = typer.Option(8, "--batch", min=1, help="Episodes a step."),
+    encode_batch: int | None = typer.Option(
+        None, "--encode-batch", min=1, help="Images a batch. [1 on a CPU, else 16]"
+    ),
+    workers: int = typer.Option(2, "--workers", min=1, help="Threads that decode images."),
+    cache: str = typer.Option("4GB", "--cache", metavar="SIZE", help="Memory for features; 0 encodes everything anew."),
+    spill: str = typer.Option(
+        "20GB", "--spill", metavar="SIZE", help="Disk for features that exceed --cache; 0: none."
+    ),
+    spill_folder: Path | None = typer.Option(None, "--spill-folder", help="Where. [the system's temporary folder]"),
+    channels_last: bool = typer.Option(False, "--channels-last", help="Memory layout of the encoder."),
+    compile_encoder: bool = typer.Option(False, "--compile", help="torch.compile the encoder."),
+    seed: int = typer.Option(0, "--seed", help="Seed of random weights."),
+    as_json: bool = typer.Option(False, "--json", help="Print the outcomes as JSON."),
+) -> None:
+    """Run methods on the episodes of a bank and write a record for each number of shots.
+
+    The same command resumes a run that was cut off, and skips what is finished.
+    """
+    from fssbench.banks.bank import newest_bank
+    from fssbench.cli.progress import RunProgress
+    from fssbench.engine.build import MethodSpec
+    from fssbench.engine.devices import pick_device
+    from fssbench.engine.evaluate import Settings
+    from fssbench.engine.run import RunRequest, run_methods
+
+    chosen = Settings(
+        device=pick_device(device),
+        precision=precision,
+        annotation=annotation,
+        workers=workers,
+        head_batch=batch,
+        encode_batch=encode_batch,
+        cache=parse_bytes(cache) > 0,
+        cache_bytes=parse_bytes(cache),
+        spill_folder=(spill_folder or Path(tempfile.gettempdir())) if parse_bytes(spill) else None,
+        spill_bytes=parse_bytes(spill),
+        channels_last=channels_last,
+        compile_encoder=compile_encoder,
+    )
+    specs = [MethodSpec(name, tuple(settings or ()), backbone, weights, seed) for name in dict.fromkeys(methods)]
+    request = RunRequest(
+        specs,
+        bank or newest_bank(Path("episodes"), dataset, ways),
+        chosen,
+        numbers(shots) or [1],
+        numbers(folds),
+        out,
+        force,
+        save_predictions,
+    )
+    messages.print(f"bank {request.bank}", markup=False)
+    try:
+        with RunProgress(messages, " ".join(methods)) as progress:
+            outcomes = run_methods(request, progress)
+    except KeyboardInterrupt:
+        from fssbench.engine.provenance import command_line
+
+        messages.print(f"interrupted; what is done is kept. To go on: {command_line()}", markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    _tell(outcomes, as_json)
+
+
+def _tell(outcomes: list[Outcome], as_json: bool) -> None:
+    if as_json:
+        keys = ("name", "shot", "state", "message", "summary")
+        print_json([{**{k: getattr(o, k) for k in keys}, "folder": str(o.folder)} for o in outcomes])
+    for outcome in outcomes:
+        if outcome.state == "failed":
+            messages.print(f"[bold red]failed:[/] {outcome.name} {outcome.shot}-shot:", outcome.message, soft_wrap=True)
+        elif not as_json:
+            typer.echo(f"{outcome.state}: {outcome.folder}")
+    if any(outcome.state == "failed" for outcome in outcomes):
+        raise typer.Exit(2)

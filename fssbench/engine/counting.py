@@ -1,0 +1,126 @@
+"""From logits to six integers an episode and way: resize, argmax, compare with the label map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fssbench.method import VOID, Preprocess
+
+if TYPE_CHECKING:
+    from fssbench.method import Method
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Where prediction and label are compared.
+
+    `original`: at the query's own size. `square`: both at `side` x `side`, the label resized by nearest. `padded`: on
+    a square of the query's longer side (or of `side`), as PFENet does: the prediction is stretched from the network's
+    whole canvas, the label is placed top left and the rest is 255.
+    """
+
+    kind: Literal["original", "square", "padded"] = "original"
+    side: int | None = None
+
+
+def labels_at(
+    method: Method, logits: Tensor, ways: int, size: tuple[int, int], how: Preprocess, resolution: Resolution
+) -> Tensor:
+    """The label, H x W int64 with 0..N, of one query from its logits, at the scoring resolution.
+
+    `logits` is (1 + N) x h x w or S x (1 + N) x h x w; with `ways` above N = 1 it is a list of one-way logits stacked
+    as ways x ..., merged by taking in each pixel the strongest way of those that claim it.
+    """
+    target = _target(size, resolution)
+    full = _resize(method, logits, size, how, target, resolution)
+    if ways == 1 or logits.shape[-3] == 1 + ways:
+        return method.decide(full.unsqueeze(0))[0]
+    claimed = method.decide(full) > 0  # ways x H x W
+    margin = full[..., 1, :, :] - full[..., 0, :, :]
+    if margin.dim() == 4:  # ways x S x H x W
+        margin = margin.mean(1)
+    best = margin.masked_fill(~claimed, -torch.inf).argmax(0) + 1
+    return best * claimed.any(0)
+
+
+def truth_at(truth: Tensor, resolution: Resolution) -> Tensor:
+    """A query's truth (H x W uint8) at the scoring resolution."""
+    height, width = truth.shape
+    if resolution.kind == "original":
+        return truth
+    if resolution.kind == "square":
+        return _nearest(truth, _target((height, width), resolution))
+    target = _target((height, width), resolution)
+    if resolution.side is not None:
+        ratio = resolution.side / max(height, width)
+        truth = _nearest(truth, (round(height * ratio), round(width * ratio)))
+    canvas = truth.new_full(target, VOID)
+    canvas[: truth.shape[0], : truth.shape[1]] = truth
+    return canvas
+
+
+def count(prediction: Tensor, truth: Tensor, ways: int) -> Tensor:
+    """Rows of 6 integers: TP, FP, FN, TN over valid pixels, 255 predicted as the way, 255 not predicted as it.
+
+    `prediction` holds 0..N and `truth` 0..N or 255. One row a way, for which all else is background; with several
+    ways a row for the background itself comes first, since it cannot be had from theirs.
+
+    >>> count(torch.tensor([[1, 1, 0, 0]]), torch.tensor([[1, 0, 255, 1]]), 1)
+    tensor([[1, 1, 1, 0, 0, 1]])
+    """
+    # One pass: how often does each (prediction, truth) pair occur?
+    known = torch.where(truth == VOID, ways + 1, truth.long())
+    table = torch.bincount((prediction.long() * (ways + 2) + known).flatten(), minlength=(ways + 1) * (ways + 2))
+    table = table.view(ways + 1, ways + 2)
+    rows = []
+    for way in range(1 if ways == 1 else 0, ways + 1):
+        valid = table[:, : ways + 1]
+        tp = valid[way, way]
+        fp, fn = valid[way].sum() - tp, valid[:, way].sum() - tp
+        ignored = table[way, ways + 1]
+        rows.append(torch.stack([tp, fp, fn, valid.sum() - tp - fp - fn, ignored, table[:, ways + 1].sum() - ignored]))
+    return torch.stack(rows)
+
+
+def _target(size: tuple[int, int], resolution: Resolution) -> tuple[int, int]:
+    if resolution.kind == "original":
+        return size
+    side = resolution.side or max(size)
+    return side, side
+
+
+def _resize(
+    method: Method,
+    logits: Tensor,
+    size: tuple[int, int],
+    how: Preprocess,
+    target: tuple[int, int],
+    resolution: Resolution,
+) -> Tensor:
+    """Logits at `target`; of a padded input only the image's own part counts, unless the protocol stretches it all."""
+    shape = logits.shape
+    flat = logits.reshape(-1, 1, *shape[-2:]).float()
+    if resolution.kind == "padded" and how.fit != "pad":
+        ratio = target[0] / max(size)
+        content = round(size[0] * ratio), round(size[1] * ratio)
+        inside = _bilinear(flat, content, method.align_corners)
+        flat = F.pad(inside, (0, target[1] - content[1], 0, target[0] - content[0]))
+    elif how.fit == "pad" and how.size is not None and resolution.kind != "padded":
+        height, width = how.fitted(*size)
+        flat = _bilinear(flat, how.size, method.align_corners)[..., :height, :width]
+    return _bilinear(flat, target, method.align_corners).reshape(*shape[:-2], *target)
+
+
+def _bilinear(maps: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    if tuple(maps.shape[-2:]) == size:
+        return maps
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=align_corners)
+
+
+def _nearest(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(labels[None, None].float(), size=size, mode="nearest")[0, 0].to(labels.dtype)

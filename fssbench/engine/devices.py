@@ -1,0 +1,62 @@
+"""Devices, precision and running out of memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from fssbench.errors import UsageError
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """`auto` takes cuda, then mps, then cpu. Raises `UsageError` if the named device is not there."""
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found.insert(0, "cuda")
+    elif torch.backends.mps.is_available():
+        found.insert(0, "mps")
+    if name == "auto":
+        return torch.device(found[0])
+    if name.split(":")[0] not in found:
+        raise UsageError(f"--device {name}: this machine has {', '.join(found)}. Choose one of those, or auto.")
+    return torch.device(name)
+
+
+@contextlib.contextmanager
+def numerics(device: torch.device, precision: str) -> Iterator[None]:
+    """The numerical setting of a run: TF32 off in fp32, autocast otherwise, no autograd, fixed cuDNN algorithms."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    dtype = PRECISIONS[precision]
+    cast: AbstractContextManager[Any] = contextlib.nullcontext()
+    if dtype is not None:
+        cast = torch.autocast(device.type, dtype=dtype)
+    try:
+        with torch.inference_mode(), cast:
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before[:2]
+        torch.backends.cudnn.deterministic = before[2]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that the device has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
+    )
+
+
+def describe(device: torch.device) -> str:
+    """The device's name for records."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type

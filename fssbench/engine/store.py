@@ -1,0 +1,188 @@
+"""Features kept between the moment an image is encoded and the last time it is needed.
+
+The episodes are fixed in advance, so the store knows when each entry is needed next: over budget it evicts the one
+that is needed last (Belady's rule), to a spill file as long as that has room, else for good. An entry that is not
+needed any more is dropped at once.
+"""
+
+from __future__ import annotations
+
+import heapq
+import tempfile
+from collections import deque
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fssbench.method import Features
+
+NEVER = 1 << 62
+
+
+@dataclass
+class _Entry:
+    uses: deque[int]
+    features: Features | None = None
+    spilled: list[tuple[str, int, tuple[int, ...], torch.dtype]] | None = None  # name, offset, shape, type
+    size: int = 0
+
+    @property
+    def next_use(self) -> int:
+        return self.uses[0] if self.uses else NEVER
+
+
+@dataclass
+class StoreStatistics:
+    """What happened to the entries, for `fssbench speed` and tests."""
+
+    peak_bytes: int = 0
+    evicted: int = 0
+    spilled_bytes: int = 0
+    read_back: int = 0
+    spill_full: bool = False
+    lost: int = 0
+
+
+class FeatureStore:
+    """Named tensors by key, within `budget` bytes of memory and `spill_budget` bytes of disk.
+
+    `schedule` maps every key to the steps that need it, ascending. `put` after a key's last step, or of a key that is
+    not in the schedule, keeps nothing.
+    """
+
+    def __init__(
+        self,
+        schedule: Mapping[Hashable, Iterable[int]],
+        budget: int,
+        spill_folder: Path | None = None,
+        spill_budget: int = 0,
+    ) -> None:
+        self._entries = {key: _Entry(deque(steps)) for key, steps in schedule.items()}
+        self._budget, self._spill_budget = budget, spill_budget if spill_folder is not None else 0
+        self._folder = spill_folder
+        self._file: tempfile._TemporaryFileWrapper[bytes] | None = None
+        self._held = 0
+        self._resident: list[tuple[int, int, Hashable]] = []  # max-heap by next use, with stale entries
+        self._ticket = 0
+        self._due: dict[int, list[Hashable]] = {}
+        for key, entry in self._entries.items():
+            for step in entry.uses:
+                self._due.setdefault(step, []).append(key)
+        self.statistics = StoreStatistics()
+
+    def __contains__(self, key: Hashable) -> bool:
+        entry = self._entries.get(key)
+        return entry is not None and (entry.features is not None or entry.spilled is not None)
+
+    def get(self, key: Hashable) -> Features | None:
+        """The features of a key, read back from the spill file if need be; None if they have to be made."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if entry.features is None and entry.spilled is not None:
+            self.statistics.read_back += 1
+            return self._read(entry)
+        return entry.features
+
+    def put(self, key: Hashable, features: Features) -> None:
+        """Keep features that the schedule still needs."""
+        entry = self._entries.get(key)
+        if entry is None or not entry.uses or key in self:
+            return
+        entry.size = sum(t.numel() * t.element_size() for t in features.values())
+        if not self._make_room(entry):
+            self.statistics.evicted += 1
+            self._spill(entry, features)
+            return
+        entry.features = features
+        self._held += entry.size
+        self.statistics.peak_bytes = max(self.statistics.peak_bytes, self._held)
+        self._push(key, entry)
+
+    def finish(self, step: int) -> None:
+        """A step is done: its entries' next use moves on, and those without one are dropped."""
+        for key in self._due.pop(step, ()):
+            entry = self._entries[key]
+            while entry.uses and entry.uses[0] <= step:
+                entry.uses.popleft()
+            if not entry.uses:
+                self._release(entry)
+                entry.spilled = None
+            elif entry.features is not None:
+                self._push(key, entry)
+
+    def close(self) -> None:
+        """Forget everything and delete the spill file."""
+        self._entries.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _push(self, key: Hashable, entry: _Entry) -> None:
+        self._ticket += 1
+        heapq.heappush(self._resident, (-entry.next_use, self._ticket, key))
+
+    def _release(self, entry: _Entry) -> None:
+        if entry.features is not None:
+            self._held -= entry.size
+            entry.features = None
+
+    def _make_room(self, newcomer: _Entry) -> bool:
+        """Evict what is needed later than the newcomer until it fits; False if the newcomer is the last needed."""
+        while self._held + newcomer.size > self._budget:
+            while self._resident:
+                use, _, key = self._resident[0]
+                entry = self._entries[key]
+                if entry.features is not None and -use == entry.next_use:
+                    break
+                heapq.heappop(self._resident)
+            if not self._resident or -self._resident[0][0] <= newcomer.next_use:
+                return False
+            victim = self._entries[heapq.heappop(self._resident)[2]]
+            self.statistics.evicted += 1
+            if victim.features is not None:
+                self._spill(victim, victim.features)
+            self._release(victim)
+        return True
+
+    def _spill(self, entry: _Entry, features: Features) -> None:
+        """Write features to disk, once; where the disk is full they are lost and will be made again."""
+        if entry.spilled is not None:
+            return
+        if self.statistics.spilled_bytes + entry.size > self._spill_budget or self.statistics.spill_full:
+            self.statistics.lost += 1
+            return
+        try:
+            if self._file is None:
+                self._file = tempfile.NamedTemporaryFile(dir=self._folder, prefix="fssbench-spill-")  # noqa: SIM115
+            self._file.seek(0, 2)
+            places = []
+            for name, tensor in features.items():
+                places.append((name, self._file.tell(), tuple(tensor.shape), tensor.dtype))
+                self._file.write(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+            self._file.flush()
+        except OSError:
+            self.statistics.spill_full = True
+            self.statistics.lost += 1
+            return
+        entry.spilled = places
+        self.statistics.spilled_bytes += entry.size
+
+    def _read(self, entry: _Entry) -> Features:
+        if self._file is None or entry.spilled is None:
+            raise RuntimeError("the spill file is closed")
+        features = {}
+        for name, offset, shape, dtype in entry.spilled:
+            tensor = torch.empty(shape, dtype=dtype)
+            self._file.seek(offset)
+            self._file.readinto(tensor.view(torch.uint8).numpy().data)  # type: ignore[attr-defined]
+            features[name] = tensor
+        return features
+
+
+def feature_bytes(features: Mapping[str, Tensor]) -> int:
+    """Bytes that named tensors take."""
+    return sum(t.numel() * t.element_size() for t in features.values())
