@@ -1,0 +1,63 @@
+"""Commands that judge and show results: `audit`, `leaderboard build`, `plot`, `gallery`, `sensitivity`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from fssbench.cli.app import app, messages, print_json
+
+leaderboard = typer.Typer(help="The static site of results.", no_args_is_help=True)
+app.add_typer(leaderboard, name="leaderboard")
+
+RESULTS = typer.Argument(Path("results"), help="A record, or a folder of records.", show_default=True)
+OUT = typer.Option(..., "--out", help="Folder to write into.")
+FORCE = typer.Option(False, "--force", help="Replace what is there.")
+JSON = typer.Option(False, "--json", help="Print one JSON document.")
+BANK = typer.Option(None, "--bank", help="An episode bank, or a folder of banks; may be given several times.")
+
+
+@leaderboard.command("build")
+def leaderboard_build(
+    results: Path = RESULTS,
+    out: Path = OUT,
+    force: bool = FORCE,
+) -> None:
+    """Build the leaderboard of RESULTS: plain files, to be opened from disk or put on any web server."""
+    from fssbench.errors import RecordError
+    from fssbench.records import find_records, read_record
+    from fssbench.reports.leaderboard import build_site
+
+    if not results.is_dir():
+        raise RecordError(f"expected a folder of records at {results}, found none. Name it as the first argument.")
+    records = [read_record(folder) for folder in find_records(results)]
+    pages = build_site(records, out, force=force)
+    messages.print(f"{len(records)} records, {pages} pages: open {out / 'index.html'}")
+
+
+@app.command("audit")
+def audit_command(
+    results: Path = RESULTS,
+    bank: list[Path] | None = BANK,
+    as_json: bool = JSON,
+) -> None:
+    """Judge records by their own counts, by each other, and by the banks at hand; exit status 1 for any finding."""
+    from dataclasses import asdict
+
+    from fssbench.errors import RecordError
+    from fssbench.reports.audit import audit
+
+    if not results.is_dir():
+        raise RecordError(f"expected a folder of records at {results}, found none. Name it as the first argument.")
+    judged = audit(results)
+    if as_json:
+        print_json(asdict(judged))
+    else:
+        sys.stdout.writelines(f"{finding}\n" for finding in judged.findings)
+    for fingerprint in judged.unjudged:
+        messages.print(f"bank {fingerprint[:12]} was not at hand (--bank): its episodes were not checked")
+    messages.print(f"{judged.records} records, {len(judged.findings)} findings")
+    if judged.findings or not judged.records:
+        raise typer.Exit(1)
