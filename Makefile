@@ -1,0 +1,59 @@
+# Two commands on a machine that has git, make and Python >= 3.11: `make demo` and `make test`.
+# Both make .venv and install what they need from the package index, and nothing else.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+
+.PHONY: demo test test-slow lint types pytest format bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/fssbench generate-episodes shapes5i --shots 5 --episodes 100 --auxiliary 3 --out $(DEMO)/shapes5i.h5 --force
+	$(BIN)/fssbench run panet fsil --backbone efficientnet_lite0 --shots 1 5 --set input_size=256 \
+		--bank $(DEMO)/shapes5i.h5 --out $(DEMO)/results --save-predictions
+	$(BIN)/fssbench show $(DEMO)/shapes5i.h5 --sheet 8 --out $(DEMO)/episodes.png --force
+	$(BIN)/fssbench report $(DEMO)/results --format markdown > $(DEMO)/table.md
+	@cat $(DEMO)/table.md
+	@echo "The table is $(DEMO)/table.md, pictures of episodes are $(DEMO)/episodes.png, the records $(DEMO)/results."
+
+test: lint types pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+pytest: $(VENV)/.test
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(VENV)/.test
+	$(BIN)/pytest -m slow
+
+bench: $(VENV)/.test
+	for b in benchmarks/*.py; do $(BIN)/python $$b || exit 1; done
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache $(DEMO)
+
+$(VENV)/.demo: pyproject.toml
+	$(call venv)
+	$(BIN)/python -m pip install --quiet --editable ".[lite]"
+	@touch $@
+
+$(VENV)/.test: pyproject.toml
+	$(call venv)
+	$(BIN)/python -m pip install --quiet --editable ".[lite,coco,dev]"
+	@touch $@
+
+define venv
+	@test -n "$(PYTHON)" || { echo "fssbench needs Python >= 3.11 and found none; set PYTHON=/path/to/python"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+endef
