@@ -66,7 +66,7 @@ class CANetConfig(MethodConfig):
 
 
 class Attention(nn.Module):
-    """One weight per support from the same input as the dense comparison (paper, Sec. 3.3; our reading)."""
+    """One weight per support from the same input as the dense comparison (our reading of the paper)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,8 +76,9 @@ class Attention(nn.Module):
     def forward(self, query: Tensor, prototypes: Tensor) -> Tensor:
         """B x C x h x w and B x K x C -> weights B x K that sum to 1."""
         x = F.relu(self.conv1(query, prototypes).flatten(0, 1))
-        x = self.conv2(F.max_pool2d(x, 3, ceil_mode=True))
-        return x.mean((1, 2, 3)).unflatten(0, prototypes.shape[:2]).softmax(1)
+        scores: Tensor = self.conv2(F.max_pool2d(x, 3, ceil_mode=True))
+        weights: Tensor = scores.mean((1, 2, 3)).unflatten(0, prototypes.shape[:2]).softmax(1)
+        return weights
 
 
 class CANet(Method):
@@ -134,12 +135,12 @@ class CANet(Method):
         logits = self.refined(comparison, None)
         for _ in range(self.config.refinements):
             logits = self.refined(comparison, logits.softmax(1))
-        logits = logits.unflatten(0, (episodes.size[0], -1))
+        shots = logits.reshape(episodes.size[0], -1, *logits.shape[1:])  # one map an episode if fused before
         if self.config.fusion == "or":
-            return logits
+            return shots
         if self.config.fusion == "confidence":
-            return logits.softmax(2).mean(1)
-        return logits[:, 0]
+            return shots.softmax(2).mean(1)
+        return shots[:, 0]
 
     def decide(self, logits: Tensor) -> Tensor:
         """Argmax; with `or`, a pixel is foreground if any shot says so."""
@@ -151,7 +152,7 @@ class CANet(Method):
         """The dense comparison with shots fused: B x C x h x w, or (B K) x C x h x w if they are fused later."""
         query = episodes.query["feature"]
         prototypes = episodes.support["prototype"][:, 0]  # B x K x C
-        each = self.compare(query, prototypes)
+        each: Tensor = self.compare(query, prototypes)
         if self.config.fusion in ("or", "confidence"):
             return each.flatten(0, 1)
         if self.attention is None:

@@ -86,7 +86,8 @@ class TiledConv(nn.Conv2d):
         shared = F.conv2d(maps, of_map, self.bias, padding=padding, dilation=dilation)
         inside = F.unfold(maps.new_ones(1, 1, *maps.shape[2:]), 3, dilation, padding)[0]  # 9 x hw
         taps = torch.einsum("ocyx,bsc->bsoyx", of_vector, vectors).flatten(3)  # B x S x WIDTH x 9
-        return shared.unsqueeze(1) + (taps @ inside).unflatten(3, maps.shape[2:])
+        tiled: Tensor = (taps @ inside).unflatten(3, maps.shape[2:])
+        return shared.unsqueeze(1) + tiled
 
 
 class DenseComparison(nn.Module):

@@ -95,13 +95,13 @@ def initial_means(components: int, seed: int) -> Tensor:
 
 
 def expectation_maximisation(vectors: Tensor, means: Tensor, kappa: float, rounds: int) -> Tensor:
-    """Means of a mixture of vectors B x C x n, as unit vectors B x C x K (paper, Sec. 3.2, Eq. 3 to 5).
+    """Means of a mixture of vectors B x C x n, as unit vectors B x C x K; as in the authors' code.
 
     Vectors are not normalised, so assignments are nearly hard and a component may be left with a zero mean.
     """
     means = means.expand(len(vectors), -1, -1)
     for _ in range(rounds):
-        weights = (kappa * (vectors.transpose(1, 2) @ means)).softmax(2)  # B x n x K
+        weights: Tensor = (kappa * (vectors.transpose(1, 2) @ means)).softmax(2)  # B x n x K
         means = vectors @ (weights / (1e-6 + weights.sum(1, keepdim=True)))
         means = means / (1e-6 + means.norm(dim=1, keepdim=True))
     return means
