@@ -37,8 +37,9 @@ Step = Callable[[nn.Module, Tensor], Tensor]
 
 
 class Backbone(nn.Module):
-    """An ImageNet network cut into stages, each of which turns the one before into its own map.
+    """An ImageNet network cut into stages, each of which turns the map of the one before into its own.
 
+    `last` names the stage that `forward` stops at, where later ones are not wanted; None runs them all.
     Backbones with equal `signature` and weights compute the same function.
     """
 
@@ -56,14 +57,15 @@ class Backbone(nn.Module):
         super().__init__()
         self.name, self.body, self.channels, self.signature = name, body, dict(channels), signature
         self.mean, self.std = mean, std
+        self.last: str | None = None
         self._steps, self._imagenet = dict(steps), imagenet
 
-    def forward(self, images: Tensor, last: str | None = None) -> Features:
-        """B x 3 x H x W -> {"c1": B x C x h x w, ...}, up to stage `last` if that is given."""
+    def forward(self, images: Tensor) -> Features:
+        """B x 3 x H x W -> {"c1": B x C x h x w, ...}."""
         x, maps = images, {}
         for name, step in self._steps.items():
             x = maps[name] = step(self.body, x)
-            if name == last:
+            if name == self.last:
                 break
         return maps
 

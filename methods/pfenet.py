@@ -1,0 +1,286 @@
+"""PFENet: Prior Guided Feature Enrichment Network for Few-Shot Segmentation (TPAMI 2020).
+
+High-level features say, without learning, where the query resembles the support (the prior mask); a pyramid then
+merges prior, support vector and query feature at several sizes, passing what it finds from finer to coarser levels.
+
+Ours computes what the authors' code computes. Differences: non-square maps work; the prior is compared in chunks of
+bounded memory and only with support positions inside the mask (outside it the cosine is 0); inner classifiers run
+in the loss only; in training the supports' unmasked last stage, which nothing uses, is left out as in theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from fssbench.backbones import Backbone, build_backbone, resnet, vgg
+from fssbench.method import (
+    EpisodeBatch,
+    Features,
+    Method,
+    MethodConfig,
+    MethodInfo,
+    Preprocess,
+    SupportBatch,
+    load_converted,
+    strip_prefix,
+)
+
+WIDTH = 256  # channels of every map in the head
+ENRICHMENT = ("init_merge.", "alpha_conv.", "beta_conv.", "inner_cls.", "res1.", "res2.")  # the authors' names
+
+
+class PFENetConfig(MethodConfig):
+    """Options of PFENet; the defaults are the authors' for PASCAL-5i."""
+
+    backbone: str = "resnet50"
+    size: tuple[int, int] = Field((473, 473), description="network input; 641 x 641 for COCO-20i")
+    deep_stem: bool = Field(True, description="ResNets with the authors' three 3x3 convolutions for torchvision's 7x7")
+    ppm_scales: tuple[float, ...] = Field(
+        (60, 30, 15, 8),
+        description="pyramid bins, finest first; up to 1: share of the map's sides (COCO: 1 .5 .25 .125)",
+    )
+    aux_weight: float = Field(1.0, ge=0, description="of the inner classifiers' mean loss")
+    batchnorm: Literal["batch", "running"] = Field(
+        "batch", description="statistics of the frozen encoder in training; the authors' code uses the batch's"
+    )
+    prior_megabytes: int = Field(256, ge=1, description="memory for one chunk of the prior's similarities")
+
+    @field_validator("ppm_scales")
+    @classmethod
+    def _positive(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
+        if not scales or min(scales) <= 0:
+            raise ValueError(f"expected at least one bin, all above 0, found {scales}")
+        return scales
+
+
+def encoder_as_published(name: str, deep_stem: bool) -> Backbone:
+    """The authors' layouts of ResNet and VGG; others at output stride 8. `c3`, `c4`, `c5` are their layers 2 to 4.
+
+    ResNet: whole layers 3 and 4 dilated by 2 and 4, stride 8. VGG: each layer ends with its pool (`ceil_mode`), so
+    layer 2 has stride 8, layers 3 and 4 stride 16.
+    """
+    if name.startswith("resnet"):
+        return resnet(name, dilations=(1, 1, 2, 4), dilate_first_block=True, deep_stem=deep_stem)
+    if name.startswith("vgg"):
+        return vgg(name, ceil_mode=True, pools_last=True)
+    return build_backbone(name, output_stride=8)
+
+
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, corners aligned; the same tensor if it has that size already."""
+    if tuple(maps.shape[-2:]) == size:
+        return maps
+    return F.interpolate(maps, size, mode="bilinear", align_corners=True)
+
+
+@torch.no_grad()
+def prior_mask(query: Tensor, support: Tensor, megabytes: int) -> Tensor:
+    """How much each query position resembles the masked support: the best cosine, min-max scaled over the query.
+
+    `query` B x C x h x w; `support` B x K x C x h' x w', zero outside the mask. Returns B x K x h x w in 0..1.
+    Similarities take up to `megabytes` at a time (at least one support position's).
+    """
+    q, s = query.flatten(2), _inside(support.flatten(3))  # B x C x Q, B x K x C x S
+    q_norm, s_norm = q.norm(dim=1)[:, None, None], s.norm(dim=2)[..., None]  # B x 1 x 1 x Q, B x K x S x 1
+    row_bytes = 2 * s.shape[0] * s.shape[1] * q.shape[2] * q.element_size()  # dot products and denominators
+    step = max(1, megabytes * 2**20 // row_bytes)
+    best = q.new_full((s.shape[0], s.shape[1], q.shape[2]), -torch.inf)
+    for part, norm in zip(s.split(step, dim=3), s_norm.split(step, dim=2), strict=True):
+        dots = (part.transpose(2, 3).flatten(1, 2) @ q).unflatten(1, part.shape[1::2])  # B x K x S' x Q
+        best = torch.maximum(best, dots.div_(norm * q_norm + 1e-7).amax(2))
+    low, high = best.amin(2, keepdim=True), best.amax(2, keepdim=True)
+    return ((best - low) / (high - low + 1e-7)).unflatten(2, query.shape[2:])
+
+
+def _inside(support: Tensor) -> Tensor:
+    """The positions that are not all zero, B x K x C x S: those of the fullest support, and one more.
+
+    Supports with fewer are filled up with zero positions of their own, so every maximum over positions stays exact.
+    """
+    nonzero = support.abs().amax(2) > 0  # B x K x P
+    count = min(int(nonzero.sum(2).max()) + 1, support.shape[3])
+    order = nonzero.to(torch.uint8).argsort(dim=2, descending=True, stable=True)[:, :, None, :count]
+    return support.gather(3, order.expand(-1, -1, support.shape[2], -1))
+
+
+def conv_relu(inputs: int, kernel: int) -> list[nn.Module]:
+    """A convolution to `WIDTH` channels without bias, and ReLU."""
+    return [nn.Conv2d(inputs, WIDTH, kernel, padding=kernel // 2, bias=False), nn.ReLU()]
+
+
+def classifier() -> nn.Sequential:
+    """Background and foreground logits from a feature map."""
+    return nn.Sequential(*conv_relu(WIDTH, 3), nn.Dropout2d(0.1), nn.Conv2d(WIDTH, 2, 1))
+
+
+class FeatureEnrichment(nn.Module):
+    """The feature enrichment module (paper, Sec. 3.3), with the authors' names for its layers."""
+
+    def __init__(self, scales: tuple[float, ...]) -> None:
+        super().__init__()
+        self.scales = scales
+        levels = range(len(scales))
+        self.init_merge = nn.ModuleList(nn.Sequential(*conv_relu(2 * WIDTH + 1, 1)) for _ in levels)
+        self.alpha_conv = nn.ModuleList(nn.Sequential(*conv_relu(2 * WIDTH, 1)) for _ in levels[1:])
+        self.beta_conv = nn.ModuleList(nn.Sequential(*conv_relu(WIDTH, 3), *conv_relu(WIDTH, 3)) for _ in levels)
+        self.inner_cls = nn.ModuleList(classifier() for _ in levels)
+        self.res1 = nn.Sequential(*conv_relu(len(scales) * WIDTH, 1))
+        self.res2 = nn.Sequential(*conv_relu(WIDTH, 3), *conv_relu(WIDTH, 3))
+
+    def forward(self, query: Tensor, vector: Tensor, prior: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Query B x C x h x w, support vector B x C, prior B x 1 x h x w -> feature B x C x h x w, and the levels'."""
+        levels: list[Tensor] = []  # B x C x bin x bin
+        stored: list[Tensor] = []  # the same, B x C x h x w
+        size = (query.shape[2], query.shape[3])
+        for level, scale in enumerate(self.scales):
+            bins = self.bins(scale, size)
+            tiled = vector[:, :, None, None].expand(-1, -1, *bins)
+            merged = torch.cat([F.adaptive_avg_pool2d(query, bins), tiled, resize(prior, bins)], dim=1)
+            merged = self.init_merge[level](merged)
+            if level > 0:
+                finer = resize(stored[-1], bins)
+                merged = merged + self.alpha_conv[level - 1](torch.cat([merged, finer], dim=1))
+            merged = merged + self.beta_conv[level](merged)
+            levels.append(merged)
+            stored.append(resize(merged, size))
+        feature = self.res1(torch.cat(stored, dim=1))
+        return feature + self.res2(feature), levels
+
+    @staticmethod
+    def bins(scale: float, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of a level: `scale` itself, or up to 1 that share of the map's sides (at least 1)."""
+        if scale > 1:
+            return int(scale), int(scale)
+        return max(1, int(scale * size[0])), max(1, int(scale * size[1]))
+
+
+class PFENet(Method):
+    """Prior mask, then feature enrichment."""
+
+    info = MethodInfo(
+        title="PFENet",
+        paper="Prior Guided Feature Enrichment Network for Few-Shot Segmentation",
+        venue="TPAMI",
+        year=2020,
+        url="https://arxiv.org/abs/2008.01449",
+        code="https://github.com/dvlab-research/PFENet",
+        backbones=("resnet50", "resnet101", "vgg16_bn"),
+    )
+    Config = PFENetConfig
+    align_corners = True
+    config: PFENetConfig
+
+    def __init__(self, config: PFENetConfig) -> None:
+        super().__init__(config)
+        self.encoder: Backbone = encoder_as_published(config.backbone, config.deep_stem)
+        self.encoder.requires_grad_(False)
+        self.query_input = Preprocess(config.size, "pad", mean=self.encoder.mean, std=self.encoder.std, multiple=8)
+        middle = self.encoder.channels["c3"] + self.encoder.channels["c4"]
+        self.down_query = nn.Sequential(*conv_relu(middle, 1), nn.Dropout2d(0.5))
+        self.down_supp = nn.Sequential(*conv_relu(middle, 1), nn.Dropout2d(0.5))
+        self.enrichment = FeatureEnrichment(config.ppm_scales)
+        self.cls = classifier()
+
+    def train(self, mode: bool = True) -> PFENet:
+        """Training mode; the frozen encoder keeps its running statistics if so configured.
+
+        In training nothing is cached: the last stage runs where it is used, on the query and on masked supports,
+        so that its batch normalisation sees what it sees in the authors' code. (All supports of a batch go through
+        the encoder together; theirs go shot by shot, which differs if `batch` statistics meet K > 1.)
+        """
+        super().train(mode)
+        self.encoder.last = "c4" if mode else None
+        if self.config.batchnorm == "running":
+            self.encoder.eval()
+        return self
+
+    def project(self, features: Features) -> Features:
+        """Middle features as query and as support, and the encoder's last two stages."""
+        layer3 = features["c4"]
+        middle = torch.cat([layer3, resize(features["c3"], (layer3.shape[2], layer3.shape[3]))], dim=1)
+        projected = {"query": self.down_query(middle), "support": self.down_supp(middle), "layer3": layer3}
+        return projected | ({"layer4": features["c5"]} if "c5" in features else {})
+
+    def encode_support(self, support: SupportBatch) -> Features:
+        """The masked mean of the support feature, M x C, and masked high-level features, M x C' x h x w."""
+        feature, layer3 = support.features["support"], support.features["layer3"]
+        mask = resize(support.foreground, (layer3.shape[2], layer3.shape[3]))
+        # The small constant in the denominator is the authors'; a support without object gives a zero vector.
+        vector = (feature.float() * mask).sum((2, 3)) / (mask.sum((2, 3)) + 0.0005)
+        layer4 = self.encoder.stage("c5", layer3 * mask.to(layer3.dtype))
+        layer4 = layer4 * resize(mask, (layer4.shape[2], layer4.shape[3])).to(layer4.dtype)
+        return {"vector": vector.to(feature.dtype), "layer4": layer4}
+
+    def segment(self, episodes: EpisodeBatch) -> Tensor:
+        """Logits at the resolution of layer 3, B x 2 x h x w."""
+        feature, _ = self.enriched(episodes)
+        logits: Tensor = self.cls(feature)
+        return logits
+
+    def enriched(self, episodes: EpisodeBatch) -> tuple[Tensor, list[Tensor]]:
+        """The enriched query feature and the pyramid levels'. Shots: mean vector, mean prior, one pass."""
+        query = episodes.query["query"]
+        vector = episodes.support["vector"][:, 0].mean(1)
+        return self.enrichment(query, vector, self.prior(episodes))  # type: ignore[no-any-return]
+
+    def prior(self, episodes: EpisodeBatch) -> Tensor:
+        """The prior masks' mean over the shots at layer 3's size, B x 1 x h x w."""
+        layer3, layer4 = episodes.query["layer3"], episodes.query.get("layer4")
+        if layer4 is None:
+            layer4 = self.encoder.stage("c5", layer3)
+        each = prior_mask(layer4, episodes.support["layer4"][:, 0], self.config.prior_megabytes)
+        return resize(each, (layer3.shape[2], layer3.shape[3])).mean(1, keepdim=True)
+
+    def loss(self, episodes: EpisodeBatch) -> Tensor:
+        """Cross entropy of the logits plus `aux_weight` times the mean of the pyramid levels'."""
+        main, aux = self.losses(episodes)
+        return main + self.config.aux_weight * aux
+
+    def losses(self, episodes: EpisodeBatch) -> tuple[Tensor, Tensor]:
+        """The main and the auxiliary loss, each a mean over the pixels of the network's input that are not void."""
+        if episodes.query_labels is None:
+            raise ValueError("PFENet.loss expects episodes with query_labels")
+        labels = episodes.query_labels
+
+        def cross_entropy(logits: Tensor) -> Tensor:
+            return F.cross_entropy(resize(logits, episodes.query_shape), labels, ignore_index=255)
+
+        feature, levels = self.enriched(episodes)
+        inner = [
+            cross_entropy(classify(level)) for classify, level in zip(self.enrichment.inner_cls, levels, strict=True)
+        ]
+        return cross_entropy(self.cls(feature)), torch.stack(inner).mean()
+
+    def load_official(self, state: Mapping[str, Tensor]) -> None:
+        """Load a `state_dict` of the authors' train.py; ResNets need `deep_stem`."""
+        renamed = _resnet_name if self.encoder.name.startswith("resnet") else _vgg_name
+        load_converted(self, {_our_name(renamed(name)): value for name, value in strip_prefix(state).items()})
+
+
+def _our_name(name: str) -> str:
+    return f"enrichment.{name}" if name.startswith(ENRICHMENT) else name
+
+
+def _resnet_name(name: str) -> str:
+    """`layer0` is the deep stem; its last batch normalisation is ResNet's `bn1`."""
+    if name.startswith("layer0.7."):
+        return name.replace("layer0.7", "encoder.body.bn1", 1)
+    if name.startswith("layer0."):
+        return name.replace("layer0", "encoder.body.conv1", 1)
+    return f"encoder.body.{name}" if name.startswith("layer") else name
+
+
+def _vgg_name(name: str) -> str:
+    """Each layer counts its part of VGG's `features` from 0."""
+    layer, _, rest = name.partition(".")
+    first = {"layer0": 0, "layer1": 7, "layer2": 14, "layer3": 24, "layer4": 34}.get(layer)
+    if first is None:
+        return name
+    index, _, leaf = rest.partition(".")
+    return f"encoder.body.features.{first + int(index)}.{leaf}"
