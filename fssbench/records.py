@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -26,6 +26,9 @@ COLUMNS = ["fold", "run", "episode", "group", "way", "class_id", "query", "suppo
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Entry = TypeVar("Entry", bound=_Model)
 
 
 class MethodEntry(_Model):
@@ -76,6 +79,33 @@ class Environment(_Model):
     command: str = ""
 
 
+class FoldSummary(_Model):
+    """The numbers of one fold: fractions, or None where a number does not exist."""
+
+    miou: float | None
+    fb_iou: float | None
+    fg_iou: float | None
+    bg_iou: float | None
+    episodes: int
+    classes: dict[str, float | None]  # IoU by class id
+    absent: list[int]  # classes of the fold that no episode had
+    vanished: int  # episodes whose label held no pixel of their class
+
+
+class Summary(_Model):
+    """What `fssbench.scoring.metrics.summarise` gives: means over folds, and over runs where there are several."""
+
+    miou: float | None
+    miou_std: float | None  # over runs, n - 1
+    fb_iou: float | None
+    fb_iou_std: float | None
+    episodes: int
+    runs: int
+    missing_folds: list[int]  # of the bank; while there are any, there is no mean
+    folds: dict[str, FoldSummary]
+    rules: dict[str, str]
+
+
 class Run(_Model):
     """Everything in `run.json`."""
 
@@ -94,7 +124,11 @@ class Run(_Model):
     seed: int = 0
     environment: Environment
     seconds: dict[str, float] = {}
-    summary: dict[str, Any]  # what `summarise` in fssbench.scoring gives for the counts
+    summary: dict[str, Any]  # a `Summary`, as `summarise` in fssbench.scoring gives it; `scores` checks it
+
+    def scores(self, folder: Path) -> Summary:
+        """The summary, typed. Raises `RecordError` naming `folder` if it is not one."""
+        return _validated(Summary, self.summary, folder / "run.json", "summary.")
 
 
 @dataclass(frozen=True)
@@ -110,13 +144,10 @@ def read_run(folder: Path) -> Run:
     """`run.json` of a record. Raises `RecordError` naming the file and the first thing wrong with it."""
     path = folder / "run.json"
     try:
-        return Run.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
     except OSError as error:
         raise RecordError(f"no record at {folder}: {path.name} could not be read ({error.strerror})") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"{path}: {where}: {first['msg']}. Expected a record of schema {SCHEMA}.") from error
+    return _validated(Run, text, path)
 
 
 def read_record(folder: Path) -> Record:
@@ -130,6 +161,15 @@ def read_record(folder: Path) -> Record:
     if list(frame.columns) != COLUMNS:
         raise RecordError(f"{path}: expected the columns {COLUMNS}, found {list(frame.columns)}")
     return Record(folder, run, frame)
+
+
+def _validated(model: type[Entry], value: bytes | dict[str, Any], path: Path, prefix: str = "") -> Entry:
+    try:
+        return model.model_validate_json(value) if isinstance(value, bytes) else model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = prefix + ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{path}: {where}: {first['msg']}. Expected a record of schema {SCHEMA}.") from error
 
 
 def find_records(root: Path) -> list[Path]:

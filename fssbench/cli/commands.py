@@ -2,5 +2,8 @@
 
 The modules import only the standard library and typer at the top; everything else inside the commands.
 """
+
 from fssbench.cli import site  # noqa: F401
 from fssbench.cli import run  # noqa: F401
+from fssbench.cli import banks  # noqa: F401
+from fssbench.cli import report  # noqa: F401

@@ -1,0 +1,214 @@
+"""From records to results: one configuration at one shot, its folds merged and its repetitions gathered.
+
+Nothing is ever mixed: results share a table only if bank fingerprint, protocol, way and number of episodes agree,
+and records share a result only if everything that could change a number agrees.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from fssbench.errors import RecordError
+from fssbench.records import Run, Summary, find_records, read_record, read_run
+from fssbench.scoring.metrics import summarise
+from fssbench.scoring.rules import ScoringRules, rules_of
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything but the shot and the seed that tells one row of a table from another."""
+
+    method: str
+    title: str
+    our_reading: bool
+    config: str  # JSON, keys sorted
+    backbone: str
+    input_size: str
+    weights: str  # "imagenet", "random", "checkpoint", or several
+    annotation: str
+    device: str
+    precision: str
+    checkpoint: str = ""  # only where several checkpoints of one setting are in the results
+
+
+@dataclass(frozen=True)
+class Place:
+    """The measurement a number belongs to: results in one place can be compared."""
+
+    dataset: str
+    fingerprint: str
+    protocol: str
+    protocol_hash: str
+    way: int
+    episodes: tuple[tuple[int, int], ...]  # fold and episodes, where a run did not do all of the bank's
+
+
+@dataclass(frozen=True)
+class Source:
+    """One record that a result is made of."""
+
+    path: Path
+    run: Run
+
+    @property
+    def summary(self) -> Summary:
+        """The stored summary, checked."""
+        return self.run.scores(self.path)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One setting at one shot and seed, from one record or from several that hold different folds of it."""
+
+    place: Place
+    setting: Setting
+    shot: int
+    seed: int
+    sources: tuple[Source, ...]
+    summary: Summary
+
+    @property
+    def run(self) -> Run:
+        """The first record's `run.json`; bank, protocol and method are the same in all of them."""
+        return self.sources[0].run
+
+
+def load_results(root: Path) -> list[Result]:
+    """Every result below `root`, in an order that depends on nothing but the records.
+
+    Raises `RecordError` where there is none, or where two records of the same thing disagree.
+    """
+    folders = find_records(root)
+    if not folders:
+        raise RecordError(
+            f"no finished record (a folder with run.json) below {root}. Run `fssbench run METHOD` first, "
+            "or name another folder."
+        )
+    return gather(Source(folder, read_run(folder)) for folder in folders)
+
+
+def gather(sources: Iterable[Source]) -> list[Result]:
+    """Merge records that hold different folds of one setting, shot and seed."""
+    groups: dict[tuple[Place, Setting, int, int], list[Source]] = {}
+    for source in sources:
+        key = (_place(source), _setting(source.run), source.run.shot, source.run.seed)
+        groups.setdefault(key, []).append(source)
+    results = [
+        _merge(place, setting, shot, seed, tuple(members))
+        for (place, base, shot, seed), group in groups.items()
+        for setting, members in _by_checkpoint(base, group)
+    ]
+    return sorted(results, key=_order)
+
+
+def rescore(result: Result, rules: ScoringRules, *, every_fold: bool = True) -> Summary:
+    """The summary of a result under other rules, from the stored counts."""
+    run = result.run
+    summary = summarise(episodes_of(result), run.bank.folds, rules, every_fold=every_fold)
+    return Summary.model_validate(summary)
+
+
+def episodes_of(result: Result) -> pd.DataFrame:
+    """All episodes of a result, ordered by fold, run and episode."""
+    frames = [read_record(source.path).episodes for source in result.sources]
+    whole = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+    return whole.drop_duplicates(["fold", "run", "episode", "way"]).sort_values(
+        ["fold", "run", "episode", "way"], ignore_index=True
+    )
+
+
+def _place(source: Source) -> Place:
+    run, bank = source.run, source.run.bank
+    counts = {int(fold): part.episodes for fold, part in source.summary.folds.items()}
+    partial = tuple((fold, n) for fold, n in sorted(counts.items()) if n != bank.episodes.get(fold, n))
+    name = str(bank.protocol.get("name", "unnamed"))
+    return Place(bank.dataset, bank.fingerprint, name, bank.protocol_hash, run.way, partial)
+
+
+def _setting(run: Run) -> Setting:
+    kinds = sorted({entry.kind for entry in run.weights.values()})
+    return Setting(
+        method=run.method.name,
+        title=run.method.title,
+        our_reading=run.method.our_reading,
+        config=json.dumps(run.method.config, sort_keys=True),
+        backbone=run.backbone,
+        input_size=run.input_size,
+        weights=" and ".join(kinds),
+        annotation=run.annotation,
+        device=run.environment.device,
+        precision=run.environment.precision,
+    )
+
+
+def _by_checkpoint(setting: Setting, group: list[Source]) -> list[tuple[Setting, list[Source]]]:
+    """Records with other weights for the same fold are other results; they are told apart by their weights."""
+    seen: dict[int, set[str]] = {}
+    for source in group:
+        for fold in source.run.folds:
+            seen.setdefault(fold, set()).add(_sha(source, fold))
+    if all(len(hashes) == 1 for hashes in seen.values()):
+        return [(setting, group)]
+    variants: dict[str, list[Source]] = {}
+    for source in group:
+        name = ", ".join(dict.fromkeys(_sha(source, fold)[:8] for fold in source.run.folds))
+        variants.setdefault(name, []).append(source)
+    return [(replace(setting, checkpoint=name), members) for name, members in variants.items()]
+
+
+def _sha(source: Source, fold: int) -> str:
+    entry = source.run.weights.get(fold)
+    return "" if entry is None else entry.sha256
+
+
+def _merge(place: Place, setting: Setting, shot: int, seed: int, group: tuple[Source, ...]) -> Result:
+    group = tuple(sorted(group, key=lambda source: source.path.as_posix()))
+    _refuse_contradiction(group)
+    kept = _without_repeats(group)
+    result = Result(place, setting, shot, seed, kept, kept[0].summary)
+    if len(kept) == 1:
+        return result
+    return replace(result, summary=rescore(result, rules_of(result.run.bank.protocol)))
+
+
+def _refuse_contradiction(group: Sequence[Source]) -> None:
+    first: dict[str, Source] = {}
+    for source in group:
+        for fold, part in source.summary.folds.items():
+            other = first.setdefault(fold, source)
+            if other.summary.folds[fold] != part:
+                raise RecordError(
+                    f"{other.path} and {source.path} hold fold {fold} of the same configuration on the same bank, with "
+                    f"different numbers (mIoU {_percent(other.summary.folds[fold].miou)} and {_percent(part.miou)}). "
+                    "Remove the one that is wrong, or find out what changed between them (git revision, library "
+                    "versions) with `fssbench audit`."
+                )
+
+
+def _without_repeats(group: Sequence[Source]) -> tuple[Source, ...]:
+    """The fewest records that hold every fold, larger ones first; repeats that agree are left out."""
+    kept: list[Source] = []
+    have: set[int] = set()
+    for source in sorted(group, key=lambda s: -len(s.run.folds)):
+        if not set(source.run.folds) <= have:
+            kept.append(source)
+            have |= set(source.run.folds)
+    return tuple(sorted(kept, key=lambda s: (min(s.run.folds), s.path.as_posix())))
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _order(result: Result) -> tuple[object, ...]:
+    place, setting = result.place, result.setting
+    return (
+        place.dataset, place.protocol, place.way, place.fingerprint, place.protocol_hash, place.episodes,
+        setting.title.lower(), setting.method, setting.backbone, setting.weights, setting.annotation, setting.config,
+        setting.input_size, setting.device, setting.precision, setting.checkpoint, result.shot, result.seed,
+    )  # fmt: skip

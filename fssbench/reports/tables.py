@@ -1,0 +1,89 @@
+"""What a table is, whatever it is printed as: columns in groups, rows of cells, notes. No format knows a result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+MISSING = "-"
+
+RowKind = Literal["ours", "published", "difference"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; neighbours of the same `group` stand under one heading."""
+
+    title: str
+    group: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is printed. `value` is what it is ranked by; `rank` 1 is the best of its column, 2 the second."""
+
+    text: str = ""
+    value: float | None = None
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row. Published numbers and differences are never ranked."""
+
+    cells: tuple[Cell, ...]
+    kind: RowKind = "ours"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with everything that must be said about it."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    lead: tuple[str, ...] = ()  # sentences above: what was measured, and why it is a table of its own
+    notes: tuple[str, ...] = ()  # sentences below
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Headings over neighbouring columns, with how many columns each spans."""
+        spans: list[tuple[str, int]] = []
+        for column in self.columns:
+            if spans and spans[-1][0] == column.group:
+                spans[-1] = (column.group, spans[-1][1] + 1)
+            else:
+                spans.append((column.group, 1))
+        return spans
+
+
+def number(value: float | None, digits: int = 1, spread: float | None = None) -> Cell:
+    """A fraction as per cent; `spread` (also a fraction) follows with ±.
+
+    >>> number(0.3642).text, number(0.3642, spread=0.011).text, number(None).text
+    ('36.4', '36.4 ± 1.1', '-')
+    """
+    if value is None:
+        return Cell(MISSING)
+    text = f"{100 * value:.{digits}f}"
+    if spread is not None:
+        text += f" ± {100 * spread:.{digits}f}"
+    return Cell(text, value)
+
+
+def ranked(rows: Sequence[Row], columns: Sequence[Column], digits: int = 1) -> tuple[Row, ...]:
+    """Mark the best and the second best of every numeric column, among our rows, as they are printed (ties share)."""
+    marks: dict[tuple[int, int], int] = {}
+    ours = [i for i, row in enumerate(rows) if row.kind == "ours"]
+    for j, column in enumerate(columns):
+        shown = {
+            i: round(100 * v, digits) for i in ours if column.numeric and (v := rows[i].cells[j].value) is not None
+        }
+        best = sorted(set(shown.values()), reverse=True)[:2] if len(shown) > 1 else []
+        marks |= {(i, j): best.index(v) + 1 for i, v in shown.items() if v in best}
+    return tuple(
+        replace(row, cells=tuple(replace(cell, rank=marks.get((i, j), 0)) for j, cell in enumerate(row.cells)))
+        for i, row in enumerate(rows)
+    )
