@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 BUILT_IN: dict[str, str] = {
     "canet": "methods.canet:CANet",
     "panet": "methods.panet:PANet",
+    "pfenet": "methods.pfenet:PFENet",
     "pmms": "methods.pmms:PMMs",
     "rpmms": "methods.pmms:RPMMs",
 }

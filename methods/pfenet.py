@@ -95,7 +95,7 @@ def prior_mask(query: Tensor, support: Tensor, megabytes: int) -> Tensor:
         dots = (part.transpose(2, 3).flatten(1, 2) @ q).unflatten(1, part.shape[1::2])  # B x K x S' x Q
         best = torch.maximum(best, dots.div_(norm * q_norm + 1e-7).amax(2))
     low, high = best.amin(2, keepdim=True), best.amax(2, keepdim=True)
-    return ((best - low) / (high - low + 1e-7)).unflatten(2, query.shape[2:])
+    return ((best - low) / (high - low + 1e-7)).reshape(*best.shape[:2], *query.shape[2:])
 
 
 def _inside(support: Tensor) -> Tensor:
