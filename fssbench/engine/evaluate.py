@@ -78,18 +78,19 @@ class Report:
 def evaluate_fold(
     bank: Bank,
     fold: int,
+    episodes: Episodes,
     contenders: Sequence[Contender],
     settings: Settings,
     advance: Callable[[int], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Segment a fold's pending episodes with methods that share an encoder.
+    """Segment a fold's pending episodes, all shots of a nested draw at once, with methods that share an encoder.
 
     `advance` is told how many (method, shot, episode) are done, `say` what the user should know. An exception inside a
     method, or logits that are not finite or of the wrong shape, end that method's part with `Contender.error` set.
     Must run inside `fssbench.engine.devices.numerics`.
     """
-    work = _FoldWork(bank, fold, list(contenders), settings, say)
+    work = _FoldWork(bank, fold, episodes, list(contenders), settings, say)
     try:
         return work.run(advance)
     finally:
@@ -98,10 +99,16 @@ def evaluate_fold(
 
 class _FoldWork:
     def __init__(
-        self, bank: Bank, fold: int, contenders: list[Contender], settings: Settings, say: Callable[[str], None]
+        self,
+        bank: Bank,
+        fold: int,
+        episodes: Episodes,
+        contenders: list[Contender],
+        settings: Settings,
+        say: Callable[[str], None],
     ) -> None:
         self.bank, self.fold, self.contenders, self.settings, self.say = bank, fold, contenders, settings, say
-        self.episodes: Episodes = bank.episodes(fold)
+        self.episodes = episodes
         self.clock = Clock(settings.device, settings.exact_times)
         self.loader = PixelLoader(bank, settings.workers)
         on_cpu = settings.device.type == "cpu"

@@ -116,21 +116,12 @@ def _checked(bank: Bank, request: RunRequest) -> tuple[list[int], list[int]]:
     known = sorted(bank.fold_classes)
     folds = list(request.folds) if request.folds is not None else known
     for fold in folds:
-        bank.episodes(fold)  # raises for a fold that is not there
-    for shot in request.shots:
-        if not 1 <= shot <= bank.shots:
-            raise UsageError(
-                f"--shots {shot}: {bank.path} holds episodes of up to {bank.shots} shots. Generate a bank with more."
-            )
-        if shot != bank.shots and not bank.protocol.nested:
-            raise UsageError(
-                f"--shots {shot}: {bank.path} was drawn for {bank.shots} shots, and the protocol "
-                f"{bank.protocol.name!r} draws each number of shots anew. Generate a bank with --shots {shot}."
-            )
-    if request.settings.annotation not in ("mask", *bank.annotation_kinds):
+        for shot in request.shots:
+            bank.episodes(fold, shot)  # raises for a fold or a number of shots that is not there
+    if request.settings.annotation not in bank.annotation_kinds:
         raise UsageError(
-            f"--annotation {request.settings.annotation}: {bank.path} holds mask"
-            f"{''.join(', ' + kind for kind in bank.annotation_kinds)}. Generate a bank with --annotation."
+            f"--annotation {request.settings.annotation}: {bank.path} holds {', '.join(bank.annotation_kinds)}. "
+            "Generate a bank with --annotations."
         )
     if not bank.has_images:
         raise UsageError(f"{bank.path} is an index without images: bind it to your data by `fssbench attach` first.")
@@ -157,13 +148,34 @@ def _run_fold(bank: Bank, fold: int, jobs: Sequence[_Job], settings: Settings, p
             method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups.setdefault(encoder_key(method, encoder_sha256(method)), []).append((method, same))
     for group in groups.values():
-        contenders = [_contender(method, same) for method, same in group]
-        report = evaluate_fold(bank, fold, contenders, settings, progress.advance, progress.say)
-        for contender, (_, same) in zip(contenders, group, strict=True):
-            for job in same:
-                job.error = job.error or contender.error
-                for phase, seconds in report.seconds.items():
-                    job.seconds[phase] = job.seconds.get(phase, 0.0) + seconds
+        for shots in _draws(bank, group):
+            _evaluate(bank, fold, shots, group, settings, progress)
+
+
+def _draws(bank: Bank, group: Sequence[tuple[Method, Sequence[_Job]]]) -> list[list[int]]:
+    """The numbers of shots that are run together: all of a nested draw, else each for itself."""
+    shots = sorted({job.shot for _, same in group for job in same})
+    return [shots] if bank.protocol.nested else [[shot] for shot in shots]
+
+
+def _evaluate(
+    bank: Bank,
+    fold: int,
+    shots: Sequence[int],
+    group: Sequence[tuple[Method, Sequence[_Job]]],
+    settings: Settings,
+    progress: Progress,
+) -> None:
+    taking_part = [(method, [job for job in same if job.shot in shots]) for method, same in group]
+    pairs = [(_contender(method, same), same) for method, same in taking_part if same]
+    episodes = bank.episodes(fold, max(shots))
+    contenders = [contender for contender, _ in pairs]
+    report = evaluate_fold(bank, fold, episodes, contenders, settings, progress.advance, progress.say)
+    for contender, same in pairs:
+        for job in same:
+            job.error = job.error or contender.error
+            for phase, seconds in report.seconds.items():
+                job.seconds[phase] = job.seconds.get(phase, 0.0) + seconds
 
 
 def _contender(method: Method, jobs: Sequence[_Job]) -> Contender:
@@ -197,6 +209,7 @@ class _Job:
         self.error: Exception | None = None
         self.seconds: dict[str, float] = {}
         self._loaded_for = folds[0]
+        self._episodes = {fold: bank.episodes(fold, shot) for fold in folds}
         config = method.config.model_dump(mode="json")
         what = {
             "method": spec.name, "config": config, "bank": bank.fingerprint, "protocol": bank.protocol.hash,
@@ -253,12 +266,12 @@ class _Job:
     @property
     def episodes_to_do(self) -> int:
         """Episodes in all, done ones included."""
-        return sum(len(self._bank.episodes(fold).query) for fold in self.folds)
+        return sum(len(episodes.query) for episodes in self._episodes.values())
 
     def pending(self, fold: int) -> NDArray[np.int64]:
         """The episodes of a fold that are not in the journal."""
         done = {episode for f, episode in self.done_episodes if f == fold}
-        return np.array([e for e in range(len(self._bank.episodes(fold).query)) if e not in done], dtype=np.int64)
+        return np.array([e for e in range(len(self._episodes[fold].query)) if e not in done], dtype=np.int64)
 
     def take(self, fold: int, rows: Sequence[tuple[int, NDArray[np.int64], NDArray[np.uint8]]]) -> None:
         """Write the counts of a step to the journal, after its predictions."""
@@ -295,8 +308,7 @@ class _Job:
         rows = []
         journal = self.journal.rows if self.journal is not None else {}
         for (fold, episode, way), counts in sorted(journal.items()):
-            episodes = self._bank.episodes(fold)
-            ids = self._bank.image_ids
+            episodes, ids = self._episodes[fold], self._bank.image_ids
             supports = episodes.support[episode, way - 1 if way else slice(None), : self.shot].ravel()
             rows.append(
                 [
@@ -320,7 +332,7 @@ class _Job:
                 our_reading=info.our_reading,
                 supervision=info.supervision,
                 merged_ways=merged,
-                auxiliary_images=_auxiliary(bank.episodes(self.folds[0])) if info.uses_auxiliary else 0,
+                auxiliary_images=_auxiliary(self._episodes[self.folds[0]]) if info.uses_auxiliary else 0,
             ),
             backbone=self._method.config.backbone,
             input_size=_input_size(self._method),
@@ -332,7 +344,7 @@ class _Job:
                 protocol_hash=bank.protocol.hash,
                 class_names=bank.class_names,
                 folds={fold: list(classes) for fold, classes in bank.fold_classes.items()},
-                episodes={fold: len(bank.episodes(fold).query) for fold in bank.fold_classes},
+                episodes={fold: len(bank.episodes(fold, self.shot).query) for fold in bank.fold_classes},
                 complete=not bank.note,
                 note=bank.note,
             ),
