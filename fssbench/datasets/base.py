@@ -31,8 +31,10 @@ class Dataset(ABC):
     """
 
     name: str
+    pool: str = "default"
     class_names: Mapping[int, str]  # class id -> name, ids from 1
     folds: Sequence[tuple[int, ...]]  # fold -> the class ids it holds out
+    min_area: int | None = None  # px; the area filter that suits its image size, where the protocol's 2048 does not
 
     @abstractmethod
     def image_ids(self) -> Sequence[str]:
@@ -45,6 +47,14 @@ class Dataset(ABC):
     @abstractmethod
     def mask(self, image_id: str) -> Mask:
         """The label map's own bytes. Raises `DataError` naming the file if it is absent."""
+
+    def fold_image_ids(self, fold: int) -> Sequence[str]:
+        """The images that episodes of this fold may use, in the list's order."""
+        return self.image_ids()
+
+    def fold_classes(self, fold: int) -> tuple[int, ...]:
+        """The classes that episodes of this fold are drawn for: those it holds out, unless the pool is for training."""
+        return tuple(self.folds[fold])
 
     def pairs(self, fold: int) -> Sequence[tuple[str, int]] | None:
         """The (image, class) pairs that may be drawn, where a published list fixes them; else None."""

@@ -1,0 +1,223 @@
+"""From a data set and a protocol to a bank."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fssbench.banks.randomness import named_stream
+from fssbench.banks.sampling import Episodes, Pool, Shape, draw
+from fssbench.banks.scan import MaskFacts, Progress, label_hash, pool_of, quiet, scan
+from fssbench.banks.writer import Plan, Stored, check_free, write_bank
+from fssbench.datasets.base import Dataset, label_map
+from fssbench.datasets.decode import decode_image
+from fssbench.errors import DataError, ProtocolError, UsageError
+from fssbench.protocol import Protocol
+
+ANNOTATION_KINDS = ("box", "scribble", "point")
+_RULE = 1  # raise it when fssbench.banks.annotations changes what it draws
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a bank shall hold."""
+
+    protocol: Protocol
+    shots: tuple[int, ...] = (5,)
+    ways: int = 1
+    folds: tuple[int, ...] | None = None  # None: all
+    repeats: int = 1  # support sets for one query
+    auxiliary: int = 0
+    annotations: tuple[str, ...] = ()
+    annotation_seed: int = 0
+    skip_short: bool = False
+
+    @property
+    def draws(self) -> tuple[int, ...]:
+        """The numbers of shots to draw: the largest serves the others where the protocol nests them."""
+        return (max(self.shots),) if self.protocol.nested else tuple(sorted(set(self.shots)))
+
+
+def generate(
+    dataset: Dataset,
+    request: Request,
+    out: Path,
+    *,
+    index: bool = False,
+    force: bool = False,
+    progress: Progress = quiet,
+) -> Plan:
+    """Draw the episodes, write the bank, and say what is in it.
+
+    Raises `DataError` for data that is missing or wrong, `ProtocolError` for a class with too few images, `UsageError`
+    for a fold or annotation that does not exist, `BankError` if `out` exists and not `force`.
+    """
+    check_free(out, force)
+    plan = make_plan(dataset, request, progress)
+    write_plan(dataset, plan, out, index=index, force=force, progress=progress)
+    return plan
+
+
+def write_plan(
+    dataset: Dataset, plan: Plan, out: Path, *, index: bool = False, force: bool = False, progress: Progress = quiet
+) -> None:
+    """Write a bank from its plan and the data set's files."""
+
+    def annotate(kind: str, image: int, class_id: int) -> bytes:
+        image_id = plan.image_ids[image]
+        labels = label_map(dataset.mask(image_id), f"{dataset.name}: mask of {image_id}")
+        return annotation_png(kind, plan.annotations[kind], labels, image_id, class_id)
+
+    stored = read_stored(dataset, plan, index=index, progress=progress)
+    write_bank(out, plan, stored, annotate, index=index, force=force)
+
+
+def make_plan(dataset: Dataset, request: Request, progress: Progress = quiet) -> Plan:
+    """Read the masks and draw the episodes; nothing is written."""
+    folds = _folds(dataset, request)
+    protocol = request.protocol.but(pool=dataset.pool)
+    _check(protocol, request)
+    ids = list(dict.fromkeys(image_id for fold in folds for image_id in dataset.fold_image_ids(fold)))
+    facts = scan(dataset, ids, progress)
+    order = {image_id: number for number, image_id in enumerate(ids)}
+    pools, skipped = {}, {}
+    for fold in folds:
+        pools[fold], skipped[fold] = _supplied(
+            pool_of(dataset, protocol, fold, facts, order), request, dataset.class_names, fold
+        )
+    drawn = {
+        (fold, shots): draw(protocol, pools[fold], fold, Shape(request.ways, shots, request.repeats, request.auxiliary))
+        for fold in folds
+        for shots in request.draws
+    }
+    used = sorted({ids[image] for episodes in drawn.values() for image in _images_of(episodes)})
+    place = np.full(len(ids), -1, dtype=np.int64)
+    place[[order[image_id] for image_id in used]] = np.arange(len(used))
+    return Plan(
+        dataset=dataset.name,
+        pool=dataset.pool,
+        protocol=protocol,
+        class_names=dict(dataset.class_names),
+        fold_classes={fold: pools[fold].classes for fold in folds},
+        images={image_id: facts[image_id] for image_id in used},
+        episodes={key: _renumbered(episodes, place) for key, episodes in drawn.items()},
+        note=_skip_note(skipped, dataset.class_names),
+        annotations=dict.fromkeys(request.annotations, f"rule {_RULE} seed {request.annotation_seed}"),
+    )
+
+
+def read_stored(dataset: Dataset, plan: Plan, *, index: bool, progress: Progress = quiet) -> Iterator[Stored]:
+    """Bytes of every image and mask of a plan, in its order, checked against each other.
+
+    An index needs no images: where they are absent their hashes are left out.
+    """
+    for image_id in progress(plan.image_ids, "copying images" if not index else "hashing images"):
+        mask = dataset.mask(image_id)
+        facts = plan.images[image_id]
+        where = f"{dataset.name}: mask of {image_id}"
+        labels = label_map(mask, where)
+        if label_hash(labels) != facts.sha256:
+            raise DataError(f"{where}: its content changed while the bank was being made. Start again.")
+        if index:
+            yield Stored(None, _known_hash(dataset, image_id), mask.encoded, mask.class_id)
+            continue
+        image = dataset.image_bytes(image_id)
+        check_image(image, facts, f"{dataset.name}: image {image_id}")
+        yield Stored(image, hashlib.sha256(image).hexdigest(), mask.encoded, mask.class_id)
+
+
+def check_image(encoded: bytes, facts: MaskFacts, where: str) -> None:
+    """Raises `DataError` for an image that does not decode, or that has another size than its mask."""
+    width, height = decode_image(encoded, where).size
+    if (height, width) != (facts.height, facts.width):
+        raise DataError(
+            f"{where}: expected image and mask of one size, found an image of {height} x {width} and a mask of "
+            f"{facts.height} x {facts.width} (height x width). One of the two files is another image's."
+        )
+
+
+def annotation_png(kind: str, rule: str, labels: NDArray[np.uint8], image_id: str, class_id: int) -> bytes:
+    """The PNG of an annotation's codes. A function of rule, label map, image name and class, whatever the bank."""
+    from fssbench.banks.annotations import annotate
+
+    seed = int(rule.rpartition(" ")[2])
+    codes = annotate(kind, labels, class_id, named_stream(seed, f"{kind} {image_id} {class_id}"))
+    file = io.BytesIO()
+    Image.fromarray(codes).save(file, format="PNG")
+    return file.getvalue()
+
+
+def _known_hash(dataset: Dataset, image_id: str) -> str:
+    try:
+        return hashlib.sha256(dataset.image_bytes(image_id)).hexdigest()
+    except DataError:
+        return ""  # masks alone are enough for an index
+
+
+def _folds(dataset: Dataset, request: Request) -> tuple[int, ...]:
+    folds = tuple(range(len(dataset.folds))) if request.folds is None else request.folds
+    for fold in folds:
+        if not 0 <= fold < len(dataset.folds):
+            raise UsageError(
+                f"{dataset.name}: expected folds 0 to {len(dataset.folds) - 1}, found fold {fold}. Change --folds."
+            )
+    return folds
+
+
+def _check(protocol: Protocol, request: Request) -> None:
+    unknown = [kind for kind in request.annotations if kind not in ANNOTATION_KINDS]
+    if unknown:
+        raise UsageError(f"expected annotations out of {', '.join(ANNOTATION_KINDS)}, found {unknown[0]!r}.")
+    if min(request.shots, default=0) < 1 or request.ways < 1 or request.repeats < 1 or request.auxiliary < 0:
+        raise UsageError("expected at least 1 shot, 1 way and 1 support set for each query.")
+    if protocol.replays and (request.ways, request.repeats, request.auxiliary) != (1, 1, 0):
+        raise ProtocolError(
+            f"protocol {protocol.name} follows the authors' own random stream, which knows 1 way, one support set for "
+            "each query and no auxiliary images. Leave those options out, or use the protocol fssbench."
+        )
+
+
+def _supplied(pool: Pool, request: Request, names: Mapping[int, str], fold: int) -> tuple[Pool, tuple[int, ...]]:
+    """The pool without its short classes, and those. Raises `ProtocolError` naming them unless they may be skipped."""
+    needed = max(request.shots) + request.auxiliary + 1
+    queries = pool.queries()
+    short = {c: len(pool.support[c]) for c in pool.classes if len(pool.support[c]) < needed or not queries[c]}
+    if short and not request.skip_short:
+        found = ", ".join(f"{names[c]} (class {c}) has {count}" for c, count in short.items())
+        raise ProtocolError(
+            f"fold {fold}: expected at least {needed} images a class ({max(request.shots)} supports, the query"
+            f"{f', {request.auxiliary} auxiliary' if request.auxiliary else ''}), but {found}. "
+            "Add images, ask for fewer --shots, or leave such classes out by --skip-short-classes."
+        )
+    kept = Pool(
+        [(image, c) for image, c in pool.pairs if c not in short],
+        {c: images for c, images in pool.support.items() if c not in short},
+    )
+    if len(kept.classes) < request.ways:
+        raise ProtocolError(
+            f"fold {fold}: expected at least {request.ways} classes with {needed} images for {request.ways} ways, "
+            f"found {len(kept.classes)}. Ask for fewer --ways."
+        )
+    return kept, tuple(short)
+
+
+def _skip_note(skipped: Mapping[int, Sequence[int]], names: Mapping[int, str]) -> str:
+    lines = [f"fold {fold}: {', '.join(names[c] for c in classes)}" for fold, classes in skipped.items() if classes]
+    return f"classes skipped for want of images: {'; '.join(lines)}" if lines else ""
+
+
+def _images_of(episodes: Episodes) -> set[int]:
+    columns = [episodes.query, episodes.support, episodes.auxiliary]
+    return {int(image) for column in columns if column is not None for image in np.unique(column)}
+
+
+def _renumbered(episodes: Episodes, place: NDArray[np.int64]) -> Episodes:
+    auxiliary = None if episodes.auxiliary is None else place[episodes.auxiliary]
+    return replace(episodes, query=place[episodes.query], support=place[episodes.support], auxiliary=auxiliary)

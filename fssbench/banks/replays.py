@@ -1,0 +1,101 @@
+"""Random streams of published codebases, followed to the last episode.
+
+Each takes the fold's (image, class) pairs in list order and gives (query, class, supports) an episode. The streams are
+those of Python's Mersenne Twister and of NumPy's legacy generator, both frozen by their projects.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+from fssbench.protocol import Replay
+
+T = TypeVar("T")
+Pair = tuple[int, int]  # image, class
+Drawn = tuple[int, int, tuple[int, ...]]  # query, class, supports
+
+
+def replay(name: Replay, pairs: Sequence[Pair], shots: int, episodes: int, seed: int) -> list[Drawn]:
+    """The first `episodes` of a published test loop."""
+    return list(islice(_LOOPS[name](pairs, shots, seed), episodes))
+
+
+def _oslsm(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Drawn]:
+    """OSLSM's data layer in its deterministic mode: shuffled passes over the items; supports are the shuffled rest."""
+    rng = random.Random(seed)
+    images = _by_class(pairs)
+    while True:
+        for query, class_id in _python2_shuffled(rng, pairs):
+            others = [image for image in images[class_id] if image != query]
+            yield query, class_id, tuple(_python2_shuffled(rng, others)[:shots])
+
+
+def _sgone(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Drawn]:
+    """OSLSM's stream; at 1 shot SG-One takes the walked item as support and the random one as query."""
+    for query, class_id, support in _oslsm(pairs, shots, seed):
+        yield (support[0], class_id, (query,)) if shots == 1 else (query, class_id, support)
+
+
+def _hsnet(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Drawn]:
+    """HSNet's test loop: the list again and again; supports one by one, repeats allowed."""
+    rng = np.random.RandomState(seed)
+    images = _by_class(pairs)
+    while True:
+        for query, class_id in pairs:
+            support: list[int] = []
+            while len(support) < shots:
+                # As the authors: a permutation of the whole list is drawn for one image.
+                image = int(rng.choice(images[class_id], 1, replace=False)[0])
+                if image != query:
+                    support.append(image)
+            yield query, class_id, tuple(support)
+
+
+def _pmms(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Drawn]:
+    """PMMs' test loop: the list in file order first, shuffled in place before every later pass."""
+    rng = random.Random(seed)
+    images = _by_class(pairs)
+    walk = list(pairs)
+    while True:
+        for query, class_id in walk:
+            if shots == 1:
+                yield query, class_id, (_other(rng, images[class_id], query),)
+            else:
+                others = [image for image in images[class_id] if image != query]
+                yield query, class_id, tuple(rng.sample(others, shots))
+        rng.shuffle(walk)
+
+
+def _other(rng: random.Random, images: Sequence[int], query: int) -> int:
+    while (image := images[rng.randint(0, len(images) - 1)]) == query:
+        pass
+    return image
+
+
+def _by_class(pairs: Sequence[Pair]) -> dict[int, list[int]]:
+    lists: dict[int, list[int]] = {}
+    for image, class_id in pairs:
+        lists.setdefault(class_id, []).append(image)
+    return lists
+
+
+def _python2_shuffled(rng: random.Random, items: Sequence[T]) -> list[T]:
+    """`random.shuffle` as Python 2 did it: one float an element."""
+    left = list(items)
+    for i in range(len(left) - 1, 0, -1):
+        j = int(rng.random() * (i + 1))
+        left[i], left[j] = left[j], left[i]
+    return left
+
+
+_LOOPS: dict[str, Callable[[Sequence[Pair], int, int], Iterator[Drawn]]] = {
+    "oslsm": _oslsm,
+    "sgone": _sgone,
+    "hsnet": _hsnet,
+    "pmms": _pmms,
+}

@@ -1,0 +1,209 @@
+"""Writing a bank: HDF5 behind a seal, streamed, whole or absent.
+
+    /                 attributes: format, version, creator, dataset, pool, protocol (JSON), note, ways, fingerprint
+    /classes          id, name
+    /images           id, height, width, sha256 (zeros: not known), [offset, bytes]
+    /masks            class_id (0: the pixels are class ids), sha256 (of the label map), [offset, bytes]
+    /folds/<i>        classes
+    /folds/<i>/<K>    classes, support, query, run, group, [auxiliary]
+    /annotations/<kind>   attribute rule; image, class, [offset, bytes] (PNG of the codes)
+
+What stands in brackets is missing from an index bank. All data are chunked with the fletcher32 checksum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from fssbench import __version__
+from fssbench.banks.fingerprint import fingerprint
+from fssbench.banks.sampling import Episodes
+from fssbench.banks.scan import MaskFacts
+from fssbench.banks.seal import BLOCK, MAGIC, VERSION, write_seal
+from fssbench.errors import BankError
+from fssbench.files import atomic_path
+from fssbench.protocol import Protocol
+
+_CHUNK = 1 << 16  # bytes; an image is one or two chunks
+_BUFFER = 1 << 22  # bytes gathered before they go to the file
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything in a bank but the bytes of images, masks and annotations."""
+
+    dataset: str
+    pool: str
+    protocol: Protocol
+    class_names: Mapping[int, str]
+    fold_classes: Mapping[int, tuple[int, ...]]
+    images: Mapping[str, MaskFacts]  # those that some episode uses
+    episodes: Mapping[tuple[int, int], Episodes]  # by fold and shots; numbers count sorted(images)
+    note: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)  # kind -> rule and seed
+
+    @property
+    def image_ids(self) -> list[str]:
+        """The bank's images, in its order."""
+        return sorted(self.images)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256, as fssbench.banks.fingerprint documents it."""
+        return fingerprint(self.dataset, self.protocol, self.fold_classes, self.images, self.episodes, self.annotations)
+
+    def annotated(self) -> list[tuple[int, int]]:
+        """The (image, class) pairs that are a support somewhere, ascending."""
+        found: set[tuple[int, int]] = set()
+        for episodes in self.episodes.values():
+            classes = np.broadcast_to(episodes.classes[:, :, None], episodes.support.shape)
+            found |= set(zip(episodes.support.ravel().tolist(), classes.ravel().tolist(), strict=True))
+        return sorted(found)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The bytes of one image and its mask. Images are None in an index bank made from masks alone."""
+
+    image: bytes | None
+    image_sha256: str  # empty: not known
+    mask: bytes
+    class_id: int
+
+
+def check_free(path: Path, force: bool) -> None:
+    """Raises `BankError` if `path` exists and may not be replaced."""
+    if path.exists() and not force:
+        raise BankError(f"{path} exists and is not overwritten: name another file by --out, or add --force.")
+
+
+def write_bank(
+    path: Path,
+    plan: Plan,
+    stored: Iterable[Stored],
+    annotate: Callable[[str, int, int], bytes] | None = None,
+    *,
+    index: bool = False,
+    force: bool = False,
+) -> None:
+    """Write and seal a bank, atomically. `stored` comes in the order of `plan.image_ids`.
+
+    `annotate(kind, image, class_id)` gives the PNG of the codes. Raises `BankError` if `path` exists and not `force`.
+    """
+    check_free(path, force)
+    try:
+        with atomic_path(path) as temporary:
+            with h5py.File(temporary, "w", userblock_size=BLOCK, libver="v110") as file:
+                _write_plan(file, plan)
+                _write_stored(file, plan, stored, index)
+                _write_annotations(file, plan, None if index else annotate)
+            write_seal(temporary)
+            check_free(path, force)  # another process may have been faster
+    except OSError as error:
+        raise BankError(f"{path}: the bank could not be written ({error}); nothing was left behind.") from error
+
+
+def _write_plan(file: h5py.File, plan: Plan) -> None:
+    file.attrs["format"], file.attrs["version"] = MAGIC, VERSION
+    file.attrs["creator"] = f"fssbench {__version__}"
+    file.attrs["dataset"], file.attrs["pool"], file.attrs["note"] = plan.dataset, plan.pool, plan.note
+    file.attrs["protocol"] = plan.protocol.model_dump_json()
+    file.attrs["fingerprint"] = plan.fingerprint
+    classes = sorted(plan.class_names)
+    _put(file, "classes/id", np.array(classes, dtype=np.int64))
+    _put(file, "classes/name", _texts([plan.class_names[c] for c in classes]))
+    ids = plan.image_ids
+    _put(file, "images/id", _texts(ids))
+    _put(file, "images/height", np.array([plan.images[i].height for i in ids], dtype=np.int64))
+    _put(file, "images/width", np.array([plan.images[i].width for i in ids], dtype=np.int64))
+    _put(file, "masks/sha256", _hashes([plan.images[i].sha256 for i in ids]))
+    for fold, held_out in plan.fold_classes.items():
+        _put(file, f"folds/{fold}/classes", np.array(held_out, dtype=np.int64))
+    for (fold, shots), episodes in plan.episodes.items():
+        for column in fields(episodes):
+            values = getattr(episodes, column.name)
+            if values is not None:
+                _put(file, f"folds/{fold}/{shots}/{column.name}", values)
+
+
+def _write_stored(file: h5py.File, plan: Plan, stored: Iterable[Stored], index: bool) -> None:
+    hashes, class_ids = [], []
+    images = None if index else Blobs(file, "images")
+    masks = None if index else Blobs(file, "masks")
+    for item in stored:
+        hashes.append(item.image_sha256 or "0" * 64)
+        class_ids.append(item.class_id)
+        if images is not None and masks is not None:
+            images.append(item.image or b"")
+            masks.append(item.mask)
+    for blobs in (images, masks):
+        if blobs is not None:
+            blobs.close()
+    _put(file, "images/sha256", _hashes(hashes))
+    _put(file, "masks/class_id", np.array(class_ids, dtype=np.int64))
+
+
+def _write_annotations(file: h5py.File, plan: Plan, annotate: Callable[[str, int, int], bytes] | None) -> None:
+    pairs = plan.annotated()
+    for kind in sorted(plan.annotations):
+        _put(file, f"annotations/{kind}/image", np.array([image for image, _ in pairs], dtype=np.int64))
+        _put(file, f"annotations/{kind}/class", np.array([class_id for _, class_id in pairs], dtype=np.int64))
+        file[f"annotations/{kind}"].attrs["rule"] = plan.annotations[kind]
+        if annotate is not None:
+            blobs = Blobs(file, f"annotations/{kind}")
+            for image, class_id in pairs:
+                blobs.append(annotate(kind, image, class_id))
+            blobs.close()
+
+
+class Blobs:
+    """Byte strings, one after the other in `<group>/bytes`; string i is bytes[offset[i]:offset[i + 1]]."""
+
+    def __init__(self, file: h5py.File, group: str) -> None:
+        self._file, self._group = file, group
+        self._bytes = file.create_dataset(
+            f"{group}/bytes", (0,), maxshape=(None,), dtype=np.uint8, chunks=(_CHUNK,), fletcher32=True
+        )
+        self._offsets = [0]
+        self._waiting = bytearray()
+
+    def append(self, blob: bytes) -> None:
+        """Add one byte string."""
+        self._offsets.append(self._offsets[-1] + len(blob))
+        self._waiting += blob
+        if len(self._waiting) >= _BUFFER:
+            self._flush(len(self._waiting) // _CHUNK * _CHUNK)  # whole chunks: none is written twice
+
+    def close(self) -> None:
+        """Write what is left, and the offsets."""
+        self._flush(len(self._waiting))
+        _put(self._file, f"{self._group}/offset", np.array(self._offsets, dtype=np.int64))
+
+    def _flush(self, count: int) -> None:
+        start = self._bytes.shape[0]
+        self._bytes.resize(start + count, axis=0)
+        self._bytes[start:] = np.frombuffer(bytes(self._waiting[:count]), dtype=np.uint8)
+        del self._waiting[:count]
+
+
+def _put(file: h5py.File, name: str, values: NDArray[Any]) -> None:
+    """A chunked, checksummed array, in chunks of about 64 KiB."""
+    row = max(1, int(values.nbytes / max(1, len(values))))
+    chunk = (max(1, min(len(values), _CHUNK // row)), *values.shape[1:])
+    file.create_dataset(name, data=values, chunks=chunk, maxshape=(None, *values.shape[1:]), fletcher32=True)
+
+
+def _texts(texts: Sequence[str]) -> NDArray[Any]:
+    encoded = [text.encode("utf-8") for text in texts]
+    return np.array(encoded, dtype=f"S{max([1, *map(len, encoded)])}")
+
+
+def _hashes(hashes: Sequence[str]) -> NDArray[np.uint8]:
+    return np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint8).reshape(-1, 32)

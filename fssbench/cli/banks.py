@@ -1,0 +1,126 @@
+"""Commands that make and look at episode banks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fssbench.cli.app import app, messages, numbers, print_json
+
+if TYPE_CHECKING:
+    from fssbench.banks.bank import Bank
+    from fssbench.protocol import Protocol
+
+
+@app.command("generate-episodes")
+def generate_episodes(
+    dataset: str = typer.Argument(help="pascal5i, coco20i, fss1000, shapes5i or folder."),
+    root: Path | None = typer.Option(None, help="Where the data lies; else $FSSBENCH_DATA, else ./data."),
+    out: Path | None = typer.Option(None, help="The bank to write (default: a name under episodes/)."),
+    protocol: str = typer.Option("fssbench", help="How episodes are drawn and scored: fssbench, oslsm, hsnet, ..."),
+    shots: list[str] | None = typer.Option(None, help="Numbers of shots (default 5; fewer come with it)."),
+    ways: int = typer.Option(1, help="Classes an episode."),
+    folds: list[str] | None = typer.Option(None, help="Folds (default: all)."),
+    episodes: int | None = typer.Option(None, help="Episodes a fold and seed (default: the protocol's)."),
+    seed: int | None = typer.Option(None, help="Seed (default: the protocol's)."),
+    seeds: list[str] | None = typer.Option(None, help="Several seeds: one run each."),
+    lists: str | None = typer.Option(None, help="Image list: voc-val, oslsm, hsnet, trainaug, no-novel, ..."),
+    split: str | None = typer.Option(None, help="COCO's class split: interleaved or consecutive."),
+    min_area: int | None = typer.Option(None, help="Pixels a class must cover (default: the protocol's)."),
+    supports_per_query: int = typer.Option(1, help="Different support sets for each query."),
+    auxiliary: int = typer.Option(0, help="Images of each class beside the supports, known by class only."),
+    annotations: str | None = typer.Option(None, help="Weak supports to freeze: box,scribble,point."),
+    skip_short_classes: bool = typer.Option(False, "--skip-short-classes", help="Leave out classes too small."),
+    index: bool = typer.Option(False, "--index", help="Without images: small, needs masks only, shared in git."),
+    force: bool = typer.Option(False, "--force", help="Replace the bank if it exists."),
+    json: bool = typer.Option(False, "--json", help="Machine-readable output."),
+) -> None:
+    """Freeze the episodes of a benchmark into one bank."""
+    from fssbench.banks.bank import open_bank
+    from fssbench.banks.generate import Request, generate
+    from fssbench.datasets.registry import open_dataset
+
+    chosen = _protocol(protocol, episodes, seed, numbers(seeds))
+    pool = lists or (chosen.pool if chosen.pool != "default" else None)
+    data = open_dataset(dataset, root, pool=pool, split=split)
+    if min_area is not None or (data.min_area is not None and chosen.name == "fssbench"):
+        chosen = chosen.but(min_area=data.min_area if min_area is None else min_area)
+    request = Request(
+        protocol=chosen,
+        shots=tuple(numbers(shots) or (5,)),
+        ways=ways,
+        folds=None if folds is None else tuple(numbers(folds) or ()),
+        repeats=supports_per_query,
+        auxiliary=auxiliary,
+        annotations=tuple(kind for kind in (annotations or "").split(",") if kind),
+        skip_short=skip_short_classes,
+    )
+    path = out or Path("episodes") / _file_name(dataset, chosen, request.ways, request.draws, index)
+    generate(data, request, path, index=index, force=force, progress=_progress)
+    with open_bank(path, verify=False) as bank:
+        _print_summary(bank, json)
+
+
+@app.command("inspect")
+def inspect(
+    bank: Path = typer.Argument(help="The bank."),
+    episodes: bool = typer.Option(False, "--episodes", help="One line an episode: query, class, supports."),
+    fold: int = typer.Option(0, help="With --episodes: the fold."),
+    shots: int | None = typer.Option(None, help="With --episodes: supports a way (default: all)."),
+    json: bool = typer.Option(False, "--json", help="Machine-readable output."),
+) -> None:
+    """Say what a bank holds."""
+    from fssbench.banks.bank import open_bank
+    from fssbench.banks.text import episode_lines
+
+    with open_bank(bank) as opened:
+        if episodes:
+            for line in episode_lines(opened, fold, shots):
+                typer.echo(line)
+        else:
+            _print_summary(opened, json)
+
+
+def _protocol(name: str, episodes: int | None, seed: int | None, seeds: list[int] | None) -> Protocol:
+    from fssbench.errors import UsageError
+    from fssbench.protocol import find_protocol
+
+    if seed is not None and seeds is not None:
+        raise UsageError("expected --seed or --seeds, found both: give one of them.")
+    changes: dict[str, Any] = {}
+    if episodes is not None:
+        changes["episodes"] = episodes
+    if seed is not None or seeds is not None:
+        changes["seeds"] = tuple(seeds) if seeds is not None else (seed,)
+    protocol = find_protocol(name)
+    return protocol.but(**changes) if changes else protocol
+
+
+def _file_name(dataset: str, protocol: Protocol, ways: int, draws: Sequence[int], index: bool) -> str:
+    shots = "-".join(map(str, draws))
+    return f"{dataset}-{protocol.name}-{ways}way-{shots}shot{'.index' if index else ''}.h5"
+
+
+def _progress(items: Sequence[str], what: str) -> Iterable[str]:
+    from rich.progress import track
+
+    return track(items, description=what, console=messages, transient=True)
+
+
+def _print_summary(bank: Bank, as_json: bool) -> None:
+    from fssbench.banks.text import summary
+
+    facts = summary(bank)
+    if as_json:
+        print_json(facts)
+        return
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        if key == "folds":
+            for fold in value:
+                typer.echo(f"{'fold ' + str(fold['fold']):{width}}  {fold['episodes']} episodes of {fold['classes']}")
+        elif value not in ("", []):
+            typer.echo(f"{key:{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}")

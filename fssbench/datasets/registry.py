@@ -1,0 +1,44 @@
+"""Names of data sets, resolved on first use, and where their files are looked for."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+from fssbench.datasets.base import Dataset
+from fssbench.errors import UsageError, unknown_name
+
+BUILT_IN: dict[str, str] = {
+    "pascal5i": "fssbench.datasets.pascal5i:Pascal5i",
+    "coco20i": "fssbench.datasets.coco20i:Coco20i",
+    "fss1000": "fssbench.datasets.fss1000:Fss1000",
+    "shapes5i": "fssbench.datasets.shapes5i:Shapes5i",
+    "folder": "fssbench.datasets.folder:Folder",
+}
+
+ROOT_VARIABLE = "FSSBENCH_DATA"
+
+
+def data_root(option: Path | None = None) -> Path:
+    """Where data sets lie: the option, else the variable `FSSBENCH_DATA`, else `data` in the working folder."""
+    return option or Path(os.environ.get(ROOT_VARIABLE) or "data")
+
+
+def open_dataset(name: str, root: Path | None = None, **options: Any) -> Dataset:
+    """A data set by its name; `options` are the data set's own, those that are None are left out.
+
+    Raises `UsageError` for an unknown name or option, `DataError` if the files are not at the root.
+    """
+    if name not in BUILT_IN:
+        raise UsageError(unknown_name("data set", name, BUILT_IN))
+    module_name, _, class_name = BUILT_IN[name].partition(":")
+    factory: type[Dataset] = getattr(importlib.import_module(module_name), class_name)
+    given = {key: value for key, value in options.items() if value is not None}
+    try:
+        return factory(data_root(root), **given)  # type: ignore[call-arg]
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise UsageError(f"data set {name}: {str(error).partition(' got an ')[2]}; leave that option out.") from error
