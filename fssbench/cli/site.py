@@ -26,15 +26,12 @@ def leaderboard_build(
     force: bool = FORCE,
 ) -> None:
     """Build the leaderboard of RESULTS: plain files, to be opened from disk or put on any web server."""
-    from fssbench.errors import RecordError
-    from fssbench.records import find_records, read_record
     from fssbench.reports.leaderboard import build_site
+    from fssbench.reports.results import load_results
 
-    if not results.is_dir():
-        raise RecordError(f"expected a folder of records at {results}, found none. Name it as the first argument.")
-    records = [read_record(folder) for folder in find_records(results)]
-    pages = build_site(records, out, force=force)
-    messages.print(f"{len(records)} records, {pages} pages: open {out / 'index.html'}")
+    found = load_results(results)
+    pages = build_site(found, out, force=force)
+    messages.print(f"{len(found)} results, {pages} pages: open {out / 'index.html'}")
 
 
 @app.command("audit")
@@ -48,10 +45,11 @@ def audit_command(
 
     from fssbench.errors import RecordError
     from fssbench.reports.audit import audit
+    from fssbench.reports.audit_bank import find_banks
 
     if not results.is_dir():
         raise RecordError(f"expected a folder of records at {results}, found none. Name it as the first argument.")
-    judged = audit(results)
+    judged = audit(results, find_banks(bank or []))
     if as_json:
         print_json(asdict(judged))
     else:

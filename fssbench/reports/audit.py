@@ -62,7 +62,7 @@ def audit(root: Path, banks: Mapping[str, Reference] | None = None) -> Audit:
         if run is None:
             continue
         seen.append((name, run, sha256_file(folder / EPISODES) if rows is not None else ""))
-        findings += _named(name, RUN, check_run(run, folder.resolve().name))
+        findings += _named(name, RUN, check_run(run, folder.resolve().as_posix()))
         if banks:
             findings += _named(name, RUN, _known(run, banks))
         if rows is None:

@@ -2,69 +2,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from fssbench.banks.bank import Bank, open_bank
+from fssbench.errors import BankError
 from fssbench.records import COUNTS, Run
 from fssbench.reports.audit_counts import EPISODE, place
 from fssbench.reports.audit_run import Problem
 
+OBJECT, VOID = 1, 255  # in the codes of Bank.annotation
 
-@dataclass(frozen=True)
+
 class Reference:
-    """What an audit needs of a bank.
+    """What an audit asks of a bank, remembered from one record to the next."""
 
-    `rows` has one row an episode and way, for the largest shot: fold, run, episode, group, way, class_id, query,
-    supports; `pixels` gives height x width by image id; `protocol_hash` belongs to the bank's protocol.
+    def __init__(self, bank: Bank) -> None:
+        self.bank = bank
+        self._areas: dict[tuple[str, int], tuple[int, int]] = {}
+        self._expected: dict[tuple[int, int], pd.DataFrame] = {}
+
+    @cached_property
+    def images(self) -> dict[str, int]:
+        """Image id -> number in the bank."""
+        return {name: number for number, name in enumerate(self.bank.image_ids)}
+
+    def pixels(self, query: str) -> int:
+        """Pixels at the scoring resolution, ignored ones included."""
+        scoring = self.bank.protocol.scoring
+        if scoring != "original":
+            return scoring[1] ** 2
+        height, width = self.bank.image_sizes[self.images[query]].tolist()
+        return int(height * width)
+
+    @property
+    def knows_areas(self) -> bool:
+        """Whether the label maps are there, and are scored as they are."""
+        protocol = self.bank.protocol
+        return self.bank.has_images and protocol.scoring == "original" and protocol.label_resize == "none"
+
+    def areas(self, query: str, class_id: int) -> tuple[int, int]:
+        """Pixels of the class, and pixels labelled 255, in the label map of a query."""
+        key = (query, class_id)
+        if key not in self._areas:
+            codes = self.bank.annotation("mask", self.images[query], class_id)
+            self._areas[key] = (int((codes == OBJECT).sum()), int((codes == VOID).sum()))
+        return self._areas[key]
+
+    def rows(self, fold: int, shot: int) -> pd.DataFrame:
+        """The episodes of a fold as the rows of a record, without background rows and counts."""
+        if (fold, shot) not in self._expected:
+            self._expected[fold, shot] = self._rows(fold, shot)
+        return self._expected[fold, shot]
+
+    def _rows(self, fold: int, shot: int) -> pd.DataFrame:
+        episodes = self.bank.episodes(fold, shot)
+        count, ways = episodes.classes.shape
+        ids = np.array(self.bank.image_ids, dtype=object)
+        columns = {
+            "fold": np.full(count * ways, fold),
+            "run": np.repeat(episodes.run, ways),
+            "group": np.repeat(episodes.group, ways),
+            "way": np.tile(np.arange(1, ways + 1), count),
+            "class_id": episodes.classes.ravel(),
+            "query": np.repeat(ids[episodes.query], ways),
+            "supports": [" ".join(names) for names in ids[episodes.support].reshape(count * ways, shot)],
+        }
+        return pd.DataFrame(columns)
+
+
+def find_banks(paths: Iterable[Path]) -> dict[str, Reference]:
+    """The banks at `paths` (files, or folders that are searched for `*.h5`) by fingerprint; full ones before indices.
+
+    Raises `BankError` for a path that is neither, and for a file named by itself that is no bank.
     """
+    found: dict[str, Reference] = {}
+    for path in paths:
+        if not path.exists():
+            raise BankError(f"--bank {path}: expected a bank or a folder of banks, found nothing.")
+        files = sorted(path.rglob("*.h5")) if path.is_dir() else [path]
+        for file in files:
+            bank = open_bank(file)
+            known = found.get(bank.fingerprint)
+            if known is None or (bank.has_images and not known.bank.has_images):
+                found[bank.fingerprint] = Reference(bank)
+    return found
 
-    fingerprint: str
-    dataset: str
-    protocol_hash: str
-    folds: dict[int, list[int]]
-    rows: pd.DataFrame = field(repr=False)
-    pixels: dict[str, int] = field(repr=False)
-    native: bool = True  # scored at the query's own resolution, so that its pixels can be counted
 
-
-def check_against_bank(run: Run, rows: pd.DataFrame, bank: Reference) -> Iterator[Problem]:
-    """Every row against the bank's own row of the same fold, run, episode and way."""
-    if run.bank.protocol_hash != bank.protocol_hash:
-        yield "protocol_hash", f"expected the bank's {bank.protocol_hash[:12]}, found {run.bank.protocol_hash[:12]}"
-    for fold in run.folds:
-        if sorted(run.bank.folds[fold]) != sorted(bank.folds.get(fold, [])):
-            yield "class_id", f"expected the bank's classes of fold {fold}, {bank.folds.get(fold)}"
-    expected = bank.rows[bank.rows["fold"].isin(run.folds)]
-    if len(expected) != len(rows):
-        yield "episode", f"expected the bank's {len(expected)} rows, found {len(rows)}"
+def check_against_bank(run: Run, rows: pd.DataFrame, reference: Reference) -> Iterator[Problem]:
+    """Every row against the bank's own row of the same fold, episode and way, in the order of the bank."""
+    bank = reference.bank
+    if run.bank.protocol_hash != bank.protocol.hash:
+        yield "fold", f"expected rows under the bank's protocol {bank.protocol.name!r}, found another"
+    objects = rows[rows["way"] > 0].sort_values([*EPISODE, "way"], ignore_index=True)
+    try:
+        expected = pd.concat([reference.rows(fold, run.shot) for fold in sorted(run.folds)], ignore_index=True)
+    except BankError as error:
+        yield "supports", str(error)
         return
-    key = [*EPISODE, "way"]
-    ours = rows.sort_values(key, ignore_index=True)
-    theirs = expected.sort_values(key, ignore_index=True)
-    same = (ours[key].to_numpy() == theirs[key].to_numpy()).all(axis=1)
-    if not same.all():
-        yield "episode", f"not an episode of the bank: {place(ours, pd.Series(~same))}"
+    if len(expected) != len(objects):
+        yield "episode", f"expected the bank's {len(expected)} rows of ways, found {len(objects)}"
         return
-    nested = theirs["supports"].str.split().str[: run.shot].str.join(" ")
-    for name, column in {**{c: theirs[c] for c in ("group", "class_id", "query")}, "supports": nested}.items():
-        wrong = ours[name] != column
+    same = True
+    for name in expected.columns:
+        wrong = objects[name] != expected[name]
+        if wrong.any():
+            same = False
+            first = int(wrong.to_numpy().argmax())
+            yield (
+                name,
+                f"expected the bank's {_short(expected[name].iloc[first])}, found {_short(objects[name].iloc[first])} "
+                f"at {place(objects, wrong)}",
+            )
+    if same:
+        yield from _pixels(objects, reference)
+
+
+def _pixels(rows: pd.DataFrame, reference: Reference) -> Iterator[Problem]:
+    """The pixels of every query, and where the bank holds label maps those of its object and those ignored."""
+    queries = {query: reference.pixels(query) for query in rows["query"].unique()}
+    found = {"the six counts": (rows[COUNTS].sum(axis=1), rows["query"].map(queries))}
+    if reference.knows_areas:
+        areas = [reference.areas(query, c) for query, c in zip(rows["query"], rows["class_id"], strict=True)]
+        objects, ignored = zip(*areas, strict=True)
+        found["tp + fn"] = (rows["tp"] + rows["fn"], pd.Series(objects))
+        found["ignored_fg + ignored_bg"] = (rows["ignored_fg"] + rows["ignored_bg"], pd.Series(ignored))
+    for name, (count, expected) in found.items():
+        wrong = count != expected
         if wrong.any():
             first = int(wrong.to_numpy().argmax())
-            yield name, f"expected {column.iloc[first]!s}, found {ours[name].iloc[first]!s} at {place(ours, wrong)}"
-    if bank.native:
-        yield from _pixels(ours, bank.pixels)
+            yield (
+                name,
+                f"expected {int(expected.iloc[first])} px of query {rows['query'].iloc[first]!r}, "
+                f"found {int(count.iloc[first])} at {place(rows, wrong)}",
+            )
 
 
-def _pixels(rows: pd.DataFrame, pixels: dict[str, int]) -> Iterator[Problem]:
-    total = rows[COUNTS].sum(axis=1)
-    expected = rows["query"].map(pixels)
-    wrong = expected.notna() & (total != expected)
-    if wrong.any():
-        first = int(wrong.to_numpy().argmax())
-        yield (
-            "the six counts",
-            f"expected the {int(expected.iloc[first])} pixels of query {rows['query'].iloc[first]!r}, "
-            f"found {int(total.iloc[first])} at {place(rows, wrong)}",
-        )
+def _short(value: object) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

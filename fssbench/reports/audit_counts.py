@@ -58,21 +58,24 @@ def _more(count: int) -> str:
 
 
 def _complete(run: Run, rows: pd.DataFrame) -> Iterator[Problem]:
-    """As many episodes as the bank has, each once, numbered from 0."""
+    """As many episodes as the bank has, each once, numbered from 0 in their fold."""
     found = sorted(int(fold) for fold in rows["fold"].unique())
     if found != sorted(run.folds):
         yield "fold", f"expected rows of the folds {sorted(run.folds)}, found {found}"
     twice = rows.duplicated([*EPISODE, "way"])
     if twice.any():
         yield "episode", f"expected every episode and way once, found it again at {place(rows, twice)}"
-    for fold, mine in rows.groupby("fold"):
-        episodes = mine.drop_duplicates(EPISODE)
-        expected = run.bank.episodes.get(int(fold))  # type: ignore[call-overload]
+    for fold in found:
+        episodes = rows[rows["fold"] == fold].drop_duplicates(EPISODE)
+        expected = run.bank.episodes.get(fold)
         if expected is not None and len(episodes) != expected:
             yield "episode", f"expected {expected} episodes in fold {fold}, as the bank has, found {len(episodes)}"
-        for number, one in episodes.groupby("run"):
-            if set(one["episode"]) != set(range(len(one))):
-                yield "episode", f"expected numbers 0 to {len(one) - 1} in fold {fold}, run {number}, found others"
+        elif not (_counted(episodes) or all(_counted(one) for _, one in episodes.groupby("run"))):
+            yield "episode", f"expected numbers 0 to {len(episodes) - 1} in fold {fold}, found others"
+
+
+def _counted(episodes: pd.DataFrame) -> bool:
+    return set(episodes["episode"]) == set(range(len(episodes)))
 
 
 def _ways(run: Run, rows: pd.DataFrame) -> Iterator[Problem]:
@@ -107,10 +110,10 @@ def _images(run: Run, rows: pd.DataFrame) -> Iterator[Problem]:
     if (rows["query"] == "").any():
         yield "query", f"expected an image id, found nothing at {place(rows, rows['query'] == '')}"
     ways = rows[rows["way"] > 0]
-    supports = ways["supports"].str.split()
-    count = supports.str.len() != run.shot
+    supports = ways["supports"].map(str.split)
+    count = supports.map(len) != run.shot
     if count.any():
-        found = int(supports[count].str.len().iloc[0])
+        found = len(supports[count].iloc[0])
         yield "supports", f"expected {run.shot} image ids, found {found} at {place(ways, count)}"
     leak = [query in ids for query, ids in zip(ways["query"], supports, strict=True)]
     if any(leak):

@@ -17,11 +17,11 @@ WEIGHTS = ("imagenet", "random", "checkpoint")
 
 
 def check_run(run: Run, folder: str) -> Iterator[Problem]:
-    """Everything that can be wrong with `run.json` without looking at any other file."""
+    """Everything that can be wrong with `run.json` alone. `folder` is its folder's path, with slashes."""
     if run.schema_version != SCHEMA:
         yield "schema_version", f"expected {SCHEMA}, found {run.schema_version}"
-    if run.id != folder:
-        yield "id", f"expected the name of its folder, {folder!r}, found {run.id!r}"
+    if not folder.endswith(f"/{run.id}"):
+        yield "id", f"expected the end of its folder's path, {folder!r}, found {run.id!r}"
     yield from _created(run.created)
     for name, value in (("way", run.way), ("shot", run.shot)):
         if value < 1:

@@ -10,35 +10,35 @@ from pathlib import Path
 
 from fssbench.errors import UsageError
 from fssbench.files import sync_folder
-from fssbench.records import Record
 from fssbench.reports.leaderboard_entries import collect
 from fssbench.reports.leaderboard_pages import DrawGallery, write_pages
+from fssbench.reports.results import Result
 
 MARKER = ".fssbench-site.json"  # lists every file of the site, so that a file somebody added is noticed
 
 
 def build_site(
-    records: Sequence[Record],
+    results: Sequence[Result],
     out: Path,
     *,
     force: bool = False,
     gallery: DrawGallery | None = None,
     intervals: bool = True,
 ) -> int:
-    """Build the site of `records` at `out` and return its number of pages.
+    """Build the site of `results` at `out` and return its number of pages.
 
     It is built beside `out` and takes its place at the end; after an error `out` is what it was before. Raises
     `UsageError` if `out` is anything but a site that was built here and left as it was (`force` overrides), or a
     folder that holds the records or the working directory (which nothing overrides).
     """
     out = out.absolute()
-    check_replaceable(out, [record.path for record in records], force)
+    check_replaceable(out, [source.path for result in results for source in result.sources], force)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
         site = work / "new"
         site.mkdir()
-        write_pages(site, collect(records, intervals), gallery)
+        write_pages(site, collect(results, intervals), gallery)
         files = _files(site)
         (site / MARKER).write_text(json.dumps(files, indent=1) + "\n", encoding="utf-8")
         if out.exists():

@@ -1,4 +1,4 @@
-"""What the leaderboard ranks: records grouped into banks and boards. Records of two fingerprints never meet in one."""
+"""What the leaderboard ranks: results grouped into banks and boards. Those of two fingerprints never meet in one."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
 
-from fssbench.records import Record, Run
+from fssbench.records import Run
 from fssbench.reports.leaderboard_paper import Paper, paper_of
 from fssbench.reports.leaderboard_scores import Scores, scores_of
+from fssbench.reports.results import Result
+
+
+DATASETS = {"pascal5i": "PASCAL-5i", "coco20i": "COCO-20i", "fss1000": "FSS-1000", "shapes5i": "Shapes-5i"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One record on a board. `slug` is safe in a path and a URL; `rank` only where all folds were run."""
+    """One result on a board. `slug` is safe in a path and a URL; `rank` only where all folds were run."""
 
     slug: str
-    path: Path
-    run: Run
+    result: Result
     scores: Scores
     paper: Paper | None
     rank: int | None = None
+
+    @property
+    def run(self) -> Run:
+        """The first of the records that the result is made of."""
+        return self.result.run
 
     @property
     def title(self) -> str:
@@ -32,8 +39,7 @@ class Entry:
 
     @property
     def trained(self) -> str:
-        kinds = {entry.kind for entry in self.run.weights.values()}
-        return "trained" if "checkpoint" in kinds else "untrained"
+        return "trained" if "checkpoint" in self.result.setting.weights else "untrained"
 
     @property
     def origin(self) -> str:
@@ -70,11 +76,15 @@ class Axis:
 
 @dataclass(frozen=True)
 class Board:
-    """One ranking: one bank, one protocol, one way, one shot; best first, those without a mean last."""
+    """One ranking: one bank, one protocol, one way, one shot; best first, those without a mean last.
+
+    `part` gives fold and number of episodes where runs stopped short of the bank's; empty for whole ones.
+    """
 
     slug: str
     way: int
     shot: int
+    part: tuple[tuple[int, int], ...]
     entries: tuple[Entry, ...]
     axis: Axis
 
@@ -99,13 +109,18 @@ class Bank:
     namesakes: int = 0  # other banks of this data set: never to be compared with this one
 
     @property
+    def title(self) -> str:
+        """The data set's name as the field writes it."""
+        return DATASETS.get(self.dataset, self.dataset)
+
+    @property
     def folds(self) -> int:
         return len(self.fold_numbers)
 
 
-def collect(records: Iterable[Record], intervals: bool = True) -> tuple[Bank, ...]:
-    """Records as banks with their boards, in an order that depends on nothing but the records."""
-    entries = sorted((_entry(record, intervals) for record in records), key=_bank_key)
+def collect(results: Iterable[Result], intervals: bool = True) -> tuple[Bank, ...]:
+    """Results as banks with their boards, in an order that depends on nothing but the results."""
+    entries = sorted((_entry(result, intervals) for result in results), key=_bank_key)
     entries = _unique(entries)
     banks = [_bank(list(group)) for _, group in groupby(entries, key=_bank_key)]
     names = [bank.dataset for bank in banks]
@@ -131,14 +146,13 @@ def axis_of(values: Sequence[float | None]) -> Axis:
 
 
 def _bank_key(entry: Entry) -> tuple[str, str, str, str]:
-    bank = entry.run.bank
-    return bank.dataset, str(bank.protocol.get("name", "")), bank.fingerprint, bank.protocol_hash
+    place = entry.result.place
+    return place.dataset, place.protocol, place.fingerprint, place.protocol_hash
 
 
-def _entry(record: Record, intervals: bool) -> Entry:
-    scores = scores_of(record, intervals)
-    paper = paper_of(record.run, scores.miou.value)
-    return Entry(slug(record.run.id), record.path, record.run, scores, paper)
+def _entry(result: Result, intervals: bool) -> Entry:
+    scores = scores_of(result, intervals)
+    return Entry(slug(result.run.id), result, scores, paper_of(result, scores.miou.value))
 
 
 def _unique(entries: Sequence[Entry]) -> list[Entry]:
@@ -148,7 +162,7 @@ def _unique(entries: Sequence[Entry]) -> list[Entry]:
     def own(entry: Entry) -> str:
         if slugs.count(entry.slug) == 1:
             return entry.slug
-        return f"{entry.slug}-{hashlib.sha256(entry.path.as_posix().encode()).hexdigest()[:8]}"
+        return f"{entry.slug}-{hashlib.sha256(entry.result.sources[0].path.as_posix().encode()).hexdigest()[:8]}"
 
     return [replace(entry, slug=own(entry)) for entry in entries]
 
@@ -158,8 +172,8 @@ def _bank(entries: Sequence[Entry]) -> Bank:
     dataset, protocol, fingerprint, protocol_hash = _bank_key(entries[0])
     name = slug(dataset, protocol, fingerprint[:8], protocol_hash[:4])
 
-    def key(entry: Entry) -> tuple[int, int]:
-        return entry.run.way, entry.run.shot
+    def key(entry: Entry) -> tuple[int, int, tuple[tuple[int, int], ...]]:
+        return entry.run.way, entry.run.shot, entry.result.place.episodes
 
     boards = [_board(name, list(group)) for _, group in groupby(sorted(entries, key=key), key=key)]
     return Bank(
@@ -188,5 +202,6 @@ def _board(bank: str, entries: Sequence[Entry]) -> Board:
     )
     shown = [bound for e in ranked for bound in (e.scores.miou.value, e.scores.miou.low, e.scores.miou.high)]
     shown += [entry.paper.value for entry in ranked if entry.paper]
-    way, shot = ranked[0].run.way, ranked[0].run.shot
-    return Board(slug(bank, f"{way}way", f"{shot}shot"), way, shot, ranked, axis_of(shown))
+    way, shot, part = ranked[0].run.way, ranked[0].run.shot, ranked[0].result.place.episodes
+    words = [f"{fold}x{count}" for fold, count in part]
+    return Board(slug(bank, f"{way}way", f"{shot}shot", *words), way, shot, part, ranked, axis_of(shown))

@@ -19,7 +19,7 @@ ASSETS = ("style.css", "site.js", "icon.svg")
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a record's gallery, lying beside its page."""
+    """One picture of a result's gallery, lying beside its page."""
 
     file: str
     width: int
@@ -47,7 +47,7 @@ DrawGallery = Callable[[Entry, Path], Pictures]
 
 
 def write_pages(folder: Path, banks: Sequence[Bank], gallery: DrawGallery | None = None) -> None:
-    """Write the whole site into `folder`. `gallery` draws a record's pictures into a folder that it is given."""
+    """Write the whole site into `folder`. `gallery` draws a result's pictures into a folder that it is given."""
     entries = [entry for bank in banks for board in bank.boards for entry in board.entries]
     environment = _environment(total=len(entries), version=__version__)
     for name in ASSETS:
@@ -84,7 +84,7 @@ def filter_options(banks: Sequence[Bank]) -> list[tuple[str, str, list[tuple[str
         return [(value, words[value]) for value in sorted(values, reverse=True)]
 
     return [
-        ("dataset", "Data set", plain({bank.dataset for bank in banks})),
+        ("dataset", "Data set", sorted({(bank.dataset, bank.title) for bank in banks})),
         ("protocol", "Protocol", plain({bank.protocol for bank in banks})),
         ("way", "Way", counted({board.way for _, board in boards})),
         ("shot", "Shot", counted({board.shot for _, board in boards})),
@@ -120,6 +120,8 @@ def _write_record(
 ) -> None:
     home = folder / "records" / entry.slug
     home.mkdir(parents=True)
+    sources = entry.result.sources
+    files = {"run.json" if len(sources) == 1 else f"run-{i}.json": source for i, source in enumerate(sources, 1)}
     bounds = [b for c in entry.scores.classes for b in (c.score.value, c.score.low, c.score.high)]
     page = environment.get_template("record.html").render(
         root="../../",
@@ -129,10 +131,11 @@ def _write_record(
         axis=axis_of(bounds),
         missing=[fold for fold in bank.fold_numbers if fold not in entry.scores.folds],
         pictures=gallery(entry, home) if gallery else [],
-        everything=entry.run.model_dump(mode="json"),
+        everything=[(name, source.run.model_dump(mode="json")) for name, source in files.items()],
     )
     _write(home / "index.html", page)
-    shutil.copyfile(entry.path / "run.json", home / "run.json")
+    for name, source in files.items():
+        shutil.copyfile(source.path / "run.json", home / name)
 
 
 def _environment(**shared: Any) -> Environment:

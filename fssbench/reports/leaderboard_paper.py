@@ -1,10 +1,10 @@
-"""The number that a method's paper reports, beside a record's own."""
+"""The number that a method's paper reports, beside ours."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fssbench.records import Run
+from fssbench.reports.results import Result
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,6 @@ class Paper:
     difference: float | None
 
 
-def paper_of(run: Run, ours: float | None) -> Paper | None:
+def paper_of(result: Result, ours: float | None) -> Paper | None:
     """What the paper reports for this method, backbone, data set, way and shot; None if it reports nothing."""
     return None

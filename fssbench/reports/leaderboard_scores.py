@@ -1,4 +1,4 @@
-"""The numbers of one record as the leaderboard shows them: recomputed from counts, with intervals."""
+"""The numbers of one result as the leaderboard shows them: recomputed from counts, with intervals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fssbench.records import Record
+from fssbench.reports.results import Result, episodes_of
 from fssbench.scoring.metrics import BACKGROUND_CLASS, summarise
 from fssbench.scoring.pixels import iou
 from fssbench.scoring.rules import rules_of
@@ -38,7 +38,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Scores:
-    """Everything that a page shows of a record's numbers."""
+    """Everything that a page shows of a result's numbers."""
 
     miou: Score
     fb_iou: Score
@@ -47,11 +47,11 @@ class Scores:
     episodes: int
 
 
-def scores_of(record: Record, intervals: bool = True) -> Scores:
-    """Scores under the record's own protocol."""
-    run = record.run
+def scores_of(result: Result, intervals: bool = True) -> Scores:
+    """Scores under the result's own protocol."""
+    run, episodes = result.run, episodes_of(result)
     rules = rules_of(run.bank.protocol)
-    summary = summarise(record.episodes, run.bank.folds, rules)
+    summary = summarise(episodes, run.bank.folds, rules)
     bounds: dict[str, tuple[float, float]] = {}
 
     def score(key: str, value: float | None) -> Score:
@@ -61,9 +61,7 @@ def scores_of(record: Record, intervals: bool = True) -> Scores:
     classes = []
     for fold, got in summary["folds"].items():
         for class_id, value in got["classes"].items():
-            mine = record.episodes[
-                (record.episodes["fold"] == int(fold)) & (record.episodes["class_id"] == int(class_id))
-            ]
+            mine = episodes[(episodes["fold"] == int(fold)) & (episodes["class_id"] == int(class_id))]
             name = run.bank.class_names.get(int(class_id), f"class {class_id}")
             one = score(f"class/{class_id}", value)
             classes.append(ClassScore(int(fold), int(class_id), name, len(mine), one, histogram(mine)))
