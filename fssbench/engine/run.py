@@ -27,7 +27,8 @@ from fssbench.engine.provenance import environment
 from fssbench.errors import UsageError
 from fssbench.method import Method
 from fssbench.predictions import PredictionWriter
-from fssbench.records import COLUMNS, BankEntry, MethodEntry, Run, WeightsEntry, write_record
+from fssbench.records import COLUMNS, MethodEntry, Run, WeightsEntry, write_record
+from fssbench.score import bank_entry
 from fssbench.scoring.metrics import summarise
 
 if TYPE_CHECKING:
@@ -337,17 +338,7 @@ class _Job:
             backbone=self._method.config.backbone,
             input_size=_input_size(self._method),
             weights=self.weights,
-            bank=BankEntry(
-                fingerprint=bank.fingerprint,
-                dataset=bank.dataset,
-                protocol=bank.protocol.model_dump(mode="json"),
-                protocol_hash=bank.protocol.hash,
-                class_names=bank.class_names,
-                folds={fold: list(classes) for fold, classes in bank.fold_classes.items()},
-                episodes={fold: len(bank.episodes(fold, self.shot).query) for fold in bank.fold_classes},
-                complete=not bank.note,
-                note=bank.note,
-            ),
+            bank=bank_entry(bank, self.shot),
             way=bank.ways,
             shot=self.shot,
             annotation=settings.annotation,
