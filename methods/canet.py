@@ -157,7 +157,8 @@ class CANet(Method):
             return each.flatten(0, 1)
         if self.attention is None:
             return each.mean(1)
-        return (each * self.attention(query, prototypes)[..., None, None, None]).sum(1)
+        weights: Tensor = self.attention(query, prototypes)
+        return (each * weights[..., None, None, None]).sum(1)
 
     def refined(self, comparison: Tensor, history: Tensor | None) -> Tensor:
         """One pass: logits at feature resolution from the comparison and the history (None: zeros, the first pass)."""

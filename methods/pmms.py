@@ -12,6 +12,7 @@ background. RPMMs with VGG-16 have a row in the authors' tables but no published
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, Self
 
@@ -90,8 +91,9 @@ class Stage(NamedTuple):
 def initial_means(components: int, seed: int) -> Tensor:
     """Unit vectors, 1 x C x K: normal values of deviation sqrt(2 / K), normalised, from `seed` and `components`."""
     generator = torch.Generator().manual_seed(seed * 1000 + components)
-    means = torch.randn(1, WIDTH, components, generator=generator) * (2 / components) ** 0.5
-    return means / (1e-6 + means.norm(dim=1, keepdim=True))
+    means = torch.randn(1, WIDTH, components, generator=generator) * math.sqrt(2 / components)
+    length: Tensor = means.norm(dim=1, keepdim=True)
+    return means / (1e-6 + length)
 
 
 def expectation_maximisation(vectors: Tensor, means: Tensor, kappa: float, rounds: int) -> Tensor:

@@ -7,3 +7,4 @@ from fssbench.cli import site  # noqa: F401
 from fssbench.cli import run  # noqa: F401
 from fssbench.cli import banks  # noqa: F401
 from fssbench.cli import report  # noqa: F401
+from fssbench.cli import methods  # noqa: F401

@@ -1,0 +1,129 @@
+"""`fssbench methods` and `fssbench import-checkpoint`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fssbench.cli.app import app, messages, print_json
+from fssbench.errors import MethodError, UsageError
+
+if TYPE_CHECKING:
+    from fssbench.method import Method
+
+
+@app.command("methods")
+def methods(
+    name: str | None = typer.Argument(None, help="Show this method and its settings."),
+    as_json: bool = typer.Option(False, "--json", help="Print as JSON."),
+) -> None:
+    """List the methods, or show one with its settings and their defaults."""
+    from fssbench.registry import find_method, method_names
+
+    if name is not None:
+        entry = _described(name, find_method(name), with_settings=True)
+        print_json(entry) if as_json else _show(entry)
+        return
+    entries = []
+    for known in method_names():
+        try:
+            entries.append(_described(known, find_method(known)))
+        except MethodError as error:  # one broken plug-in must not hide the others
+            messages.print(f"{known}: {error}", markup=False, soft_wrap=True)
+    print_json(entries) if as_json else _list(entries)
+
+
+@app.command("import-checkpoint")
+def import_checkpoint(
+    method: str = typer.Argument(..., help="Method by name (`fssbench methods`), or package.module:Class."),
+    file: Path = typer.Argument(..., help="The .pth or .pt file that the method's authors published."),
+    fold: int = typer.Option(..., "--fold", min=0, help="The fold whose classes it has not seen."),
+    out: Path | None = typer.Option(None, "--out", help="[checkpoints/METHOD-BACKBONE-foldF.safetensors]"),
+    backbone: str | None = typer.Option(None, "--backbone", help="Another backbone than the paper's."),
+    settings: list[str] | None = typer.Option(None, "--set", metavar="FIELD=VALUE", help="A field of the config."),
+    source: str = typer.Option("", "--source", help="Where the file is from, such as a web address."),
+    trained_on: str = typer.Option("not stated", "--trained-on", help="Its training images."),
+    selected_on: str = typer.Option("not stated", "--selected-on", help="What it was chosen on among its like."),
+    force: bool = typer.Option(False, "--force", help="Overwrite the output."),
+    as_json: bool = typer.Option(False, "--json", help="Print path and card as JSON."),
+) -> None:
+    """Turn the authors' checkpoint into ours, every key accounted for. No code in the file is executed."""
+    from fssbench.checkpoints import import_official, save_checkpoint
+
+    chosen = [*(settings or ()), *([f"backbone={backbone}"] if backbone else [])]
+    regime = {"trained_on": trained_on, "selected_on": selected_on}
+    state, card = import_official(method, file, fold, settings=tuple(chosen), source=source, regime=regime)
+    target = out or Path("checkpoints") / f"{method.replace(':', '-')}-{card.backbone}-fold{fold}.safetensors"
+    if target.suffix != ".safetensors":
+        raise UsageError(f"expected --out to end in .safetensors, found {target}")
+    save_checkpoint(target, state, card, force=force)
+    if as_json:
+        print_json({"path": str(target), "entries": len(state), "card": card.model_dump(mode="json")})
+    else:
+        typer.echo(f"{target}: {len(state)} entries of {method}, {card.backbone}, fold {fold}")
+
+
+def _described(name: str, cls: type[Method], *, with_settings: bool = False) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from fssbench.settings import describe_settings
+
+    info = asdict(cls.info)
+    # Every method takes any number of shots: that is part of the contract.
+    entry = {"name": name, **info, "shots": "any", "ways": info.pop("max_ways") or "any"}
+    entry.pop("max_ways", None)
+    if with_settings:
+        entry["settings"] = [asdict(setting) for setting in describe_settings(cls.Config)]
+    return entry
+
+
+def _remarks(entry: dict[str, Any]) -> str:
+    remarks = {
+        "our_reading": "our reading of the paper",
+        "untrained": "works untrained",
+        "uses_auxiliary": "uses auxiliary images",
+    }
+    return ", ".join(words for key, words in remarks.items() if entry[key])
+
+
+def _list(entries: list[dict[str, Any]]) -> None:
+    from tabulate import tabulate
+
+    rows = [
+        {
+            "name": entry["name"],
+            "method": entry["title"],
+            "venue": f"{entry['venue']} {entry['year']}",
+            "backbones": ", ".join(entry["backbones"]),
+            "supervision": ", ".join(entry["annotations"]),
+            "ways": entry["ways"],
+            "shots": entry["shots"],
+            "paper": entry["paper"],
+            "remarks": _remarks(entry),
+        }
+        for entry in entries
+    ]
+    typer.echo(tabulate(rows, headers="keys", disable_numparse=True))
+    typer.echo("\n`fssbench methods NAME` shows a method's settings. Other backbones go by --backbone.")
+
+
+def _show(entry: dict[str, Any]) -> None:
+    from tabulate import tabulate
+
+    facts = {
+        "name": entry["name"],
+        "paper": f"{entry['paper']} ({entry['venue']} {entry['year']})",
+        "address": entry["url"],
+        "authors' code": entry["code"] or "none published",
+        "backbones": ", ".join(entry["backbones"]) + "; any other by --backbone",
+        "supervision": ", ".join(entry["annotations"]),
+        "ways": entry["ways"] if entry["ways"] == "any" else f"{entry['ways']}; more are run one by one and merged",
+        "shots": entry["shots"],
+        "remarks": _remarks(entry) or "none",
+    }
+    typer.echo(entry["title"])
+    typer.echo(tabulate(facts.items(), tablefmt="plain", disable_numparse=True))
+    typer.echo("\nSettings, each by --set NAME=VALUE:\n")
+    typer.echo(tabulate(entry["settings"], headers="keys", disable_numparse=True))
