@@ -1,0 +1,265 @@
+"""HSNet: Hypercorrelation Squeeze for Few-Shot Segmentation (ICCV 2021).
+
+Every block of the frozen backbone's last three stages compares query and masked support; 4D convolutions squeeze
+these correlations, from coarse to fine, into one map for the query.
+
+Ours computes what the authors' code computes. Differences: non-square inputs and changes of size work; shots are a
+batch; the correlations exist in chunks of bounded memory; a loss over K shots is the mean of K 1-shot losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from fssbench.backbones import Backbone, Step, build_backbone, resnet, vgg
+from fssbench.errors import MethodError
+from fssbench.method import (
+    EpisodeBatch,
+    Features,
+    Method,
+    MethodConfig,
+    MethodInfo,
+    Preprocess,
+    SupportBatch,
+    load_converted,
+    strip_prefix,
+)
+from methods.conv4d import Squeeze, correlation_bytes, resize_query
+
+STRIDES = (8, 16, 32)  # of the three levels; a map's name is "stride.number", such as "16.5"
+
+
+class HSNetConfig(MethodConfig):
+    """Options of HSNet."""
+
+    backbone: str = "resnet50"
+    size: tuple[int, int] = (400, 400)
+    correlation_megabytes: int = Field(512, ge=1, description="memory for the correlations that exist at a time")
+
+
+def block_encoder(name: str) -> Backbone:
+    """A backbone that gives what every block of its stages of stride 8, 16 and 32 computes, before its last ReLU.
+
+    ResNet: the residual sums of layers 2 to 4. VGG: the convolutions of blocks 4 and 5, and the fifth pool.
+    EfficientNet-Lite, whose blocks end without activation: their outputs.
+    """
+    if name.startswith("resnet"):
+        return _resnet_blocks(resnet(name))
+    if name.startswith("vgg"):
+        return _vgg_blocks(vgg(name))
+    return _efficientnet_blocks(build_backbone(name, output_stride=32))
+
+
+def _resnet_blocks(base: Backbone) -> Backbone:
+    def run(layer: int, number: int, body: Any, x: Tensor) -> Tensor:
+        first = (layer, number) == (2, 0)
+        x = body.layer1(body.maxpool(body.relu(body.bn1(body.conv1(x))))) if first else F.relu(x)
+        block = getattr(body, f"layer{layer}")[number]
+        out = F.relu(block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x))))))
+        residual: Tensor = block.bn3(block.conv3(out)) + (x if block.downsample is None else block.downsample(x))
+        return residual
+
+    steps: dict[str, Step] = {}
+    channels = {}
+    for layer, stride in enumerate(STRIDES, 2):
+        for number in range(len(getattr(base.body, f"layer{layer}"))):
+            steps[f"{stride}.{number}"] = partial(run, layer, number)
+            channels[f"{stride}.{number}"] = base.channels[f"c{layer + 1}"]
+    return base.recut(steps, channels, "blocks")
+
+
+def _vgg_blocks(base: Backbone) -> Backbone:
+    features: Any = base.body.features
+    pools = [index for index, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
+    relus = [index for index, layer in enumerate(features) if isinstance(layer, nn.ReLU) and index > pools[2]]
+    for index in relus:
+        features[index].inplace = False  # what comes before them is kept
+
+    def run(start: int, end: int | None, body: Any, x: Tensor) -> Tensor:
+        out: Tensor = body.features[start:end](x)
+        return F.max_pool2d(out, 2) if end is None else out
+
+    ends = [*relus, None]
+    names = [f"{8 if end < pools[3] else 16}.{number % 3}" for number, end in enumerate(relus)] + ["32.0"]
+    steps: dict[str, Step] = {
+        name: partial(run, start, end) for name, start, end in zip(names, [0, *relus], ends, strict=True)
+    }
+    return base.recut(steps, dict.fromkeys(names, 512), "blocks")
+
+
+def _efficientnet_blocks(base: Backbone) -> Backbone:
+    def run(stage: int, number: int, body: Any, x: Tensor) -> Tensor:
+        if (stage, number) == (2, 0):
+            x = body.blocks[:2](body.bn1(body.conv_stem(x)))
+        out: Tensor = body.blocks[stage][number](x)
+        return out
+
+    body: Any = base.body
+    steps: dict[str, Step] = {}
+    channels = {}
+    for stride, stages in zip(STRIDES, ((2,), (3, 4), (5, 6)), strict=True):
+        blocks = [(stage, number) for stage in stages for number in range(len(body.blocks[stage]))]
+        for position, (stage, number) in enumerate(blocks):
+            steps[f"{stride}.{position}"] = partial(run, stage, number)
+            channels[f"{stride}.{position}"] = body.blocks[stage][number].conv_pwl.out_channels
+    return base.recut(steps, channels, "blocks")
+
+
+class HypercorrelationLearner(nn.Module):
+    """Squeezes three levels of correlations, mixes them top-down, and decodes logits. The authors' names of layers."""
+
+    def __init__(self, maps: tuple[int, int, int]) -> None:
+        """`maps`: how many correlations the levels of stride 8, 16 and 32 have."""
+        super().__init__()
+        widths, same = (16, 64, 128), (128, 128, 128)
+        self.encoder_layer4 = Squeeze(maps[2], widths, (3, 3, 3), (2, 2, 2))
+        self.encoder_layer3 = Squeeze(maps[1], widths, (5, 3, 3), (4, 2, 2))
+        self.encoder_layer2 = Squeeze(maps[0], widths, (5, 5, 3), (4, 4, 2))
+        self.encoder_layer4to3 = Squeeze(128, same, (3, 3, 3), (1, 1, 1))
+        self.encoder_layer3to2 = Squeeze(128, same, (3, 3, 3), (1, 1, 1))
+        self.decoder1 = nn.Sequential(conv(128, 128), nn.ReLU(), conv(128, 64), nn.ReLU())
+        self.decoder2 = nn.Sequential(conv(64, 64), nn.ReLU(), conv(64, 2))
+
+    def forward(self, query: Sequence[list[Tensor]], support: Sequence[list[Tensor]], budget: int) -> Tensor:
+        """Normalised maps of each level, P x C x h x w, to logits P x 2 x 2h x 2w (h x w: the finest level's)."""
+        return self.decode(self.encode(query, support, budget))
+
+    def encode(self, query: Sequence[list[Tensor]], support: Sequence[list[Tensor]], budget: int) -> Tensor:
+        """What the decoder sees: P x 128 x h x w at the finest level's size. `budget`: bytes for correlations."""
+        squeezes = (self.encoder_layer2, self.encoder_layer3, self.encoder_layer4)
+        fine, middle, coarse = (
+            squeeze.of_correlation(q, s, budget) for squeeze, q, s in zip(squeezes, query, support, strict=True)
+        )
+        mixed: Tensor = self.encoder_layer4to3(_added(coarse, middle))
+        mixed = self.encoder_layer3to2(_added(mixed, fine))
+        return mixed.mean((4, 5))
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        """P x 128 x h x w -> logits P x 2 x 2h x 2w."""
+        x = self.decoder1(encoded)
+        x = F.interpolate(x, (2 * x.shape[2], 2 * x.shape[3]), mode="bilinear", align_corners=True)
+        logits: Tensor = self.decoder2(x)
+        return logits
+
+
+def conv(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 3x3 convolution that keeps the size."""
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+def _added(coarse: Tensor, fine: Tensor) -> Tensor:
+    if coarse.shape[4:] != fine.shape[4:]:
+        raise MethodError(
+            f"HSNet's levels squeeze the support to different sizes, {tuple(coarse.shape[4:])} and "
+            f"{tuple(fine.shape[4:])}: expected an input size for which they agree. Choose another by --set size=...; "
+            "400 x 400 and all multiples of 32 work with every backbone."
+        )
+    return resize_query(coarse, (fine.shape[2], fine.shape[3])) + fine
+
+
+def normalised(maps: Tensor) -> Tensor:
+    """Each position's vector over its length plus 1e-5, B x C x h x w."""
+    length: Tensor = torch.linalg.vector_norm(maps, dim=1, keepdim=True)
+    return maps / (length + 1e-5)
+
+
+class HSNet(Method):
+    """Hypercorrelations, squeezed."""
+
+    info = MethodInfo(
+        title="HSNet",
+        paper="Hypercorrelation Squeeze for Few-Shot Segmentation",
+        venue="ICCV",
+        year=2021,
+        url="https://arxiv.org/abs/2104.01538",
+        code="https://github.com/juhongm999/hsnet",
+        backbones=("resnet50", "resnet101", "vgg16"),
+    )
+    Config = HSNetConfig
+    align_corners = True
+    config: HSNetConfig
+
+    def __init__(self, config: HSNetConfig) -> None:
+        super().__init__(config)
+        self.encoder: Backbone = block_encoder(config.backbone)
+        self.encoder.requires_grad_(False)
+        self.query_input = Preprocess(config.size, mean=self.encoder.mean, std=self.encoder.std)
+        self.levels = [[name for name in self.encoder.channels if name.startswith(f"{stride}.")] for stride in STRIDES]
+        fine, middle, coarse = map(len, self.levels)
+        self.learner = HypercorrelationLearner((fine, middle, coarse))
+
+    def train(self, mode: bool = True) -> HSNet:
+        """Training mode for the learner; the frozen encoder stays in eval mode."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def encode_support(self, support: SupportBatch) -> Features:
+        """Every map times the support's mask, vectors normalised: name -> M x C x h x w."""
+        masks: dict[torch.Size, Tensor] = {}
+        encoded = {}
+        for name, maps in support.features.items():
+            size = maps.shape[2:]
+            if size not in masks:
+                masks[size] = F.interpolate(support.foreground, size, mode="bilinear", align_corners=True)
+            encoded[name] = normalised(maps * masks[size].to(maps.dtype))
+        return encoded
+
+    def segment(self, episodes: EpisodeBatch) -> Tensor:
+        """Logits of every shot alone, B x K x 2 x h x w; `decide` lets them vote."""
+        query, support, budget = *self.pairs(episodes), self.config.correlation_megabytes * 2**20
+        pairs = len(support[0][0])
+        at_once = max(1, budget * pairs // max(map(correlation_bytes, query, support)))
+        logits = [
+            self.learner([*_part(query, first, at_once)], [*_part(support, first, at_once)], budget)
+            for first in range(0, pairs, at_once)
+        ]
+        every = torch.cat(logits)
+        return every.view(episodes.size[0], episodes.size[2], *every.shape[1:])
+
+    def pairs(self, episodes: EpisodeBatch) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
+        """Normalised query and support maps of every episode and shot by level, (B K) x C x h x w each."""
+        shots = episodes.size[2]
+        query = [
+            [normalised(episodes.query[name]).repeat_interleave(shots, dim=0) for name in level]
+            for level in self.levels
+        ]
+        return query, [[episodes.support[name][:, 0].flatten(0, 1) for name in level] for level in self.levels]
+
+    def decide(self, logits: Tensor) -> Tensor:
+        """Every shot votes by its argmax. Foreground is where a pixel has half of the image's largest count of votes.
+
+        As in the authors' code: not half of K, so that one vote suffices where no pixel has more than two.
+        """
+        votes = logits.argmax(2).sum(1)  # B x H x W
+        most = votes.flatten(1).amax(1).clamp(min=1)[:, None, None]
+        return (2 * votes >= most).long()
+
+    def loss(self, episodes: EpisodeBatch) -> Tensor:
+        """Mean cross entropy over all pixels of the network's input; void counts as background, as in the authors'."""
+        if episodes.query_labels is None:
+            raise ValueError("HSNet.loss expects episodes with query_labels")
+        logits = self.segment(episodes).flatten(0, 1)
+        logits = F.interpolate(logits, episodes.query_shape, mode="bilinear", align_corners=True)
+        labels = (episodes.query_labels == 1).long()
+        return F.cross_entropy(logits, labels.repeat_interleave(episodes.size[2], dim=0))
+
+    def load_official(self, state: Mapping[str, Tensor]) -> None:
+        """Load a checkpoint of the authors' train.py. The backbone's ImageNet classifier in it plays no part."""
+        ours = {"backbone.": "encoder.body.", "hpn_learner.": "learner."}
+        renamed = {}
+        for name, value in strip_prefix(state).items():
+            prefix = next((prefix for prefix in ours if name.startswith(prefix)), "")
+            renamed[ours.get(prefix, "") + name.removeprefix(prefix)] = value
+        load_converted(self, renamed, unused=("encoder.body.fc.", "encoder.body.classifier."))
+
+
+def _part(levels: list[list[Tensor]], first: int, count: int) -> list[list[Tensor]]:
+    return [[maps[first : first + count] for maps in level] for level in levels]
