@@ -14,7 +14,6 @@ from fssbench.reports.leaderboard_paper import Paper, paper_of
 from fssbench.reports.leaderboard_scores import Scores, scores_of
 from fssbench.reports.results import Result
 
-
 DATASETS = {"pascal5i": "PASCAL-5i", "coco20i": "COCO-20i", "fss1000": "FSS-1000", "shapes5i": "Shapes-5i"}
 
 
