@@ -23,7 +23,7 @@ def build_site(
     *,
     force: bool = False,
     gallery: DrawGallery | None = None,
-    intervals: bool = True,
+    with_intervals: bool = True,
 ) -> int:
     """Build the site of `results` at `out` and return its number of pages.
 
@@ -38,7 +38,7 @@ def build_site(
     try:
         site = work / "new"
         site.mkdir()
-        write_pages(site, collect(results, intervals), gallery)
+        write_pages(site, collect(results, with_intervals), gallery)
         files = _files(site)
         (site / MARKER).write_text(json.dumps(files, indent=1) + "\n", encoding="utf-8")
         if out.exists():

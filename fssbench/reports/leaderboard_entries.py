@@ -117,9 +117,9 @@ class Bank:
         return len(self.fold_numbers)
 
 
-def collect(results: Iterable[Result], intervals: bool = True) -> tuple[Bank, ...]:
+def collect(results: Iterable[Result], with_intervals: bool = True) -> tuple[Bank, ...]:
     """Results as banks with their boards, in an order that depends on nothing but the results."""
-    entries = sorted((_entry(result, intervals) for result in results), key=_bank_key)
+    entries = sorted((_entry(result, with_intervals) for result in results), key=_bank_key)
     entries = _unique(entries)
     banks = [_bank(list(group)) for _, group in groupby(entries, key=_bank_key)]
     names = [bank.dataset for bank in banks]
@@ -149,8 +149,8 @@ def _bank_key(entry: Entry) -> tuple[str, str, str, str]:
     return place.dataset, place.protocol, place.fingerprint, place.protocol_hash
 
 
-def _entry(result: Result, intervals: bool) -> Entry:
-    scores = scores_of(result, intervals)
+def _entry(result: Result, with_intervals: bool) -> Entry:
+    scores = scores_of(result, with_intervals)
     return Entry(slug(result.run.id), result, scores, paper_of(result, scores.miou.value))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fssbench.reports.results import Result, episodes_of
+from fssbench.scoring.intervals import intervals
 from fssbench.scoring.metrics import BACKGROUND_CLASS, summarise
 from fssbench.scoring.pixels import iou
 from fssbench.scoring.rules import rules_of
@@ -47,29 +48,34 @@ class Scores:
     episodes: int
 
 
-def scores_of(result: Result, intervals: bool = True) -> Scores:
-    """Scores under the result's own protocol."""
+def scores_of(result: Result, with_intervals: bool = True) -> Scores:
+    """Scores under the result's own protocol. The intervals' resamples are the same in every build."""
     run, episodes = result.run, episodes_of(result)
     rules = rules_of(run.bank.protocol)
     summary = summarise(episodes, run.bank.folds, rules)
-    bounds: dict[str, tuple[float, float]] = {}
+    bounds = intervals(episodes, run.bank.folds, np.random.default_rng(0), rules) if with_intervals else {}
 
-    def score(key: str, value: float | None) -> Score:
-        low, high = bounds.get(key, (None, None))
-        return Score(value, low, high)
+    def score(name: str, value: float | None) -> Score:
+        bound = bounds.get(name)
+        return Score(value) if bound is None or value is None else Score(value, bound.low, bound.high)
 
-    classes = []
-    for fold, got in summary["folds"].items():
-        for class_id, value in got["classes"].items():
-            mine = episodes[(episodes["fold"] == int(fold)) & (episodes["class_id"] == int(class_id))]
-            name = run.bank.class_names.get(int(class_id), f"class {class_id}")
-            one = score(f"class/{class_id}", value)
-            classes.append(ClassScore(int(fold), int(class_id), name, len(mine), one, histogram(mine)))
     return Scores(
-        miou=score("miou", summary["miou"]),
-        fb_iou=score("fb_iou", summary["fb_iou"]),
-        folds={int(fold): score(f"fold/{fold}", got["miou"]) for fold, got in summary["folds"].items()},
-        classes=tuple(classes),
+        miou=score("mean", summary["miou"]),
+        fb_iou=score("fb", summary["fb_iou"]),
+        folds={int(fold): score(f"fold {fold}", got["miou"]) for fold, got in summary["folds"].items()},
+        classes=tuple(
+            ClassScore(
+                fold=int(fold),
+                class_id=int(class_id),
+                name=run.bank.class_names.get(int(class_id), f"class {class_id}"),
+                episodes=int(mine.sum()),
+                score=score(f"class {class_id}", value),
+                histogram=histogram(episodes[mine]),
+            )
+            for fold, got in summary["folds"].items()
+            for class_id, value in got["classes"].items()
+            for mine in [(episodes["fold"] == int(fold)) & (episodes["class_id"] == int(class_id))]
+        ),
         episodes=summary["episodes"],
     )
 

@@ -54,7 +54,7 @@ class Page(HTMLParser):
 
 
 def build(results: Path, out: Path, **options: Any) -> Path:
-    build_site(load_results(results), out, intervals=False, **options)
+    build_site(load_results(results), out, with_intervals=False, **options)
     return out
 
 
