@@ -10,8 +10,12 @@ import zipfile
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, NamedTuple
 
-from fssbench.datasets.base import Dataset, Mask
+import numpy as np
+
+from fssbench.datasets.base import Dataset, Mask, label_map
+from fssbench.datasets.voc_lists import Pair, pascal5i_pairs, voc_ids
 from fssbench.errors import DataError, UsageError, unknown_name
 
 CLASSES = (
@@ -26,21 +30,66 @@ _MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 _ZIP = "voc2012_masks_aug.zip"
 
 
+class _Pool(NamedTuple):
+    images: Literal["val", "trainaug"]  # the image list, from the data or else from the package
+    pairs: Literal["val", "oslsm", "train"] | None = None  # a published list of pairs
+    training: bool = False  # the classes are those the fold does not hold out
+    drop_novel: bool = False  # no image that shows a held-out class
+
+
+POOLS: dict[str, _Pool] = {
+    "voc-val": _Pool("val"),
+    "oslsm": _Pool("val", "oslsm"),
+    "hsnet": _Pool("val", "val"),
+    "trainaug": _Pool("trainaug"),  # PANet tests on held-out classes of training images
+    "train": _Pool("trainaug", training=True),
+    "train-oslsm": _Pool("trainaug", "train", training=True),
+    "no-novel": _Pool("trainaug", training=True, drop_novel=True),
+}
+
+
 class Pascal5i(Dataset):
-    """VOC 2012. `pool`: "voc-val" (default) or "trainaug"."""
+    """VOC 2012; `pool` is one of `POOLS`, "voc-val" by default.
+
+    A list at the root (`ImageSets/Segmentation/{val,trainaug}.txt`) says which images there are: an image that it
+    leaves out is not there, one that it names must be. Without one the complete published list holds.
+    """
 
     name = "pascal5i"
     class_names = dict(enumerate(CLASSES, start=1))
     folds = tuple(tuple(range(5 * i + 1, 5 * i + 6)) for i in range(4))
 
-    def __init__(self, root: Path, *, pool: str = "voc-val") -> None:
+    def __init__(self, root: Path, *, pool: str = "default") -> None:
         self.pool = "voc-val" if pool == "default" else pool
-        if self.pool not in _FILES:
-            raise UsageError(unknown_name("image list of pascal5i", self.pool, _FILES))
+        if self.pool not in POOLS:
+            raise UsageError(unknown_name("image list of pascal5i", self.pool, POOLS))
+        self._pool = POOLS[self.pool]
         self.root = _find(root)
 
     def image_ids(self) -> Sequence[str]:
         return self._ids
+
+    def fold_image_ids(self, fold: int) -> Sequence[str]:
+        """The pool's images; those of the fold's pairs where a list gives pairs; those without novel classes."""
+        pairs = self.pairs(fold)
+        if pairs is not None:
+            return tuple(dict.fromkeys(image_id for image_id, _ in pairs))
+        if self._pool.drop_novel:
+            novel = set(self.folds[fold])
+            return tuple(image_id for image_id in self._ids if not novel & self._shown[image_id])
+        return self._ids
+
+    def fold_classes(self, fold: int) -> tuple[int, ...]:
+        """The five held-out classes, or the fifteen others for a training pool."""
+        held_out = self.folds[fold]
+        return tuple(c for c in self.class_names if c not in held_out) if self._pool.training else held_out
+
+    def pairs(self, fold: int) -> Sequence[Pair] | None:
+        """The published pairs of the fold's classes, in the list's order, as far as their images are there."""
+        if self._pool.pairs is None:
+            return None
+        classes, present = set(self.fold_classes(fold)), set(self._ids)
+        return tuple(pair for pair in pascal5i_pairs(self._pool.pairs) if pair[1] in classes and pair[0] in present)
 
     def image_bytes(self, image_id: str) -> bytes:
         return _read(self.root / "JPEGImages" / f"{image_id}.jpg", image_id, "image")
@@ -50,14 +99,19 @@ class Pascal5i(Dataset):
 
     @cached_property
     def _ids(self) -> tuple[str, ...]:
-        path = self.root / _LISTS / _FILES[self.pool]
-        try:
-            return tuple(path.read_text(encoding="utf-8").split())
-        except FileNotFoundError as error:
-            raise DataError(
-                f"{path}: expected the image list of pool {self.pool!r}, found no file. "
-                "Put VOC's own list there, one image name a line."
-            ) from error
+        path = self.root / _LISTS / f"{self._pool.images}.txt"
+        if not path.is_file():
+            return voc_ids(self._pool.images)
+        ids = tuple(path.read_text(encoding="utf-8").split())
+        if not ids or len(set(ids)) != len(ids):
+            raise DataError(f"{path}: expected image names, one a line and none twice, found {len(ids)} names.")
+        return ids
+
+    @cached_property
+    def _shown(self) -> dict[str, set[int]]:
+        """The classes that each image shows, were it by one pixel."""
+        masks = ((image_id, label_map(self.mask(image_id), f"mask of {image_id}")) for image_id in self._ids)
+        return {image_id: set(np.unique(labels).tolist()) for image_id, labels in masks}
 
     @cached_property
     def _read_mask(self) -> Callable[[str], bytes]:
@@ -65,13 +119,9 @@ class Pascal5i(Dataset):
             return _zip_reader(self.root)
         folder = next((self.root / name for name in _MASK_FOLDERS if (self.root / name).is_dir()), None)
         if folder is None:
-            raise DataError(
-                f"{self.root}: expected a folder {' or '.join(_MASK_FOLDERS)} with the masks, found neither."
-            )
+            expected = " or ".join(_MASK_FOLDERS)
+            raise DataError(f"{self.root}: expected a folder {expected} with the masks, found neither.")
         return lambda image_id: _read(folder / f"{image_id}.png", image_id, "mask")
-
-
-_FILES = {"voc-val": "val.txt", "trainaug": "trainaug.txt"}
 
 
 def _find(root: Path) -> Path:
