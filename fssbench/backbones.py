@@ -227,8 +227,8 @@ def efficientnet_lite(name: str = "efficientnet_lite0", output_stride: int = 8, 
         out_indices=tuple(range(stages)),
     )
     channels = {f"c{i}": c for i, c in enumerate(net.feature_info.channels(), 1)}
-
     parts = ((0, 1), (1, 2), (2, 3), (3, 5), (5, 7))  # the blocks of each stage, as timm groups them
+    net.blocks = net.blocks[: parts[stages - 1][1]]  # timm keeps those that no output needs
 
     def run(part: tuple[int, int], body: nn.Module, x: Tensor) -> Tensor:
         if part[0] == 0:

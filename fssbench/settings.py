@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -15,7 +15,7 @@ from fssbench.errors import MethodError, unknown_name
 C = TypeVar("C", bound=BaseModel)
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "values, at least"}
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "how many: at least"}
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ def allowed_values(field: FieldInfo) -> str:
 
 def _type_in_words(kind: Any) -> str:
     arguments = get_args(kind)
+    if get_origin(kind) is Annotated:
+        return allowed_values(FieldInfo.from_annotation(kind))
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(as_text(choice) for choice in arguments)
     if _is_union(kind):

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from fssbench.backbones import vgg
@@ -49,7 +49,7 @@ PAPER = "Prototype Mixture Models for Few-Shot Semantic Segmentation"
 
 class _MixtureConfig(MethodConfig):
     backbone: str = "resnet50"
-    size: tuple[int, int] = (481, 481)
+    size: tuple[int, int] = Field((481, 481), description="network input at test; the authors train at 321,321")
     kappa: float = Field(20.0, gt=0, description="concentration of the mixture's components")
     em_rounds: int = Field(10, ge=1)
     em_seed: int = Field(0, ge=0, description="of the initial means")
@@ -68,8 +68,8 @@ class PMMsConfig(_MixtureConfig):
 class RPMMsConfig(_MixtureConfig):
     """Options of RPMMs."""
 
-    components: tuple[int, ...] = Field((1, 3, 6), min_length=1, description="prototypes of each stage")
-    dropout: float = Field(0.5, ge=0, lt=1)
+    components: tuple[PositiveInt, ...] = Field((1, 3, 6), min_length=1, description="prototypes of each stage")
+    dropout: float = Field(0.5, ge=0, lt=1, description="of whole channels, in the head")
 
 
 class Mixture(NamedTuple):
