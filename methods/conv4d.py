@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from methods.positions import positions_first
+
 GROUPS = 4  # of every group normalisation
 
 
@@ -51,8 +53,9 @@ class CentrePivotConv4d(nn.Module):
     def of_correlation(self, query: Sequence[Tensor], support: Sequence[Tensor], rows: int) -> Tensor:
         """`forward` of `correlation(query, support)`, of which `rows` query rows exist at a time."""
         pruned, squeezed = [], []
+        inside = positions_inside(support)
         for some in zip(*(maps.split(rows, dim=2) for maps in query), strict=True):
-            part = correlation(some, support)
+            part = correlation(some, support, inside)
             pruned.append(self.pruned(part).contiguous())
             squeezed.append(self.over_support(part))
         return self.over_query(torch.cat(pruned, dim=2)) + torch.cat(squeezed, dim=2)
@@ -82,22 +85,37 @@ class Squeeze(nn.Sequential):
         return cast(CentrePivotConv4d, self[0])
 
 
-def correlation(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
+def correlation(query: Sequence[Tensor], support: Sequence[Tensor], inside: Tensor | None = None) -> Tensor:
     """Cosines of all positions, negative ones set to 0: L pairs of B x C x h x w -> B x L x ha x wa x hb x wb.
 
-    All query maps have one size and all support maps have one size; vectors are already normalised.
+    All query maps have one size and all support maps have one size; vectors are already normalised. `inside`, as
+    `positions_inside` gives it, are the support positions to compare; at all others the vectors are 0.
     """
-    each = [q.flatten(2).transpose(1, 2) @ s.flatten(2) for q, s in zip(query, support, strict=True)]
-    # Stacked in the order in which `over_support` wants it, so that the largest tensor is copied only once.
-    stacked = torch.stack(each, dim=2).clamp_(min=0)  # B x (ha wa) x L x (hb wb)
-    (b, _, levels, _), a_size, b_size = stacked.shape, query[0].shape[2:], support[0].shape[2:]
-    return stacked.view(b, *a_size, levels, *b_size).permute(0, 3, 1, 2, 4, 5)
+    inside = positions_inside(support) if inside is None else inside
+    (b, _, *a_size), b_size = query[0].shape, support[0].shape[2:]
+    # In the order in which `over_support` wants it: B x (ha wa) x L x (hb wb), the largest tensor there is.
+    cosines = query[0].new_zeros(b, a_size[0] * a_size[1], len(query), b_size.numel())
+    for level, (q, s) in enumerate(zip(query, support, strict=True)):
+        vectors = s.flatten(2).gather(2, inside[:, None].expand(-1, s.shape[1], -1))  # B x C x S
+        products = (q.flatten(2).transpose(1, 2) @ vectors).clamp_(min=0)  # B x (ha wa) x S
+        cosines[:, :, level].scatter_(2, inside[:, None].expand_as(products), products.to(cosines.dtype))
+    return cosines.view(b, *a_size, len(query), *b_size).permute(0, 3, 1, 2, 4, 5)
+
+
+def positions_inside(support: Sequence[Tensor]) -> Tensor:
+    """Indices of the positions where any of the maps B x C x h x w has a value: B x S, S being the largest count.
+
+    Outside the mask a support's vectors are 0, and so is whatever they are compared with. Supports with fewer
+    positions than S are filled up with positions outside.
+    """
+    reach = torch.stack([maps.detach().abs().amax(1) for maps in support]).amax(0).flatten(1)  # B x (h w)
+    return positions_first(reach > 0)
 
 
 def correlation_bytes(query: Sequence[Tensor], support: Sequence[Tensor]) -> int:
-    """What `correlation` needs at its peak: the single maps and their stack."""
+    """What `correlation` needs at its peak: all maps' cosines, and one map's before they are put into place."""
     positions = query[0].shape[2:].numel() * support[0].shape[2:].numel()
-    return 2 * len(query) * query[0].shape[0] * positions * query[0].element_size()
+    return (len(query) + 1) * query[0].shape[0] * positions * query[0].element_size()
 
 
 def resize_query(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -30,6 +30,7 @@ from fssbench.method import (
     load_converted,
     strip_prefix,
 )
+from methods.positions import positions_first
 
 WIDTH = 256  # channels of every map in the head
 ENRICHMENT = ("init_merge.", "alpha_conv.", "beta_conv.", "inner_cls.", "res1.", "res2.")  # the authors' names
@@ -99,13 +100,9 @@ def prior_mask(query: Tensor, support: Tensor, megabytes: int) -> Tensor:
 
 
 def _inside(support: Tensor) -> Tensor:
-    """The positions that are not all zero, B x K x C x S: those of the fullest support, and one more.
-
-    Supports with fewer are filled up with zero positions of their own, so every maximum over positions stays exact.
-    """
+    """The positions of B x K x C x P inside the mask, and one outside whose 0 the maximum has to see: B x K x C x S."""
     nonzero = support.abs().amax(2) > 0  # B x K x P
-    count = min(int(nonzero.sum(2).max()) + 1, support.shape[3])
-    order = nonzero.to(torch.uint8).argsort(dim=2, descending=True, stable=True)[:, :, None, :count]
+    order = positions_first(nonzero.flatten(0, 1), spare=1).view(*nonzero.shape[:2], 1, -1)
     return support.gather(3, order.expand(-1, -1, support.shape[2], -1))
 
 
