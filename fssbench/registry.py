@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 BUILT_IN: dict[str, str] = {
     "canet": "methods.canet:CANet",
     "hsnet": "methods.hsnet:HSNet",
+    "oslsm": "methods.oslsm:OSLSM",
     "panet": "methods.panet:PANet",
     "pfenet": "methods.pfenet:PFENet",
     "pmms": "methods.pmms:PMMs",
