@@ -59,3 +59,27 @@ def audit_command(
     messages.print(f"{judged.records} records, {len(judged.findings)} findings")
     if judged.findings or not judged.records:
         raise typer.Exit(1)
+
+
+@app.command("plot")
+def plot(
+    results: Path = RESULTS,
+    out: Path = OUT,
+    force: bool = FORCE,
+) -> None:
+    """Draw RESULTS: by class, by object size, by episode, by shots, by speed; PNG and SVG."""
+    from fssbench.reports.leaderboard_entries import collect
+    from fssbench.reports.plots import draw_all
+    from fssbench.reports.results import load_results
+
+    found = load_results(results)
+    _refuse_overwriting(out, force)
+    for path in draw_all(collect(found), out):
+        sys.stdout.write(f"{path}\n")
+
+
+def _refuse_overwriting(out: Path, force: bool) -> None:
+    from fssbench.errors import UsageError
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not force:
+        raise UsageError(f"--out {out} is not empty. Name another folder, or write into this one with --force.")
