@@ -1,0 +1,64 @@
+"""What several methods are made of: resizing, masked average pooling, cosine similarity.
+
+Many codes pool a prototype by upsampling the features to the mask's size and averaging inside the mask. Both steps
+are linear, so the same sums come from bringing the mask down with the adjoint (the transpose) of the upsampling:
+a map of one channel is resized instead of one of hundreds.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def resize(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
+    """B x C x h x w -> B x C x H x W, bilinear; the map itself if it has that size already."""
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
+
+
+def adjoint_resize(masks: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
+    """The transpose of `resize` from `size` to the masks' own size: M x R x H x W -> M x R x h x w, float32.
+
+    For any map f of `size`: (resize(f) * mask).sum() == (f * adjoint_resize(mask)).sum(), so a mask's sum is kept.
+    """
+    rows = _interpolation(size[0], masks.shape[-2], align_corners, masks.device)  # h x H
+    columns = _interpolation(size[1], masks.shape[-1], align_corners, masks.device)  # w x W
+    with torch.autocast(masks.device.type, enabled=False):
+        return rows @ masks.float() @ columns.T
+
+
+def masked_sums(features: Tensor, masks: Tensor, align_corners: bool = False) -> Tensor:
+    """Sums of upsampled features inside masks: M x C x h x w and M x R x H x W -> M x R x C, float32."""
+    weights = adjoint_resize(masks, (features.shape[-2], features.shape[-1]), align_corners)
+    with torch.autocast(features.device.type, enabled=False):
+        return weights.flatten(2) @ features.float().flatten(2).transpose(1, 2)
+
+
+def pool_prototypes(features: Tensor, masks: Tensor, eps: float = 1e-5, align_corners: bool = False) -> Tensor:
+    """Mean of upsampled features inside masks: M x C x h x w and M x R x H x W -> M x R x C, float32.
+
+    `eps` is added to the mask's area, so an empty mask gives a zero vector.
+    """
+    area = masks.float().sum((2, 3))
+    return masked_sums(features, masks, align_corners) / (area + eps).unsqueeze(2)
+
+
+def cosine_scores(features: Tensor, vectors: Tensor, eps: float = 1e-8) -> Tensor:
+    """Cosine similarity of each position with each vector: B x C x h x w and B x P x C -> B x P x h x w, float32."""
+    with torch.autocast(features.device.type, enabled=False):
+        flat, directions = features.float().flatten(2), F.normalize(vectors.float(), dim=2, eps=eps)
+        scores = (directions @ flat) / flat.norm(dim=1, keepdim=True).clamp_min(eps)
+    return scores.unflatten(2, features.shape[2:])
+
+
+@lru_cache(maxsize=256)  # images of native size have many sizes
+def _interpolation(small: int, large: int, align_corners: bool, device: torch.device) -> Tensor:
+    """small x large: a row of `small` values times this matrix is the row resized linearly to `large`."""
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        unit = torch.eye(small, device=device).unsqueeze(0)
+        return F.interpolate(unit, large, mode="linear", align_corners=align_corners)[0]
