@@ -1,0 +1,162 @@
+"""How much a score would vary with other images: variance under the clustering that fixed lists of episodes have.
+
+A few hundred images make a thousand episodes, so episodes are not independent: those of one query image share its
+difficulty, and those of one support image share its quality. Each statistic is linearised into one influence a row,
+psi (their sum is the statistic's deviation). Within a class we model, for two rows e and f,
+
+    cov(psi_e, psi_f) = v_query [same query] + v_support (shared supports) + v_both (query of one is support of other)
+
+and estimate the three numbers by least squares on the products psi_e psi_f over all pairs (Henderson's method of
+moments for crossed random effects; the intercept takes up that influences are centred). Summed over all pairs this is
+the variance. Resampling query images alone misses the supports' part (intervals for 95 % covered 72 to 92 % in
+simulation), resampling both ("pigeonhole" bootstrap) counts the noise several times (97 to 100 %).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """The rows of one class: which images they use, and what the least squares need. n images, E rows."""
+
+    rows: Ints
+    query: Any  # E x n, 0/1, sparse
+    support: Any  # E x n, how often an image is a support, sparse
+    inverse: Floats  # 4 x 4: pseudo-inverse of the normal matrix
+    totals: Floats  # 4: sums of the regressors over pairs of different rows
+    shared_with_itself: Floats  # E: a row's supports in common with itself
+    images: int  # distinct query images
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """The rows of a result (or of a part of it) by class, over one set of images."""
+
+    strata: tuple[Stratum, ...]
+    image: Ints  # E: code of the query image, for resampling
+    images: int
+
+
+def build_clusters(episodes: pd.DataFrame) -> Clusters:
+    """The clusters of a frame with `records.COLUMNS`; strata are the classes of each fold."""
+    supports = [names.split() for names in episodes["supports"].tolist()]
+    flat = [name for names in supports for name in names]
+    codes, _ = pd.factorize(np.array([*episodes["query"].tolist(), *flat], dtype=object))
+    count, images = len(episodes), int(codes.max()) + 1 if len(codes) else 0
+    query = codes[:count].astype(np.int64)
+    owner = np.repeat(np.arange(count), [len(names) for names in supports])
+    strata_of = episodes.groupby(["fold", "class_id"], sort=True).ngroup().to_numpy()
+    every_query = _incidence(np.arange(count), query, count, images)
+    every_support = _incidence(owner, codes[count:], count, images)
+    strata = [
+        _stratum(rows, every_query[rows], every_support[rows])
+        for number in range(int(strata_of.max()) + 1 if count else 0)
+        if len(rows := np.flatnonzero(strata_of == number))
+    ]
+    return Clusters(tuple(strata), query, images)
+
+
+def variance(psi: Floats, clusters: Clusters) -> tuple[Floats, Floats]:
+    """Variance and degrees of freedom of P statistics from their rows' influences, E x P.
+
+    Influences are centred within each class first: how many episodes a class has is fixed, not sampled. An image in
+    several classes makes these covary; that part is summed directly. The variance is never below what query images
+    alone give. Degrees of freedom are Satterthwaite's.
+    """
+    columns = psi.shape[1]
+    total, queries_only = np.zeros(columns), np.zeros(columns)
+    squares, by_image_own = np.zeros(columns), np.zeros(columns)
+    touched: Floats = np.zeros((clusters.images, columns))
+    asked: Floats = np.zeros((clusters.images, columns))
+    for stratum in clusters.strata:
+        centred = psi[stratum.rows] - psi[stratum.rows].mean(0)
+        queries, supports = stratum.query.T @ centred, stratum.support.T @ centred  # n x P
+        own = _within(centred, queries, supports, stratum)
+        only = (queries**2).sum(0)
+        own = np.maximum(own, only)
+        total, queries_only = total + own, queries_only + only
+        squares += own**2 / max(stratum.images - 1, 1)
+        by_image_own += ((queries + supports) ** 2).sum(0)
+        touched += queries + supports
+        asked += queries
+    across = (touched**2).sum(0) - by_image_own
+    freedom = np.divide(total**2, squares, out=np.full(columns, np.inf), where=squares > 0)
+    return np.maximum(total + across, (asked**2).sum(0)), np.maximum(freedom, 1.0)
+
+
+def _incidence(rows: Ints, columns: npt.NDArray[Any], count: int, images: int) -> Any:
+    return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(count, images))
+
+
+def _stratum(rows: Ints, query: Any, support: Any) -> Stratum:
+    """Sums over ordered pairs of different rows of products of the regressors (1, same query, shared, crossed).
+
+    All of them follow from the n x n matrices of co-occurrence, so no E x E matrix is ever built.
+    """
+    count = float(len(rows))
+    asked, used = query.sum(0), support.sum(0)
+    together, mixed = (support.T @ support).tocsr(), (support.T @ query).tocsr()  # n x n
+    itself = np.asarray((support * support).sum(1)).ravel()  # a row's supports shared with itself
+    both = float((support * query).sum())  # 0 unless a query is its own support
+    one_query, one_support, one_cross = (asked**2).sum(), (used**2).sum(), 2 * (asked * used).sum()
+    query_support = (mixed * mixed).sum()
+    query_cross = 2 * (asked * mixed.diagonal()).sum()
+    support_support = (together * together).sum()
+    support_cross = 2 * (together * mixed.T).sum()
+    cross_cross = 2 * (mixed * mixed.T).sum() + 2 * (asked * together.diagonal()).sum()
+    normal = np.array([
+        [count**2 - count, one_query - count, one_support - itself.sum(), one_cross - 2 * both],
+        [0.0, one_query - count, query_support - itself.sum(), query_cross - 2 * both],
+        [0.0, 0.0, support_support - (itself**2).sum(), support_cross],
+        [0.0, 0.0, 0.0, cross_cross],
+    ])  # fmt: skip
+    normal = normal + np.triu(normal, 1).T
+    return Stratum(
+        rows=rows,
+        query=query,
+        support=support,
+        inverse=np.linalg.pinv(normal, rcond=1e-10, hermitian=True),
+        totals=normal[0],
+        shared_with_itself=itself,
+        images=int((asked > 0).sum()),
+    )
+
+
+def _within(psi: Floats, queries: Floats, supports: Floats, stratum: Stratum) -> Floats:
+    """Variance of the sum of one class's influences."""
+    squares = (psi**2).sum(0)
+    products = np.stack([
+        psi.sum(0) ** 2 - squares,
+        (queries**2).sum(0) - squares,
+        (supports**2).sum(0) - (stratum.shared_with_itself[:, None] * psi**2).sum(0),
+        2 * (queries * supports).sum(0),
+    ])  # fmt: skip
+    fit = stratum.inverse @ products  # 4 x P
+    result: Floats = squares - len(psi) * fit[0] + stratum.totals[1:] @ fit[1:]
+    return result
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction for several tests, in the order given.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = highest
+    return adjusted
