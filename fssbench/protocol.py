@@ -65,8 +65,12 @@ class Protocol(BaseModel):
         return seeds
 
     def canonical_json(self) -> str:
-        """The protocol as one line of JSON, keys sorted, without its prose: what is hashed."""
-        fields = self.model_dump(mode="json", exclude={"note", "input_note"})
+        """What is hashed: one line of JSON, keys sorted, without prose and without fields that have their default.
+
+        So a field that a later release adds, with a default that means "as before", changes no hash. For the same
+        reason a default never changes.
+        """
+        fields = self.model_dump(mode="json", exclude={"note", "input_note"}, exclude_defaults=True)
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     @property

@@ -223,7 +223,7 @@ class Bank:
 
     def _mask_codes(self, i: int, class_id: int) -> NDArray[np.uint8]:
         labels = self.label_map(i)
-        codes = (labels == class_id).astype(np.uint8)
+        codes: NDArray[np.uint8] = np.where(labels == class_id, np.uint8(1), np.uint8(0))
         if not self._mask_classes[i]:
             codes[labels == VOID] = VOID
         return codes

@@ -73,7 +73,10 @@ def write_plan(
     def annotate(kind: str, image: int, class_id: int) -> bytes:
         image_id = plan.image_ids[image]
         labels = label_map(dataset.mask(image_id), f"{dataset.name}: mask of {image_id}")
-        return annotation_png(kind, plan.annotations[kind], labels, image_id, class_id)
+        codes = annotation_codes(kind, plan.annotations[kind], labels, image_id, class_id)
+        file = io.BytesIO()
+        Image.fromarray(codes).save(file, format="PNG")
+        return file.getvalue()
 
     stored = read_stored(dataset, plan, index=index, progress=progress)
     write_bank(out, plan, stored, annotate, index=index, force=force)
@@ -129,7 +132,7 @@ def read_stored(dataset: Dataset, plan: Plan, *, index: bool, progress: Progress
             yield Stored(None, _known_hash(dataset, image_id), mask.encoded, mask.class_id)
             continue
         image = dataset.image_bytes(image_id)
-        check_image(image, facts, f"{dataset.name}: image {image_id}")
+        check_image(image, facts, f"{dataset.name}: image of {image_id}")
         yield Stored(image, hashlib.sha256(image).hexdigest(), mask.encoded, mask.class_id)
 
 
@@ -143,15 +146,14 @@ def check_image(encoded: bytes, facts: MaskFacts, where: str) -> None:
         )
 
 
-def annotation_png(kind: str, rule: str, labels: NDArray[np.uint8], image_id: str, class_id: int) -> bytes:
-    """The PNG of an annotation's codes. A function of rule, label map, image name and class, whatever the bank."""
+def annotation_codes(
+    kind: str, rule: str, labels: NDArray[np.uint8], image_id: str, class_id: int
+) -> NDArray[np.uint8]:
+    """H x W codes of an annotation. A function of rule, label map, image name and class, whatever the bank."""
     from fssbench.banks.annotations import annotate
 
     seed = int(rule.rpartition(" ")[2])
-    codes = annotate(kind, labels, class_id, named_stream(seed, f"{kind} {image_id} {class_id}"))
-    file = io.BytesIO()
-    Image.fromarray(codes).save(file, format="PNG")
-    return file.getvalue()
+    return annotate(kind, labels, class_id, named_stream(seed, f"{kind} {image_id} {class_id}"))
 
 
 def _known_hash(dataset: Dataset, image_id: str) -> str:

@@ -194,10 +194,13 @@ def _auxiliary(
 
 
 def _another(rng: np.random.Generator, pool: Pool, class_id: int, taken: set[int]) -> int:
-    free = [image for image in pool.support[class_id] if image not in taken]
-    if not free:
+    """An image of the class that is not taken, uniform."""
+    images = pool.support[class_id]
+    if len(images) <= len(taken) and taken.issuperset(images):
         raise ProtocolError(
-            f"class {class_id}: all of its {len(pool.support[class_id])} images are already in the episode. "
+            f"class {class_id}: all of its {len(images)} images are already in the episode. "
             "Ask for fewer shots, ways or auxiliary images, or leave out short classes by --skip-short-classes."
         )
-    return choose(rng, free)
+    while (image := choose(rng, images)) in taken:
+        pass
+    return image

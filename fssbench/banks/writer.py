@@ -48,6 +48,7 @@ class Plan:
     episodes: Mapping[tuple[int, int], Episodes]  # by fold and shots; numbers count sorted(images)
     note: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)  # kind -> rule and seed
+    image_sha256: Mapping[str, str] = field(default_factory=dict)  # of the image files that are known already
 
     @property
     def image_ids(self) -> list[str]:
@@ -197,7 +198,15 @@ def _put(file: h5py.File, name: str, values: NDArray[Any]) -> None:
     """A chunked, checksummed array, in chunks of about 64 KiB."""
     row = max(1, int(values.nbytes / max(1, len(values))))
     chunk = (max(1, min(len(values), _CHUNK // row)), *values.shape[1:])
-    file.create_dataset(name, data=values, chunks=chunk, maxshape=(None, *values.shape[1:]), fletcher32=True)
+    file.create_dataset(
+        name,
+        data=values,
+        chunks=chunk,
+        maxshape=(None, *values.shape[1:]),
+        fletcher32=True,
+        shuffle=True,
+        compression="gzip",
+    )
 
 
 def _texts(texts: Sequence[str]) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -13,6 +13,8 @@ from fssbench.cli.app import app, messages, numbers, print_json
 if TYPE_CHECKING:
     from fssbench.banks.bank import Bank
     from fssbench.protocol import Protocol
+
+T = TypeVar("T")
 
 
 @app.command("generate-episodes")
@@ -84,6 +86,83 @@ def inspect(
             _print_summary(opened, json)
 
 
+@app.command("attach")
+def attach_index(
+    index: Path = typer.Argument(help="The index bank."),
+    root: Path | None = typer.Option(None, help="Where the data lies; else $FSSBENCH_DATA, else ./data."),
+    out: Path | None = typer.Option(None, help="The bank to write (default: the index's name without .index)."),
+    force: bool = typer.Option(False, "--force", help="Replace the bank if it exists."),
+    json: bool = typer.Option(False, "--json", help="Machine-readable output."),
+) -> None:
+    """Bind an index bank to local data: check every hash, then put the images in."""
+    from fssbench.banks.attach import attach
+    from fssbench.banks.bank import open_bank
+    from fssbench.datasets.registry import open_dataset
+
+    path = out or index.with_name(index.name.replace(".index", "") if ".index" in index.name else f"full-{index.name}")
+    with open_bank(index) as opened:
+        attach(opened, open_dataset(opened.dataset, root, pool=opened.pool), path, force=force, progress=_progress)
+    with open_bank(path, verify=False) as bank:
+        _print_summary(bank, json)
+
+
+@app.command("verify")
+def verify(
+    bank: Path = typer.Argument(help="The bank."),
+    json: bool = typer.Option(False, "--json", help="Machine-readable output."),
+) -> None:
+    """Check every checksum, hash and episode of a bank."""
+    from fssbench.banks.bank import open_bank
+    from fssbench.banks.verify import problems
+    from fssbench.errors import BankError
+
+    with open_bank(bank) as opened:
+        found = list(problems(opened, _progress))
+        if json:
+            print_json({"bank": str(bank), "fingerprint": opened.fingerprint, "problems": found})
+        elif not found:
+            typer.echo(f"{bank}: all is well, {len(opened.image_ids)} images, fingerprint {opened.fingerprint}")
+    if found:
+        raise BankError(f"{bank}: {len(found)} problems, generate it again:\n  " + "\n  ".join(found[:20]))
+
+
+@app.command("diff")
+def diff(
+    first: Path = typer.Argument(help="A bank."),
+    second: Path = typer.Argument(help="Another bank."),
+    json: bool = typer.Option(False, "--json", help="Machine-readable output."),
+) -> None:
+    """Say in what two banks differ; exit status 1 if they do."""
+    from fssbench.banks.bank import open_bank
+    from fssbench.banks.compare import differences
+
+    with open_bank(first) as a, open_bank(second) as b:
+        lines = list(differences(a, b))
+        same = a.fingerprint == b.fingerprint
+        if json:
+            print_json({"same_fingerprint": same, "differences": lines})
+        else:
+            for line in lines or [f"no difference, fingerprint {a.fingerprint}"]:
+                typer.echo(line)
+    if lines or not same:
+        raise typer.Exit(1)
+
+
+@app.command("convert-sbd")
+def convert(
+    sbd: Path = typer.Argument(help="Where SBD was unpacked (it holds cls/*.mat)."),
+    root: Path | None = typer.Option(None, help="Where VOC 2012 lies; else $FSSBENCH_DATA, else ./data."),
+) -> None:
+    """Turn SBD's .mat files into VOC's SegmentationClassAug, VOC val kept out."""
+    from fssbench.datasets.pascal5i import voc_folder
+    from fssbench.datasets.registry import data_root
+    from fssbench.datasets.sbd import convert_sbd
+
+    voc = voc_folder(data_root(root))
+    count = convert_sbd(sbd, voc, _progress)
+    typer.echo(f"{voc / 'SegmentationClassAug'}: {count} training images, listed in trainaug.txt")
+
+
 def _protocol(name: str, episodes: int | None, seed: int | None, seeds: list[int] | None) -> Protocol:
     from fssbench.errors import UsageError
     from fssbench.protocol import find_protocol
@@ -104,10 +183,10 @@ def _file_name(dataset: str, protocol: Protocol, ways: int, draws: Sequence[int]
     return f"{dataset}-{protocol.name}-{ways}way-{shots}shot{'.index' if index else ''}.h5"
 
 
-def _progress(items: Sequence[str], what: str) -> Iterable[str]:
+def _progress(items: Sequence[T], what: str) -> Iterable[T]:
     from rich.progress import track
 
-    return track(items, description=what, console=messages, transient=True)
+    return track(items, description=what, console=messages, transient=True, disable=not messages.is_terminal)
 
 
 def _print_summary(bank: Bank, as_json: bool) -> None:

@@ -64,7 +64,7 @@ class Pascal5i(Dataset):
         if self.pool not in POOLS:
             raise UsageError(unknown_name("image list of pascal5i", self.pool, POOLS))
         self._pool = POOLS[self.pool]
-        self.root = _find(root)
+        self.root = voc_folder(root)
 
     def image_ids(self) -> Sequence[str]:
         return self._ids
@@ -124,7 +124,7 @@ class Pascal5i(Dataset):
         return lambda image_id: _read(folder / f"{image_id}.png", image_id, "mask")
 
 
-def _find(root: Path) -> Path:
+def voc_folder(root: Path) -> Path:
     """The folder with `ImageSets` or the masks, or a zip of masks. Raises `DataError` if there is none."""
     if root.is_file() and zipfile.is_zipfile(root):
         return root
