@@ -8,3 +8,4 @@ from fssbench.cli import run  # noqa: F401
 from fssbench.cli import banks  # noqa: F401
 from fssbench.cli import report  # noqa: F401
 from fssbench.cli import methods  # noqa: F401
+from fssbench.cli import parity  # noqa: F401

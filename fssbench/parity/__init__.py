@@ -1,0 +1,1 @@
+"""Comparison of every method with the outputs of its authors' code."""

@@ -1,0 +1,161 @@
+"""A parity case: what the authors' code returned for weights and inputs that a recipe rebuilds."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fssbench.errors import DataError
+from fssbench.method import EpisodeBatch, Features, Method, MethodConfig, SupportBatch, build_episodes
+from fssbench.parity import recipe
+
+Arrays = dict[str, NDArray[Any]]
+Size = tuple[int, int]
+Path_ = Literal["whole", "cached"]
+Kind = TypeVar("Kind", bound=Method)
+
+_DESCRIPTION = ("meta", "names", "shapes")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One file. `meta` says sizes, batch, shots, ways and variants; a runner assumes none of them.
+
+    `path` is how episodes are built: `whole` encodes all images in one batch, `cached` each image and each support
+    by itself, as the engine does.
+    """
+
+    file: Path
+    meta: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]  # the authors' state dict
+    expected: Arrays
+    path: Path_ = "whole"
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.file.stem
+
+    @property
+    def size(self) -> Size:
+        """H x W of the query."""
+        height, width = self.meta["image_size"]
+        return int(height), int(width)
+
+    @property
+    def batch(self) -> int:
+        """Episodes."""
+        return int(self.meta["batch"])
+
+    @property
+    def shots(self) -> int:
+        """Supports of each way."""
+        return int(self.meta["shots"])
+
+    @property
+    def items(self) -> list[str]:
+        """The prefix of each episode's names: "b0_", "b1_", ...; empty for a batch of one."""
+        return [f"b{b}_" for b in range(self.batch)] if self.batch > 1 else [""]
+
+    def through(self, path: Path_) -> Case:
+        """The same case by another path."""
+        return replace(self, path=path)
+
+    def state(self) -> dict[str, Tensor]:
+        """The authors' state dict."""
+        made = recipe.state_dict(self.shapes, self.meta["seed"], self.meta["gain"])
+        return {name: torch.from_numpy(value) for name, value in made.items()}
+
+    def rgb(self, name: str, size: Size | None = None) -> NDArray[np.uint8]:
+        """H x W x 3, as drawn; at the query's size unless told."""
+        return recipe.image(size or self.size, self.meta["seed"], name)
+
+    def image(self, name: str, size: Size | None = None) -> Tensor:
+        """3 x H x W in ImageNet's normalisation."""
+        return torch.from_numpy(recipe.normalised(self.rgb(name, size)))
+
+    def mask(self, name: str, size: Size | None = None) -> Tensor:
+        """H x W uint8, 0 and 1."""
+        return torch.from_numpy(recipe.mask(size or self.size, self.meta["seed"], name))
+
+    def images(self, names: Iterable[str], size: Size | None = None) -> Tensor:
+        """B x 3 x H x W."""
+        return torch.stack([self.image(name, size) for name in names])
+
+    def masks(self, names: Iterable[str], size: Size | None = None) -> Tensor:
+        """B x H x W uint8."""
+        return torch.stack([self.mask(name, size) for name in names])
+
+    def method(self, cls: type[Kind], config: MethodConfig) -> Kind:
+        """The method in eval mode with the case's weights, loaded as an official checkpoint is."""
+        method = cls(config)
+        method.load_official(self.state())
+        return method.eval()
+
+    def episodes(
+        self, method: Method, query: Tensor, support: Tensor, labels: Tensor, query_labels: Tensor | None = None
+    ) -> EpisodeBatch:
+        """`fssbench.method.build_episodes`, or the same by the path of the engine's cache."""
+        build = build_episodes if self.path == "whole" else one_by_one
+        return build(method, query, support, labels, query_labels)
+
+
+def load_case(file: Path) -> Case:
+    """Read a case. Raises `DataError` naming the file if it is not one."""
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        meta, shapes = json.loads(str(arrays["meta"])), json.loads(str(arrays["shapes"]))
+        known = {str(name): tuple(shapes[str(name)]) for name in arrays["names"]}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{file} is not a parity case: expected an .npz with meta, names and shapes, found {error}"
+        ) from error
+    return Case(file, meta, known, {k: v for k, v in arrays.items() if k not in _DESCRIPTION})
+
+
+def find_cases(folder: Path) -> list[Path]:
+    """Every case file in a folder (or the file itself), sorted. Raises `DataError` if there is none."""
+    found = [folder] if folder.is_file() else sorted(folder.glob("*.npz"))
+    if not found:
+        raise DataError(f"no parity cases in {folder}: expected files ending in .npz. Name the folder that holds them.")
+    return found
+
+
+def one_by_one(
+    method: Method, query: Tensor, support: Tensor, labels: Tensor, query_labels: Tensor | None = None
+) -> EpisodeBatch:
+    """Episodes whose images were encoded one at a time and put together afterwards, as from the engine's cache."""
+
+    def encoded(image: Tensor) -> Features:
+        return method.encode(image.unsqueeze(0))
+
+    def pooled(image: Tensor, label: Tensor) -> Features:
+        features = encoded(image) if method.encodes_support else {}
+        return method.encode_support(SupportBatch(features, label.unsqueeze(0), lambda: image.unsqueeze(0)))
+
+    b, n, k = labels.shape[:3]
+    supports = [pooled(*pair) for pair in zip(support.flatten(0, 2), labels.flatten(0, 2), strict=True)]
+    return EpisodeBatch(
+        query=_joined([encoded(image) for image in query]),
+        support={name: value.unflatten(0, (b, n, k)) for name, value in _joined(supports).items()},
+        size=(b, n, k),
+        query_shape=(query.shape[-2], query.shape[-1]),
+        load_support_labels=lambda: labels,
+        query_labels=query_labels,
+        load_query_pixels=lambda: query,
+        load_support_pixels=lambda: support,
+    )
+
+
+def _joined(items: list[Features]) -> Features:
+    return {name: torch.cat([item[name] for item in items]) for name in items[0]}

@@ -1,0 +1,85 @@
+"""Running a case and comparing what comes out with what the authors' code returned."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fssbench.errors import DataError, unknown_name
+from fssbench.parity.case import Arrays, Case
+
+TOLERANCE = 1e-4  # float32 on a CPU, relative to the largest expected value where that is above 1
+FLIPPED = 1e-3  # share of labels that may differ, where two scores tie
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Who runs the cases of one method: `module:outputs`, and tolerances by the pattern of a tensor's name."""
+
+    target: str
+    tolerances: dict[str, float] = field(default_factory=dict)
+
+
+RUNNERS: dict[str, Runner] = {  # by the `method` that a case names
+    # Batch statistics of few positions amplify the noise of a convolution.
+    "fss1000": Runner("fssbench.parity.fss1000:outputs", {"*_bnbatch": 2e-3, "running_*": 2e-3}),
+    "panet": Runner("fssbench.parity.panet:outputs"),
+    "sgone": Runner("fssbench.parity.sgone:outputs"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tensor of one case. For integer tensors deviation and tolerance are shares of differing elements."""
+
+    case: str
+    tensor: str
+    deviation: float
+    tolerance: float
+    passed: bool
+
+
+def run_case(case: Case) -> Arrays:
+    """The case's tensors as our method computes them, under the case's own names."""
+    runner = _runner(case)
+    module, _, function = runner.target.partition(":")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made: Arrays = getattr(importlib.import_module(module), function)(case)
+    return made
+
+
+def compare(case: Case) -> Iterator[Row]:
+    """A row for every tensor of the case; one that our code does not give deviates infinitely."""
+    made, tolerances = run_case(case), _runner(case).tolerances
+    for name, expected in case.expected.items():
+        relative = next((value for pattern, value in tolerances.items() if fnmatch(name, pattern)), TOLERANCE)
+        yield _row(case, name, expected, made.get(name), relative)
+
+
+def _row(
+    case: Case, name: str, expected: NDArray[np.generic], found: NDArray[np.generic] | None, relative: float
+) -> Row:
+    if found is None or found.shape != expected.shape:
+        return Row(case.name, name, float("inf"), 0.0, False)
+    if expected.dtype.kind in "biu":
+        share = float(np.mean(found.astype(np.int64) != expected.astype(np.int64)))
+        return Row(case.name, name, share, FLIPPED, share <= FLIPPED)
+    reference = expected.astype(np.float64)
+    deviation = float(np.abs(found.astype(np.float64) - reference).max(initial=0.0))
+    noise = float(case.meta.get("float_noise", {}).get(name, 0.0))  # of the authors' own code
+    tolerance = max(relative * max(1.0, float(np.abs(reference).max(initial=0.0))), noise)
+    return Row(case.name, name, deviation, tolerance, bool(deviation <= tolerance))
+
+
+def _runner(case: Case) -> Runner:
+    name = str(case.meta.get("method"))
+    if name not in RUNNERS:
+        raise DataError(f"{case.file}: " + unknown_name("method", name, RUNNERS))
+    return RUNNERS[name]
