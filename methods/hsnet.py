@@ -31,9 +31,11 @@ from fssbench.method import (
     load_converted,
     strip_prefix,
 )
+from methods import blocks
 from methods.conv4d import Squeeze, correlation_bytes, resize_query
 
 STRIDES = (8, 16, 32)  # of the three levels; a map's name is "stride.number", such as "16.5"
+aligned = partial(blocks.resize, align_corners=True)  # every resize here aligns corners
 
 
 class HSNetConfig(MethodConfig):
@@ -144,7 +146,7 @@ class HypercorrelationLearner(nn.Module):
     def decode(self, encoded: Tensor) -> Tensor:
         """P x 128 x h x w -> logits P x 2 x 2h x 2w."""
         x = self.decoder1(encoded)
-        x = F.interpolate(x, (2 * x.shape[2], 2 * x.shape[3]), mode="bilinear", align_corners=True)
+        x = aligned(x, (2 * x.shape[2], 2 * x.shape[3]))
         logits: Tensor = self.decoder2(x)
         return logits
 
@@ -203,13 +205,13 @@ class HSNet(Method):
 
     def encode_support(self, support: SupportBatch) -> Features:
         """Every map times the support's mask, vectors normalised: name -> M x C x h x w."""
-        masks: dict[torch.Size, Tensor] = {}
         encoded = {}
-        for name, maps in support.features.items():
-            size = maps.shape[2:]
-            if size not in masks:
-                masks[size] = F.interpolate(support.foreground, size, mode="bilinear", align_corners=True)
-            encoded[name] = normalised(maps * masks[size].to(maps.dtype))
+        for level in self.levels:
+            shape = support.features[level[0]].shape
+            mask = aligned(support.foreground, (shape[2], shape[3]))
+            for name in level:
+                maps = support.features[name]
+                encoded[name] = normalised(maps * mask.to(maps.dtype))
         return encoded
 
     def segment(self, episodes: EpisodeBatch) -> Tensor:
@@ -247,7 +249,7 @@ class HSNet(Method):
         if episodes.query_labels is None:
             raise ValueError("HSNet.loss expects episodes with query_labels")
         logits = self.segment(episodes).flatten(0, 1)
-        logits = F.interpolate(logits, episodes.query_shape, mode="bilinear", align_corners=True)
+        logits = aligned(logits, episodes.query_shape)
         labels = (episodes.query_labels == 1).long()
         return F.cross_entropy(logits, labels.repeat_interleave(episodes.size[2], dim=0))
 

@@ -11,6 +11,7 @@ in the loss only; in training the supports' unmasked last stage, which nothing u
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import torch
@@ -30,9 +31,11 @@ from fssbench.method import (
     load_converted,
     strip_prefix,
 )
+from methods import blocks
 from methods.positions import positions_first
 
 WIDTH = 256  # channels of every map in the head
+aligned = partial(blocks.resize, align_corners=True)  # every resize here aligns corners
 ENRICHMENT = ("init_merge.", "alpha_conv.", "beta_conv.", "inner_cls.", "res1.", "res2.")  # the authors' names
 
 
@@ -71,13 +74,6 @@ def encoder_as_published(name: str, deep_stem: bool) -> Backbone:
     if name.startswith("vgg"):
         return vgg(name, ceil_mode=True, pools_last=True)
     return build_backbone(name, output_stride=8)
-
-
-def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, corners aligned; the same tensor if it has that size already."""
-    if tuple(maps.shape[-2:]) == size:
-        return maps
-    return F.interpolate(maps, size, mode="bilinear", align_corners=True)
 
 
 @torch.no_grad()
@@ -138,14 +134,14 @@ class FeatureEnrichment(nn.Module):
         for level, scale in enumerate(self.scales):
             bins = self.bins(scale, size)
             tiled = vector[:, :, None, None].expand(-1, -1, *bins)
-            merged = torch.cat([F.adaptive_avg_pool2d(query, bins), tiled, resize(prior, bins)], dim=1)
+            merged = torch.cat([F.adaptive_avg_pool2d(query, bins), tiled, aligned(prior, bins)], dim=1)
             merged = self.init_merge[level](merged)
             if level > 0:
-                finer = resize(stored[-1], bins)
+                finer = aligned(stored[-1], bins)
                 merged = merged + self.alpha_conv[level - 1](torch.cat([merged, finer], dim=1))
             merged = merged + self.beta_conv[level](merged)
             levels.append(merged)
-            stored.append(resize(merged, size))
+            stored.append(aligned(merged, size))
         feature = self.res1(torch.cat(stored, dim=1))
         return feature + self.res2(feature), levels
 
@@ -200,18 +196,18 @@ class PFENet(Method):
     def project(self, features: Features) -> Features:
         """Middle features as query and as support, and the encoder's last two stages."""
         layer3 = features["c4"]
-        middle = torch.cat([layer3, resize(features["c3"], (layer3.shape[2], layer3.shape[3]))], dim=1)
+        middle = torch.cat([layer3, aligned(features["c3"], (layer3.shape[2], layer3.shape[3]))], dim=1)
         projected = {"query": self.down_query(middle), "support": self.down_supp(middle), "layer3": layer3}
         return projected | ({"layer4": features["c5"]} if "c5" in features else {})
 
     def encode_support(self, support: SupportBatch) -> Features:
         """The masked mean of the support feature, M x C, and masked high-level features, M x C' x h x w."""
         feature, layer3 = support.features["support"], support.features["layer3"]
-        mask = resize(support.foreground, (layer3.shape[2], layer3.shape[3]))
+        mask = aligned(support.foreground, (layer3.shape[2], layer3.shape[3]))
         # The small constant in the denominator is the authors'; a support without object gives a zero vector.
         vector = (feature.float() * mask).sum((2, 3)) / (mask.sum((2, 3)) + 0.0005)
         layer4 = self.encoder.stage("c5", layer3 * mask.to(layer3.dtype))
-        layer4 = layer4 * resize(mask, (layer4.shape[2], layer4.shape[3])).to(layer4.dtype)
+        layer4 = layer4 * aligned(mask, (layer4.shape[2], layer4.shape[3])).to(layer4.dtype)
         return {"vector": vector.to(feature.dtype), "layer4": layer4}
 
     def segment(self, episodes: EpisodeBatch) -> Tensor:
@@ -232,7 +228,7 @@ class PFENet(Method):
         if layer4 is None:
             layer4 = self.encoder.stage("c5", layer3)
         each = prior_mask(layer4, episodes.support["layer4"][:, 0], self.config.prior_megabytes)
-        return resize(each, (layer3.shape[2], layer3.shape[3])).mean(1, keepdim=True)
+        return aligned(each, (layer3.shape[2], layer3.shape[3])).mean(1, keepdim=True)
 
     def loss(self, episodes: EpisodeBatch) -> Tensor:
         """Cross entropy of the logits plus `aux_weight` times the mean of the pyramid levels'."""
@@ -246,7 +242,7 @@ class PFENet(Method):
         labels = episodes.query_labels
 
         def cross_entropy(logits: Tensor) -> Tensor:
-            return F.cross_entropy(resize(logits, episodes.query_shape), labels, ignore_index=255)
+            return F.cross_entropy(aligned(logits, episodes.query_shape), labels, ignore_index=255)
 
         feature, levels = self.enriched(episodes)
         inner = [
