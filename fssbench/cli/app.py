@@ -35,6 +35,10 @@ LIST_OPTIONS: dict[str, re.Pattern[str]] = {
 }
 
 
+# Options that take files until the next option: `--support IMG MASK IMG MASK --query A B`. Joined by line breaks.
+FILE_OPTIONS = ("--support", "--query")
+
+
 def join_list_options(arguments: Sequence[str]) -> list[str]:
     """`--shots 1 5` and `--shots 1 --shots 5` become what the option's callback splits: `--shots 1,5`.
 
@@ -52,6 +56,12 @@ def join_list_options(arguments: Sequence[str]) -> list[str]:
                 values.append(waiting.pop(0).strip(","))
             if values:
                 joined.append(",".join(values))
+        elif word in FILE_OPTIONS:
+            files = []
+            while waiting and not waiting[0].startswith("-"):
+                files.append(waiting.pop(0))
+            if files:
+                joined.append("\n".join(files))
     return joined
 
 

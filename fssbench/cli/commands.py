@@ -9,3 +9,4 @@ from fssbench.cli import banks  # noqa: F401
 from fssbench.cli import report  # noqa: F401
 from fssbench.cli import methods  # noqa: F401
 from fssbench.cli import parity  # noqa: F401
+from fssbench.cli import tools  # noqa: F401

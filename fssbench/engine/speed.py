@@ -1,0 +1,249 @@
+"""How fast a method runs on a bank, and how far that is from what the work itself costs.
+
+The floor is the work that a benchmark cannot do without: each distinct image through the encoder once, each distinct
+support label through `encode_support` once, each episode through the head once, each timed alone at its best batch
+size. The ratio of the whole run to that floor is what decoding, caching, resizing, scoring and writing cost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fssbench.engine.devices import describe, numerics
+from fssbench.engine.evaluate import Contender, Report, Settings, evaluate_fold
+from fssbench.engine.inputs import PixelLoader
+from fssbench.engine.plan import distinct, other_classes
+from fssbench.errors import FssbenchError
+from fssbench.method import EpisodeBatch, Features, Method, SupportBatch
+
+if TYPE_CHECKING:
+    from fssbench.banks.bank import Bank, Episodes
+
+BATCHES = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds; `floor` and `ratio` as the module says. `off` scales a sample of episodes to all of them."""
+
+    device: str
+    fold: int
+    episodes: int
+    shots: list[int]
+    distinct_images: int
+    distinct_supports: int
+    total: float
+    phases: dict[str, float]
+    episodes_per_second: float
+    encode_each: float
+    pool_each: float
+    head_each: dict[int, float]
+    floor: float
+    ratio: float
+    cache_peak_bytes: int
+    off: dict[int, float]  # shot -> seconds for all episodes with the cache off
+    on: dict[int, float]  # shot -> seconds for all episodes of that shot alone, cache on
+    off_counts_equal: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+class _Takes:
+    """Keeps the counts of a run in memory."""
+
+    def __init__(self, rows: NDArray[np.int64]) -> None:
+        self.rows = rows
+        self.counts: dict[tuple[int, int], NDArray[np.int64]] = {}
+
+    def contender(self, name: str, method: Method, shots: Sequence[int]) -> Contender:
+        return Contender(name, method, shots, lambda fold, shot: self.rows, self._take)
+
+    def _take(self, fold: int, shot: int, rows: Sequence[tuple[int, NDArray[np.int64], NDArray[np.uint8]]]) -> None:
+        for episode, counts, _ in rows:
+            self.counts[shot, episode] = counts
+
+
+def measure(
+    bank: Bank,
+    fold: int,
+    name: str,
+    method: Method,
+    shots: Sequence[int],
+    settings: Settings,
+    episodes: int | None = None,
+    off_episodes: int = 16,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Speed:
+    """Run a fold (or its first `episodes`), with the cache and without, and time the parts alone."""
+    drawn = bank.episodes(fold, max(shots))
+    rows = np.arange(min(episodes or len(drawn.query), len(drawn.query)))
+    method.to(settings.device)
+    settings = replace(settings, exact_times=True)
+    with numerics(settings.device, settings.precision):
+        _warm_up(bank, fold, name, method, drawn, settings)
+        total, report, taken = _timed(bank, fold, drawn, name, method, shots, settings, rows, advance)
+        on, off, equal = {}, {}, True
+        some = np.sort(np.random.default_rng(0).permutation(rows)[:off_episodes])
+        for shot in shots:
+            on[shot] = total if len(shots) == 1 else _timed(bank, fold, drawn, name, method, [shot], settings, rows)[0]
+            uncached = replace(settings, cache=False)
+            seconds, _, again = _timed(bank, fold, drawn, name, method, [shot], uncached, some)
+            off[shot] = seconds * len(rows) / max(1, len(some))
+            equal &= all(np.array_equal(again.counts[key], taken.counts[key]) for key in again.counts)
+        parts = _Parts(bank, method, drawn, rows, settings)
+        encode, pool = parts.encode_each(), parts.pool_each()
+        heads = {shot: parts.head_each(shot) for shot in shots}
+    floor = parts.images * encode + parts.supports * pool + len(rows) * sum(heads.values())
+    return Speed(
+        device=describe(settings.device),
+        fold=fold,
+        episodes=len(rows),
+        shots=list(shots),
+        distinct_images=parts.images,
+        distinct_supports=parts.supports,
+        total=total,
+        phases={**report.seconds, "rest": max(0.0, total - sum(report.seconds.values()))},
+        episodes_per_second=len(rows) * len(shots) / total,
+        encode_each=encode,
+        pool_each=pool,
+        head_each=heads,
+        floor=floor,
+        ratio=total / floor,
+        cache_peak_bytes=report.store.peak_bytes,
+        off=off,
+        on=on,
+        off_counts_equal=equal,
+    )
+
+
+def _timed(
+    bank: Bank,
+    fold: int,
+    drawn: Episodes,
+    name: str,
+    method: Method,
+    shots: Sequence[int],
+    settings: Settings,
+    rows: NDArray[np.int64],
+    advance: Callable[[int], None] = lambda _: None,
+) -> tuple[float, Report, _Takes]:
+    takes = _Takes(rows)
+    contender = takes.contender(name, method, shots)
+    start = time.perf_counter()
+    report = evaluate_fold(bank, fold, drawn, [contender], settings, advance)
+    seconds = time.perf_counter() - start
+    if contender.error is not None:
+        raise contender.error if isinstance(contender.error, FssbenchError) else RuntimeError(str(contender.error))
+    return seconds, report, takes
+
+
+def _warm_up(bank: Bank, fold: int, name: str, method: Method, drawn: Episodes, settings: Settings) -> None:
+    _timed(bank, fold, drawn, name, method, [1], settings, np.arange(min(2, len(drawn.query))))
+
+
+class _Parts:
+    """The parts of the floor, each timed alone on the bank's own images."""
+
+    def __init__(
+        self, bank: Bank, method: Method, drawn: Episodes, rows: NDArray[np.int64], settings: Settings
+    ) -> None:
+        self._method, self._settings = method, settings
+        queries, supports = distinct(drawn.query[rows]), distinct(drawn.support[rows])
+        seen = {(method.query_input, i) for i in queries}
+        if method.encodes_support:
+            seen |= {(method.support_input, i) for i in supports}
+        self.images = len(seen)
+        self.supports = 0
+        if type(method).encode_support is not Method.encode_support:
+            self.supports = len(
+                {
+                    (image, int(drawn.classes[row, way]), other_classes(drawn.classes[row].tolist(), way))
+                    for row in rows.tolist()
+                    for way in range(drawn.classes.shape[1])
+                    for image in drawn.support[row, way].tolist()
+                }
+            )
+        loader = PixelLoader(bank, 1)
+        self._ways = int(drawn.classes.shape[1])
+        self._query = loader.get(queries[0], method.query_input)[None].to(settings.device)
+        self._support = loader.get(supports[0], method.support_input)[None].to(settings.device)
+        loader.close()
+
+    def encode_each(self) -> float:
+        """Seconds an image in the encoder, at the best batch size."""
+        return self._best(lambda batch: self._method.encode(self._query.expand(batch, -1, -1, -1).contiguous()))
+
+    def pool_each(self) -> float:
+        """Seconds a support in `encode_support`; 0 where the method has none."""
+        if not self.supports:
+            return 0.0
+        features = self._support_features()
+        return self._best(lambda batch: self._method.encode_support(self._support_batch(features, batch)), (1, 2, 4))
+
+    def head_each(self, shot: int) -> float:
+        """Seconds an episode in `segment`, at the best batch size."""
+        query = self._method.encode(self._query)
+        features = self._support_features()
+        pooled = self._method.encode_support(self._support_batch(features, 1))
+
+        def head(batch: int) -> None:
+            ways = 1 if self._method.info.max_ways == 1 else self._ways
+            shape = batch, ways, shot
+            labels = self._labels(1).expand(batch * ways * shot, -1, -1).unflatten(0, shape)
+            for _ in range(self._ways // ways):
+                self._method.segment(
+                    EpisodeBatch(
+                        query={n: v.expand(batch, *v.shape[1:]).contiguous() for n, v in query.items()},
+                        support={
+                            n: v.expand(batch * ways * shot, *v.shape[1:]).contiguous().unflatten(0, shape)
+                            for n, v in pooled.items()
+                        },
+                        size=shape,
+                        query_shape=(self._query.shape[-2], self._query.shape[-1]),
+                        load_support_labels=lambda labels=labels: labels,
+                        load_query_pixels=lambda: self._query.expand(batch, -1, -1, -1),
+                        load_support_pixels=lambda: self._support.expand(*shape, -1, -1, -1),
+                    )
+                )
+
+        return self._best(head, (1, 2, 4, 8))
+
+    def _support_features(self) -> Features:
+        return self._method.encode(self._support) if self._method.encodes_support else {}
+
+    def _labels(self, count: int) -> torch.Tensor:
+        height, width = self._support.shape[-2:]
+        labels = torch.zeros(count, height, width, dtype=torch.uint8, device=self._settings.device)
+        labels[:, height // 4 : height // 2, width // 4 : width // 2] = 1
+        return labels
+
+    def _support_batch(self, features: Features, count: int) -> SupportBatch:
+        return SupportBatch(
+            {name: value.expand(count, *value.shape[1:]) for name, value in features.items()},
+            self._labels(count),
+            lambda: self._support.expand(count, -1, -1, -1),
+        )
+
+    def _best(self, work: Callable[[int], object], batches: Sequence[int] = BATCHES) -> float:
+        """Seconds an item at the fastest batch size; the fastest of several tries, since machines are noisy."""
+        best = float("inf")
+        for batch in batches:
+            for _ in range(4):
+                start = time.perf_counter()
+                work(batch)
+                if self._settings.device.type == "cuda":
+                    torch.cuda.synchronize(self._settings.device)
+                took = (time.perf_counter() - start) / batch
+                best = min(best, took)
+                if took > 4 * best:
+                    break
+        return best
