@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 BUILT_IN: dict[str, str] = {
     "canet": "methods.canet:CANet",
+    "fsil": "methods.fsil:FSIL",
     "hsnet": "methods.hsnet:HSNet",
     "oslsm": "methods.oslsm:OSLSM",
     "panet": "methods.panet:PANet",
     "pfenet": "methods.pfenet:PFENet",
+    "pl": "methods.pl:PL",
     "pmms": "methods.pmms:PMMs",
     "rpmms": "methods.pmms:RPMMs",
 }

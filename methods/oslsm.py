@@ -137,8 +137,8 @@ class FrozenUpsampling(nn.Module):
     def forward(self, scores: Tensor, size: tuple[int, int]) -> Tensor:
         """B x K x h x w -> B x K x H x W, the part that belongs to the query."""
         enlarged = F.conv_transpose2d(scores.flatten(0, 1).unsqueeze(1), self.get_buffer("weight"), stride=STRIDE)
-        crop = enlarged[:, 0, CROP : CROP + size[0], CROP : CROP + size[1]]
-        return crop.unflatten(0, scores.shape[:2])
+        cropped: Tensor = enlarged[:, 0, CROP : CROP + size[0], CROP : CROP + size[1]]
+        return cropped.reshape(*scores.shape[:2], *size)
 
 
 class OSLSM(Method):
@@ -156,12 +156,13 @@ class OSLSM(Method):
     Config = OSLSMConfig
     encodes_support = False
     config: OSLSMConfig
+    encoder: Backbone
 
     def __init__(self, config: OSLSMConfig) -> None:
         super().__init__(config)
         self.caffe = config.backbone == "vgg16"
         self.encoder = CaffeVGG(BORDER) if self.caffe else build_backbone(config.backbone, STRIDE)
-        self.conditioner = CaffeVGG() if self.caffe else build_backbone(config.backbone, STRIDE)
+        self.conditioner: Backbone = CaffeVGG() if self.caffe else build_backbone(config.backbone, STRIDE)
         channels, width = self.encoder.channels["c5"], config.width
         positions = -(-config.support_size[0] // STRIDE) * -(-config.support_size[1] // STRIDE)
         self.fc6s = nn.Conv2d(channels, width, 7, padding=0 if self.caffe else 3)
@@ -180,8 +181,7 @@ class OSLSM(Method):
         return self._input(self.config.support_size)
 
     def _input(self, size: tuple[int, int]) -> Preprocess:
-        channels = "bgr" if self.caffe else "rgb"
-        return Preprocess(size, mean=self.encoder.mean, std=self.encoder.std, channels=channels)
+        return Preprocess(size, mean=self.encoder.mean, std=self.encoder.std, channels="bgr" if self.caffe else "rgb")
 
     def project(self, features: Features) -> Features:
         """`fc7`, B x 4096 x h x w: what the logistic regression looks at."""
