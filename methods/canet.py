@@ -41,8 +41,10 @@ from methods.dense_comparison import (
     RefinementTrunk,
     TiledConv,
     conv_block,
+    cross_entropy,
     middle_encoder,
     renamed,
+    soft_mask,
 )
 
 
@@ -71,7 +73,7 @@ class Attention(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = TiledConv(WIDTH, WIDTH)
-        self.conv2 = nn.Conv2d(WIDTH, 1, 3, padding=1)
+        self.conv2 = nn.Conv2d(WIDTH, 1, 3, padding=1, bias=False)  # the softmax would cancel a bias
 
     def forward(self, query: Tensor, prototypes: Tensor) -> Tensor:
         """B x C x h x w and B x K x C -> weights B x K that sum to 1."""
@@ -124,7 +126,7 @@ class CANet(Method):
     def encode_support(self, support: SupportBatch) -> Features:
         """The masked mean of the features: M x 256."""
         feature = support.features["feature"]
-        mask = F.interpolate(support.foreground, feature.shape[2:], mode="bilinear", align_corners=True)
+        mask = soft_mask(support)
         # The small constant in the denominator is the authors'; a support without object gives a zero prototype.
         mean = (mask * feature.float()).sum((2, 3)) / (mask.sum((2, 3)) + 0.0005)
         return {"prototype": mean.to(feature.dtype)}
@@ -174,8 +176,6 @@ class CANet(Method):
         an epoch ago, else zeros. Here it is the output of a first pass without gradient over the same episode: as
         in theirs, a prediction made with dropout on, but by today's weights, and nothing is stored between epochs.
         """
-        if episodes.query_labels is None:
-            raise ValueError("CANet.loss expects episodes with query_labels")
         comparison = self.comparison(episodes)
         history = None
         with_history = (
@@ -184,10 +184,7 @@ class CANet(Method):
         if with_history.any():
             with torch.no_grad():
                 history = self.refined(comparison, None).softmax(1) * with_history
-        logits = self.refined(comparison, history)
-        labels = episodes.query_labels.repeat_interleave(len(logits) // episodes.size[0], dim=0)
-        logits = F.interpolate(logits, episodes.query_shape, mode="bilinear", align_corners=True)
-        return F.cross_entropy(logits, labels, ignore_index=255)
+        return cross_entropy(self.refined(comparison, history), episodes, align_corners=True)
 
     def load_official(self, state: Mapping[str, Tensor]) -> None:
         """Load a checkpoint of `Res_Deeplab` as the authors' train.py writes it."""

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fssbench.backbones import Backbone, build_backbone, resnet
+from fssbench.method import EpisodeBatch, SupportBatch
+from methods.blocks import resize
 
 WIDTH = 256  # channels of every map in the heads
 
@@ -146,12 +148,29 @@ class RefinementTrunk(nn.Module):
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """Comparison B x C x h x w and guide B x 2 x any size -> logits B x 2 x h x w, background first."""
-        guide = F.interpolate(guide, x.shape[2:], mode="bilinear", align_corners=True)
+        guide = resize(guide, (x.shape[-2], x.shape[-1]), align_corners=True)
         x = x + self.residual1(torch.cat([x, guide], dim=1))
         x = x + self.residual2(x)
         x = x + self.residual3(x)
         logits: Tensor = self.classify(self.merge(self.aspp(x)))
         return logits
+
+
+def soft_mask(support: SupportBatch) -> Tensor:
+    """The supports' masks on the grid of their features, M x 1 x h x w in 0..1, float32."""
+    height, width = support.features["feature"].shape[-2:]
+    return resize(support.foreground, (height, width), align_corners=True)
+
+
+def cross_entropy(logits: Tensor, episodes: EpisodeBatch, *, align_corners: bool) -> Tensor:
+    """Mean cross entropy over the labelled pixels at the query's input size, in float32.
+
+    `logits` is B x 2 x h x w, or (B S) x 2 x h x w for S maps an episode.
+    """
+    if episodes.query_labels is None:
+        raise ValueError("a loss expects episodes with query_labels")
+    labels = episodes.query_labels.repeat_interleave(len(logits) // episodes.size[0], dim=0)
+    return F.cross_entropy(resize(logits.float(), episodes.query_shape, align_corners), labels, ignore_index=255)
 
 
 def renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:

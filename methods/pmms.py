@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple, Self
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
@@ -39,9 +38,11 @@ from methods.dense_comparison import (
     DenseComparison,
     RefinementTrunk,
     conv_block,
+    cross_entropy,
     freeze_batchnorm_affine,
     middle_encoder,
     renamed,
+    soft_mask,
 )
 
 PAPER = "Prototype Mixture Models for Few-Shot Semantic Segmentation"
@@ -164,8 +165,7 @@ class _MixtureMethod(Method):
     def encode_support(self, support: SupportBatch) -> Features:
         """Features M x 256 x h x w and the soft mask at their size, M x 1 x h x w: EM needs all shots together."""
         feature = support.features["feature"]
-        mask = F.interpolate(support.foreground, feature.shape[2:], mode="bilinear", align_corners=True)
-        return {"feature": feature, "mask": mask.to(feature.dtype)}
+        return {"feature": feature, "mask": soft_mask(support).to(feature.dtype)}
 
     def mixture(self, episodes: EpisodeBatch, components: int) -> Mixture:
         """EM with `components` prototypes for each side, and the query's probability map."""
@@ -233,7 +233,7 @@ class PMMs(_MixtureMethod):
 
     def loss(self, episodes: EpisodeBatch) -> Tensor:
         """Mean cross entropy of the upsampled logits."""
-        return _cross_entropy(self.stage(episodes).logits, episodes)
+        return cross_entropy(self.stage(episodes).logits, episodes, align_corners=False)
 
 
 class RPMMs(_MixtureMethod):
@@ -280,12 +280,5 @@ class RPMMs(_MixtureMethod):
 
     def loss(self, episodes: EpisodeBatch) -> Tensor:
         """The sum of the stages' mean cross entropies."""
-        return torch.stack([_cross_entropy(stage.logits, episodes) for stage in self.chain(episodes)]).sum()
-
-
-def _cross_entropy(logits: Tensor, episodes: EpisodeBatch) -> Tensor:
-    """Mean over the labelled pixels, at the query's input size."""
-    if episodes.query_labels is None:
-        raise ValueError("a loss expects episodes with query_labels")
-    logits = F.interpolate(logits, episodes.query_shape, mode="bilinear", align_corners=False)
-    return F.cross_entropy(logits, episodes.query_labels, ignore_index=255)
+        losses = [cross_entropy(stage.logits, episodes, align_corners=False) for stage in self.chain(episodes)]
+        return torch.stack(losses).sum()
