@@ -13,6 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# VGG-16's convolutions by block and number within it, both from 0: their places in torchvision's `features`.
+VGG_CONVOLUTIONS = {
+    (block, number): start + 2 * number
+    for block, (start, count) in enumerate(((0, 2), (5, 2), (10, 3), (17, 3), (24, 3)))
+    for number in range(count)
+}
+
 
 def resize(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
     """B x C x h x w -> B x C x H x W, bilinear; the map itself if it has that size already."""

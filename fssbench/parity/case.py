@@ -20,7 +20,7 @@ from fssbench.parity import recipe
 
 Arrays = dict[str, NDArray[Any]]
 Size = tuple[int, int]
-Path_ = Literal["whole", "cached"]
+Route = Literal["whole", "cached"]
 Kind = TypeVar("Kind", bound=Method)
 
 _DESCRIPTION = ("meta", "names", "shapes")
@@ -30,7 +30,7 @@ _DESCRIPTION = ("meta", "names", "shapes")
 class Case:
     """One file. `meta` says sizes, batch, shots, ways and variants; a runner assumes none of them.
 
-    `path` is how episodes are built: `whole` encodes all images in one batch, `cached` each image and each support
+    `route` is how episodes are built: `whole` encodes all images in one batch, `cached` each image and each support
     by itself, as the engine does.
     """
 
@@ -38,7 +38,7 @@ class Case:
     meta: dict[str, Any]
     shapes: dict[str, tuple[int, ...]]  # the authors' state dict
     expected: Arrays
-    path: Path_ = "whole"
+    route: Route = "whole"
 
     @property
     def name(self) -> str:
@@ -48,7 +48,8 @@ class Case:
     @property
     def size(self) -> Size:
         """H x W of the query."""
-        height, width = self.meta["image_size"]
+        size = self.meta["image_size"]
+        height, width = (size, size) if isinstance(size, int) else size
         return int(height), int(width)
 
     @property
@@ -66,9 +67,9 @@ class Case:
         """The prefix of each episode's names: "b0_", "b1_", ...; empty for a batch of one."""
         return [f"b{b}_" for b in range(self.batch)] if self.batch > 1 else [""]
 
-    def through(self, path: Path_) -> Case:
-        """The same case by another path."""
-        return replace(self, path=path)
+    def through(self, route: Route) -> Case:
+        """The same case by another route."""
+        return replace(self, route=route)
 
     def state(self) -> dict[str, Tensor]:
         """The authors' state dict."""
@@ -104,8 +105,8 @@ class Case:
     def episodes(
         self, method: Method, query: Tensor, support: Tensor, labels: Tensor, query_labels: Tensor | None = None
     ) -> EpisodeBatch:
-        """`fssbench.method.build_episodes`, or the same by the path of the engine's cache."""
-        build = build_episodes if self.path == "whole" else one_by_one
+        """`fssbench.method.build_episodes`, or the same by the route of the engine's cache."""
+        build = build_episodes if self.route == "whole" else one_by_one
         return build(method, query, support, labels, query_labels)
 
 

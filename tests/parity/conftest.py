@@ -17,5 +17,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case_file" in metafunc.fixturenames:
-        files = find_cases(metafunc.config.getoption("--cases"))
+        files = find_cases(metafunc.config.getoption("--cases", default=HERE))
         metafunc.parametrize("case_file", files, ids=[file.stem for file in files])
