@@ -50,7 +50,7 @@ def parse_settings(config: type[C], settings: Iterable[str] = (), base: Mapping[
     try:
         return config.model_validate(values)
     except ValidationError as error:
-        raise MethodError(_explained(config, error)) from error
+        raise MethodError(_explained(config, values, error)) from error
 
 
 def describe_settings(config: type[BaseModel]) -> list[Setting]:
@@ -119,7 +119,7 @@ def _is_union(kind: Any) -> bool:
     return get_origin(kind) in (Union, types.UnionType)
 
 
-def _explained(config: type[BaseModel], error: ValidationError) -> str:
+def _explained(config: type[BaseModel], values: Mapping[str, Any], error: ValidationError) -> str:
     first = error.errors()[0]
     if not first["loc"]:
         return f"the settings contradict each other: {first['msg']}"
@@ -127,7 +127,7 @@ def _explained(config: type[BaseModel], error: ValidationError) -> str:
     if name not in config.model_fields:
         return unknown_name("setting", name, config.model_fields)
     expected = allowed_values(config.model_fields[name])
-    if first["type"] == "missing":
+    if name not in values:
         return f"setting {name!r} has no default: expected {expected}, found nothing. Say --set {name}=VALUE."
     reason = f" ({first['msg']})" if first["type"] == "value_error" else ""
-    return f"setting {name!r}: expected {expected}, found {as_text(first['input'])!r}{reason}"
+    return f"setting {name!r}: expected {expected}, found {as_text(values[name])!r}{reason}"

@@ -1,0 +1,235 @@
+"""Our checkpoints and the authors': round trips, and every way a file can be wrong."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from fssbench.checkpoints import (
+    Card,
+    import_official,
+    load_checkpoint,
+    read_card,
+    read_official,
+    restore,
+    save_checkpoint,
+)
+from fssbench.errors import CheckpointError, MethodError
+from fssbench.files import sha256_file
+
+PLUGIN = """
+from torch import nn
+from fssbench.method import Method, MethodConfig, MethodInfo, Preprocess, load_converted, strip_prefix
+
+class Config(MethodConfig):
+    backbone: str = "one-layer"
+    width: int = 2
+
+class Tiny(Method):
+    info = MethodInfo("Tiny", "A paper", "A venue", 2020, "https://example.org", None, ("one-layer",))
+    Config = Config
+    query_input = Preprocess((8, 8))
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.encoder = nn.Conv2d(3, config.width, 1)
+
+    def load_official(self, state):
+        load_converted(self, {f"encoder.{k}": v for k, v in strip_prefix(state).items()}, unused=("encoder.fc.",))
+"""
+TINY = "tiny_plugin:Tiny"
+CARD = Card(method="canet", backbone="resnet50", config={"size": [321, 321]}, fold=2, source="a test", sha256="ab")
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent / "plugins")
+
+
+def official(width: int = 2) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    return dict(nn.Conv2d(3, width, 1).state_dict())
+
+
+def saved(path: Path, content: object) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def test_weights_and_card_come_back_as_they_were(tmp_path: Path) -> None:
+    state = {"a": torch.randn(2, 3), "b": torch.arange(4), "c": torch.randn(4, 6).T}
+    save_checkpoint(tmp_path / "x.safetensors", state, CARD)
+    loaded, card = load_checkpoint(tmp_path / "x.safetensors")
+    assert card == CARD
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+def test_equal_weights_and_cards_give_equal_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        save_checkpoint(tmp_path / f"{name}.safetensors", {"a": torch.ones(3), "b": torch.zeros(2)}, CARD)
+    assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
+
+
+def test_a_checkpoint_is_overwritten_only_by_force(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, {"a": torch.zeros(1)}, CARD)
+    with pytest.raises(CheckpointError, match="exists already"):
+        save_checkpoint(path, {"a": torch.ones(1)}, CARD)
+    assert load_checkpoint(path)[0]["a"].item() == 0
+    save_checkpoint(path, {"a": torch.ones(1)}, CARD, force=True)
+    assert load_checkpoint(path)[0]["a"].item() == 1
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, {"a": torch.zeros(1)}, CARD)
+    before = path.read_bytes()
+
+    def full_disk(tensors: Mapping[str, Tensor], target: Path, metadata: Mapping[str, str]) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        save_checkpoint(path, {"a": torch.ones(1)}, CARD, force=True)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.glob("*safetensors*")] == ["x.safetensors"]
+
+
+def test_files_that_are_not_our_checkpoints_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        load_checkpoint(tmp_path / "absent.safetensors")
+    with pytest.raises(CheckpointError, match="import-checkpoint"):
+        load_checkpoint(saved(tmp_path / "authors.pth", official()))
+    safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(CheckpointError, match="has no card"):
+        load_checkpoint(tmp_path / "foreign.safetensors")
+    safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "bad.safetensors", {"fssbench": json.dumps({})})
+    with pytest.raises(CheckpointError, match="method: Field required"):
+        read_card(tmp_path / "bad.safetensors")
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path)  # a folder
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, {"a": torch.zeros(1000)}, CARD)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state, "epoch": 3, "optimizer": {"lr": 0.1}},
+        lambda state: {"model": {f"module.{name}": value for name, value in state.items()}},
+        lambda state: {"model": {"state_dict": state}},
+    ],
+)
+def test_the_authors_weights_are_found_however_they_were_saved(tmp_path: Path, wrap: object) -> None:
+    path = saved(tmp_path / "x.pth", wrap(official()))  # type: ignore[operator]
+    state, card = import_official(TINY, path, 1)
+    assert torch.equal(state["encoder.weight"], official()["weight"])
+    assert (card.fold, card.backbone, card.sha256) == (1, "one-layer", sha256_file(path))
+
+
+def test_an_old_style_file_is_read(tmp_path: Path) -> None:
+    torch.save(official(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert read_official(tmp_path / "old.pth").keys() == official().keys()
+
+
+class Payload:
+    """Unpickled, it would write a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("new_format", [True, False])
+def test_code_in_an_authors_file_is_never_run(tmp_path: Path, new_format: bool) -> None:
+    trap = tmp_path / "trap"
+    content = {"state_dict": official(), "args": Payload(trap)}
+    torch.save(content, tmp_path / "evil.pth", _use_new_zipfile_serialization=new_format)
+    with pytest.raises(CheckpointError, match=r"needs .* runs no code from a file"):
+        read_official(tmp_path / "evil.pth")
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(content["args"]))
+    with pytest.raises(CheckpointError):
+        read_official(tmp_path / "evil.pkl")
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<!DOCTYPE html><html>not found</html>", b"\x80\x02", b"PK\x03\x04junk", b"\0" * 99]
+)
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_official(tmp_path / "x.pth")
+
+
+def test_a_download_cut_off_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.pth", {"state_dict": {"a": torch.zeros(5000)}})
+    whole = path.read_bytes()
+    for keep in (10, len(whole) // 2, len(whole) - 30):
+        path.write_bytes(whole[:keep])
+        with pytest.raises(CheckpointError, match="cut off"):
+            read_official(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [({"epoch": 3, "lr": 0.1}, "found epoch, lr"), ([torch.zeros(1)], "found a list"), ({}, "found nothing")],
+)
+def test_a_file_without_weights_is_refused(tmp_path: Path, content: object, found: str) -> None:
+    with pytest.raises(CheckpointError, match=found):
+        read_official(saved(tmp_path / "x.pth", content))
+
+
+def test_a_missing_file_is_an_error_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        import_official(TINY, tmp_path / "absent.pth", 0)
+
+
+def test_every_key_must_have_its_place(tmp_path: Path) -> None:
+    state = official()
+    with pytest.raises(CheckpointError, match=r"not known: encoder\.extra"):
+        import_official(TINY, saved(tmp_path / "a.pth", {**state, "extra": torch.zeros(1)}), 0)
+    with pytest.raises(CheckpointError, match=r"missing: encoder\.bias"):
+        import_official(TINY, saved(tmp_path / "b.pth", {"weight": state["weight"]}), 0)
+    with pytest.raises(CheckpointError, match=r"wrong shape: encoder\.bias \(expected \(2,\), found \(5,\)\)"):
+        import_official(TINY, saved(tmp_path / "c.pth", official(5)), 0)
+    named = {**state, "fc.weight": torch.zeros(1)}  # the converter names it as unused
+    assert import_official(TINY, saved(tmp_path / "d.pth", named), 0)[0].keys() == {"encoder.weight", "encoder.bias"}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    state = {**official(), "bias": torch.tensor([0.0, value])}
+    with pytest.raises(CheckpointError, match=r"NaN or infinite weights, first in encoder\.bias"):
+        import_official(TINY, saved(tmp_path / "x.pth", state), 0)
+
+
+def test_a_method_comes_back_as_its_card_configures_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, *import_official(TINY, saved(tmp_path / "x.pth", official(5)), 3, settings=("width=5",)))
+    method, card = restore(path)
+    assert (card.config, card.fold) == ({"backbone": "one-layer", "width": 5}, 3)
+    assert not method.training
+    assert torch.equal(method.state_dict()["encoder.weight"], official(5)["weight"])
+    with pytest.raises(CheckpointError, match="wrong shape"):
+        restore(path, ("width=2",))
+    with pytest.raises(MethodError, match="unknown setting"):
+        restore(path, ("depth=2",))
