@@ -1,10 +1,83 @@
-"""Options of the test suite."""
+"""Options of the test suite, and what several parts of it need."""
 
 from __future__ import annotations
 
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
 import pytest
+from PIL import Image
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--metric-cases FILE`: check scoring against another file in the form of `tests/scoring/metric_cases.json`."""
     parser.addoption("--metric-cases", default=None, help="JSON file of masks and what published metric codes gave")
+
+
+@pytest.fixture(scope="session")
+def shared_material() -> Path:
+    """The folder with real data and published lists, beside the repository or named by FSSBENCH_DATA; else skip."""
+    named = Path(os.environ["FSSBENCH_DATA"]) if "FSSBENCH_DATA" in os.environ else None
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    places = [place for folder in (named, beside) if folder is not None for place in (folder, folder.parent)]
+    for place in places:
+        if (place / "data").is_dir() and (place / "splits").is_dir():
+            return place
+    pytest.skip("needs the real data: the folder `shared` beside the repository, or named by FSSBENCH_DATA")
+
+
+Voc = Callable[..., Path]
+
+
+@pytest.fixture
+def make_voc(tmp_path: Path) -> Voc:
+    """A small PASCAL VOC: `make_voc({image: [classes]})` gives its root. Masks are the same on every machine.
+
+    Each class is a rectangle of 12 x 16 px, one beside the other, in a 48 x 64 image with a void border.
+    """
+
+    def make(images: Mapping[str, Sequence[int]], name: str = "data", lists: str = "val") -> Path:
+        voc = tmp_path / name / "VOCdevkit" / "VOC2012"
+        for folder in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
+            (voc / folder).mkdir(parents=True, exist_ok=True)
+        for number, (image_id, classes) in enumerate(images.items()):
+            (voc / "JPEGImages" / f"{image_id}.jpg").write_bytes(_jpeg(number))
+            (voc / "SegmentationClassAug" / f"{image_id}.png").write_bytes(_mask(classes))
+        (voc / "ImageSets" / "Segmentation" / f"{lists}.txt").write_text("".join(f"{i}\n" for i in images))
+        return tmp_path / name
+
+    return make
+
+
+def _jpeg(number: int) -> bytes:
+    pixels = np.random.default_rng(number).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="JPEG")
+    return file.getvalue()
+
+
+def _mask(classes: Sequence[int]) -> bytes:
+    labels = np.zeros((48, 64), dtype=np.uint8)
+    labels[:2] = 255
+    for place, class_id in enumerate(classes):
+        top, left = 4 + 14 * (place // 3), 2 + 20 * (place % 3)
+        labels[top : top + 12, left : left + 16] = class_id
+    image = Image.fromarray(labels).convert("P")
+    image.putpalette([v for i in range(256) for v in (255 - i, i, i // 2)])
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def small_voc(make_voc: Voc) -> Path:
+    """160 images: eight of each class alone, and every fourth of them with the next class as well."""
+    images = {}
+    for class_id in range(1, 21):
+        for number in range(8):
+            others = [class_id % 20 + 1] if number % 4 == 0 else []
+            images[f"2007_{1000 * class_id + number:06d}"] = [class_id, *others]
+    return make_voc(images)
