@@ -1,4 +1,4 @@
-"""`fssbench report`: tables from records."""
+"""`fssbench report` and `fssbench compare`: tables from records, and what of their differences is real."""
 
 from __future__ import annotations
 
@@ -26,19 +26,33 @@ def report(
     output: Format = typer.Option(Format.MARKDOWN, "--format", "-f", help="What to print."),
     shots: list[str] | None = typer.Option(None, "--shots", help="Only these shots, as in `1 5`."),
     per_class: bool = typer.Option(False, "--per-class", help="IoU of every class instead of every fold."),
+    with_published: bool = typer.Option(False, "--with-published", help="The papers' rows under ours."),
+    intervals: bool = typer.Option(False, "--intervals", help="95 % intervals, by bootstrap over images."),
+    protocol: str | None = typer.Option(
+        None, "--protocol", help="Accumulate as another codebase does, as in `pfenet`."
+    ),
     digits: int = typer.Option(1, "--digits", min=0, max=6, help="Digits after the point."),
     out: Path | None = typer.Option(None, "--out", help="Write to this file instead of stdout."),
     force: bool = typer.Option(False, "--force", help="Overwrite --out."),
+    as_json: bool = typer.Option(False, "--json", help="The same as `--format json`."),
 ) -> None:
     """Tables of results: method x backbone x weights, folds, mean and FB-IoU for each shot."""
-    from fssbench.reports.layouts import class_tables, fold_tables
-    from fssbench.reports.markdown import to_markdown
+    from fssbench.errors import RecordError
+    from fssbench.protocol import find_protocol
+    from fssbench.reports.layouts import View
+    from fssbench.reports.lens import through
+    from fssbench.reports.render import render
     from fssbench.reports.results import load_results
 
+    lens = None if protocol is None else find_protocol(protocol)
     wanted = numbers(shots)
     found = [r for r in load_results(results) if wanted is None or r.shot in wanted]
-    tables = class_tables(found, digits) if per_class else fold_tables(found, digits)
-    _write(to_markdown(tables), out, force)
+    if not found:
+        raise RecordError(f"no record below {results} has {wanted} shots")
+    if lens is not None:
+        found = [through(result, lens) for result in found]
+    view = View(digits=digits, published=with_published, intervals=intervals, lens=lens)
+    _write(render("json" if as_json else output.value, found, view, per_class=per_class), out, force)
 
 
 def _write(text: str, out: Path | None, force: bool) -> None:

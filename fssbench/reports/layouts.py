@@ -1,179 +1,228 @@
-"""The layouts of the papers: one table by folds, one by classes. From lines to `Table`."""
+"""The layouts of the papers: one table by folds, one by classes. From results to `Table`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from fssbench.protocol import Protocol
+from fssbench.reports.beside import Beside, beside
 from fssbench.reports.lines import Line, Scores, lines_of, method_label, settings_that_differ, weights_label
+from fssbench.reports.published import PaperScores, Span
+from fssbench.reports.remarks import lead, notes, reason, title
 from fssbench.reports.results import Place, Result
-from fssbench.reports.tables import MISSING, Cell, Column, Row, Table, number, ranked
+from fssbench.reports.tables import MISSING, Cell, Column, Row, Table, difference, number, ranked
+from fssbench.reports.uncertainty import result_intervals
+from fssbench.scoring.intervals import Interval
+from fssbench.scoring.rules import rules_of
 
-DATASETS = {"pascal5i": "PASCAL-5i", "coco20i": "COCO-20i", "fss1000": "FSS-1000", "shapes5i": "Shapes-5i"}
-
-
-def fold_tables(results: Sequence[Result], digits: int = 1) -> list[Table]:
-    """One table a place: rows method x backbone x weights; for each shot the folds, their mean, and FB-IoU."""
-    places = _places(results)
-    return [
-        _fold_table(place, lines_of(members), _reason(place, list(places)), digits) for place, members in places.items()
-    ]
+Bounds = dict[str, Interval]
 
 
-def class_tables(results: Sequence[Result], digits: int = 1) -> list[Table]:
-    """One table a place: rows classes, columns method and shot."""
-    places = _places(results)
-    return [
-        _class_table(place, lines_of(members), _reason(place, list(places)), digits)
-        for place, members in places.items()
-    ]
+@dataclass(frozen=True)
+class View:
+    """How results are looked at."""
+
+    digits: int = 1
+    published: bool = False  # the paper's row under ours
+    intervals: bool = False
+    lens: Protocol | None = None  # whose rules of accumulation the results were put through
 
 
-def _places(results: Sequence[Result]) -> dict[Place, list[Result]]:
+@dataclass(frozen=True)
+class Shown:
+    """A line with everything that its rows print."""
+
+    line: Line
+    setting: str  # what tells it from lines that look the same
+    scores: dict[int, Scores]  # by shot
+    bounds: dict[int, Bounds]  # by shot; empty without intervals
+    paper: Beside | None
+
+
+def places_of(results: Sequence[Result]) -> dict[Place, list[Result]]:
+    """Results that can be compared, together."""
     places: dict[Place, list[Result]] = {}
     for result in results:
         places.setdefault(result.place, []).append(result)
     return places
 
 
-def _fold_table(place: Place, lines: list[Line], reason: str, digits: int) -> Table:
-    shots = sorted({shot for line in lines for shot in line.shots})
-    folds = sorted(lines[0].results[0].run.bank.folds)
-    settings = settings_that_differ(lines)
-    with_setting = any(settings)
-    with_fb = any(result.summary.fb_iou is not None for line in lines for result in line.results) or place.way == 1
-    columns = _name_columns(with_setting) + [
-        column for shot in shots for column in _shot_columns(f"{shot}-shot", folds, with_fb)
+def shown_lines(results: Sequence[Result], view: View) -> list[Shown]:
+    """The lines of one place."""
+    lines = lines_of(results)
+    rules = None if view.lens is None else rules_of(view.lens.model_dump())
+    return [
+        Shown(
+            line=line,
+            setting=setting,
+            scores={shot: scores for shot in sorted(line.shots) if (scores := line.scores(shot)) is not None},
+            bounds={
+                shot: result_intervals(members, rules) if view.intervals else {} for shot, members in line.shots.items()
+            },
+            paper=beside(line) if view.published else None,
+        )
+        for line, setting in zip(lines, settings_that_differ(lines), strict=True)
     ]
-    rows = [
-        Row((
-            *_names(line, setting, with_setting),
-            *(cell for shot in shots for cell in _shot_cells(line.scores(shot), folds, with_fb, digits)),
-        ))
-        for line, setting in zip(lines, settings, strict=True)
-    ]  # fmt: skip
+
+
+def fold_tables(results: Sequence[Result], view: View | None = None) -> list[Table]:
+    """One table a place: rows method x backbone x weights; for each shot the folds, their mean, and FB-IoU."""
+    view = view or View()
+    places = places_of(results)
+    return [
+        _fold_table(place, shown_lines(members, view), reason(place, list(places)), view)
+        for place, members in places.items()
+    ]
+
+
+def class_tables(results: Sequence[Result], view: View | None = None) -> list[Table]:
+    """One table a place: rows classes, columns method and shot."""
+    view = view or View()
+    places = places_of(results)
+    return [
+        _class_table(place, shown_lines(members, view), reason(place, list(places)), view)
+        for place, members in places.items()
+    ]
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Which columns a table of folds has."""
+
+    shots: tuple[int, ...]
+    folds: tuple[int, ...]
+    fb: bool
+    setting: bool
+
+    @property
+    def columns(self) -> list[Column]:
+        names = ["Method", "Backbone", "Weights", *(["Setting"] if self.setting else [])]
+        by_fold = [*(f"fold {fold}" for fold in self.folds), "mean"] if len(self.folds) > 1 else ["mIoU"]
+        numeric = [*by_fold, *(["FB-IoU"] if self.fb else [])]
+        return [
+            *(Column(name, numeric=False) for name in names),
+            *(Column(heading, f"{shot}-shot") for shot in self.shots for heading in numeric),
+        ]
+
+    def cells(self, folds: Sequence[Cell], mean: Cell, fb: Cell) -> list[Cell]:
+        """The cells of one shot: folds only where there are several, FB-IoU only where anybody has one."""
+        return [*(folds if len(self.folds) > 1 else []), mean, *([fb] if self.fb else [])]
+
+    def names(self, *words: str) -> list[Cell]:
+        """The cells left of the numbers."""
+        return [Cell(word) for word in words[: 3 + self.setting]]
+
+
+def _fold_table(place: Place, lines: list[Shown], why: str, view: View) -> Table:
+    grid = _Grid(
+        shots=tuple(sorted({shot for shown in lines for shot in shown.scores})),
+        folds=tuple(sorted(lines[0].line.results[0].run.bank.folds)),
+        fb=any(scores.fb_iou is not None for shown in lines for scores in shown.scores.values()) or place.way == 1,
+        setting=any(shown.setting for shown in lines),
+    )
+    rows = [row for shown in lines for row in _rows(shown, grid, view)]
+    plain = [shown.line for shown in lines]
+    papers = [(shown.line, shown.paper) for shown in lines if shown.paper is not None]
     return Table(
-        title=_title(place),
-        columns=tuple(columns),
-        rows=ranked(rows, columns, digits),
-        lead=_lead(place, lines, reason),
-        notes=_notes(place, lines),
+        title=title(place),
+        columns=tuple(grid.columns),
+        rows=ranked(rows, grid.columns, view.digits),
+        lead=lead(place, plain, why, view.lens),
+        notes=notes(place, plain, papers, with_intervals=view.intervals, with_published=view.published),
     )
 
 
-def _name_columns(with_setting: bool) -> list[Column]:
-    names = ["Method", "Backbone", "Weights", *(["Setting"] if with_setting else [])]
-    return [Column(name, numeric=False) for name in names]
+def _rows(shown: Shown, grid: _Grid, view: View) -> list[Row]:
+    setting = shown.line.setting
+    ours = [
+        *grid.names(method_label(setting), setting.backbone, weights_label(setting), shown.setting or MISSING),
+        *(cell for shot in grid.shots for cell in _own_cells(shown, shot, grid, view.digits)),
+    ]
+    rows = [Row(tuple(ours))]
+    if shown.paper is not None:
+        label, paper = shown.paper.label, shown.paper
+        words = "published" if paper.verified else "published, partly unverified"
+        printed = [cell for shot in grid.shots for cell in _paper_cells(paper.shots.get(shot), grid)]
+        rows.append(Row((*grid.names(label, paper.backbone, words, MISSING), *printed), "published"))
+        apart = [cell for shot in grid.shots for cell in _difference_cells(shown, shot, grid, view.digits)]
+        rows.append(Row((*grid.names("difference", MISSING, MISSING, MISSING), *apart), "difference"))
+    return rows
 
 
-def _names(line: Line, setting: str, with_setting: bool) -> list[Cell]:
-    cells = [Cell(method_label(line.setting)), Cell(line.setting.backbone), Cell(weights_label(line.setting))]
-    return [*cells, Cell(setting or MISSING)] if with_setting else cells
-
-
-def _shot_columns(group: str, folds: Sequence[int], with_fb: bool) -> list[Column]:
-    by_fold = [*(f"fold {fold}" for fold in folds), "mean"] if len(folds) > 1 else ["mIoU"]
-    return [Column(title, group) for title in (*by_fold, *(["FB-IoU"] if with_fb else []))]
-
-
-def _shot_cells(scores: Scores | None, folds: Sequence[int], with_fb: bool, digits: int) -> list[Cell]:
-    width = (len(folds) + 1 if len(folds) > 1 else 1) + with_fb
+def _own_cells(shown: Shown, shot: int, grid: _Grid, digits: int) -> list[Cell]:
+    scores, bounds = shown.scores.get(shot), shown.bounds.get(shot, {})
     if scores is None:
-        return [Cell(MISSING)] * width
-    by_fold = [number(scores.folds[fold], digits) for fold in folds] if len(folds) > 1 else []
-    mean = number(scores.mean, digits, scores.mean_std)
-    return [*by_fold, mean, *([number(scores.fb_iou, digits)] if with_fb else [])]
+        return grid.cells([Cell(MISSING)] * len(grid.folds), Cell(MISSING), Cell(MISSING))
+    return grid.cells(
+        [number(scores.folds[fold], digits, None, _bound(bounds, f"fold {fold}")) for fold in grid.folds],
+        number(scores.mean, digits, scores.mean_std, _bound(bounds, "mean")),
+        number(scores.fb_iou, digits, None, _bound(bounds, "fb")),
+    )
 
 
-def _class_table(place: Place, lines: list[Line], reason: str, digits: int) -> Table:
-    bank = lines[0].results[0].run.bank
-    settings = settings_that_differ(lines)
+def _bound(bounds: Bounds, name: str) -> tuple[float, float] | None:
+    return (bounds[name].low, bounds[name].high) if name in bounds else None
+
+
+def _paper_cells(scores: PaperScores | None, grid: _Grid) -> list[Cell]:
+    if scores is None:
+        return grid.cells([Cell(MISSING)] * len(grid.folds), Cell(MISSING), Cell(MISSING))
+    folds = [_span(scores.miou_folds[fold] if fold < len(scores.miou_folds) else None) for fold in grid.folds]
+    return grid.cells(folds, _span(scores.miou), _span(scores.fb_iou))
+
+
+def _span(span: Span | None) -> Cell:
+    """As printed by the source; a range where sources disagree; ~ where nobody read it."""
+    if span is None:
+        return Cell(MISSING)
+    text = f"{span.low:g}" if span.low == span.high else f"{span.low:g}–{span.high:g}"
+    return Cell(text if span.verified else f"~{text}", span.middle / 100)
+
+
+def _difference_cells(shown: Shown, shot: int, grid: _Grid, digits: int) -> list[Cell]:
+    ours, paper = shown.scores.get(shot), shown.paper.shots.get(shot) if shown.paper else None
+    if ours is None or paper is None:
+        return grid.cells([Cell(MISSING)] * len(grid.folds), Cell(MISSING), Cell(MISSING))
+
+    def apart(value: float | None, span: Span | None) -> Cell:
+        return difference(None if value is None or span is None else value - span.middle / 100, digits)
+
+    folds = [
+        apart(ours.folds[fold], paper.miou_folds[fold] if fold < len(paper.miou_folds) else None) for fold in grid.folds
+    ]
+    return grid.cells(folds, apart(ours.mean, paper.miou), apart(ours.fb_iou, paper.fb_iou))
+
+
+def _class_table(place: Place, lines: list[Shown], why: str, view: View) -> Table:
+    bank = lines[0].line.results[0].run.bank
     columns = [Column("Fold", numeric=False), Column("Class", numeric=False)]
-    held: list[Scores] = []
-    for line, setting in zip(lines, settings, strict=True):
-        name = ", ".join(
-            filter(None, [method_label(line.setting), line.setting.backbone, weights_label(line.setting), setting])
-        )
-        for shot in sorted(line.shots):
-            columns.append(Column(f"{shot}-shot", name))
-            held.append(scores_of_shot(line, shot))
+    held: list[tuple[Scores, Bounds]] = []
+    for shown in lines:
+        setting = shown.line.setting
+        words = [method_label(setting), setting.backbone, weights_label(setting), shown.setting]
+        for shot, scores in shown.scores.items():
+            columns.append(Column(f"{shot}-shot", ", ".join(filter(None, words))))
+            held.append((scores, shown.bounds[shot]))
+
+    def row(fold: str, name: str, key: str, values: Sequence[float | None]) -> Row:
+        cells = [
+            number(value, view.digits, None, _bound(bounds, key))
+            for value, (_, bounds) in zip(values, held, strict=True)
+        ]
+        return Row((Cell(fold), Cell(name), *cells))
+
     rows = [
-        Row((
-            Cell(str(fold)),
-            Cell(bank.class_names.get(c, str(c))),
-            *(number(scores.classes[c], digits) for scores in held),
-        ))
+        row(str(fold), bank.class_names.get(c, str(c)), f"class {c}", [scores.classes[c] for scores, _ in held])
         for fold, classes in sorted(bank.folds.items())
         for c in classes
-    ]  # fmt: skip
-    rows.append(Row((Cell(MISSING), Cell("mean"), *(number(scores.mean, digits) for scores in held))))
-    return Table(_title(place) + ", by class", tuple(columns), tuple(rows), _lead(place, lines, reason),
-                 _notes(place, lines))  # fmt: skip
-
-
-def scores_of_shot(line: Line, shot: int) -> Scores:
-    """The numbers of a shot that the line is known to have."""
-    scores = line.scores(shot)
-    if scores is None:
-        raise KeyError(shot)
-    return scores
-
-
-def _title(place: Place) -> str:
-    return f"{DATASETS.get(place.dataset, place.dataset)}, {place.way}-way, protocol {place.protocol}"
-
-
-def _lead(place: Place, lines: Sequence[Line], reason: str) -> tuple[str, ...]:
-    bank = lines[0].results[0].run.bank
-    counts = dict(sorted(bank.episodes.items())) | dict(place.episodes)
-    each = sorted(set(counts.values()))
-    episodes = f"{each[0]} episodes a fold" if len(each) == 1 else "episodes by fold: " + ", ".join(
-        f"{fold}: {count}" for fold, count in counts.items()
-    )  # fmt: skip
-    sentences = [f"mIoU and FB-IoU in %; {episodes}; bank {place.fingerprint[:12]}."]
-    if place.episodes:
-        sentences.append("Only a part of the bank's episodes was run.")
-    if not bank.complete:
-        sentences.append(f"Incomplete bank, not comparable with published numbers: {bank.note or 'no note'}.")
-    elif bank.note:
-        sentences.append(f"Bank: {bank.note}.")
-    return (*sentences, *([reason] if reason else []))
-
-
-def _reason(place: Place, places: Sequence[Place]) -> str:
-    """Why this is a table of its own, where there are several."""
-    others = [other for other in places if other != place]
-    differences = {
-        "data set": any(o.dataset != place.dataset for o in others),
-        "protocol": any(o.protocol_hash != place.protocol_hash for o in others),
-        "number of ways": any(o.way != place.way for o in others),
-        "episodes (bank fingerprint)": any(o.fingerprint != place.fingerprint for o in others),
-        "part of the bank": any(o.episodes != place.episodes for o in others),
-    }
-    named = [name for name, differs in differences.items() if differs]
-    return f"A table of its own, because others differ in {_listed(named)}: not comparable." if named else ""
-
-
-def _notes(place: Place, lines: Sequence[Line]) -> tuple[str, ...]:
-    results = [result for line in lines for result in line.results]
-    notes = []
-    if any(result.summary.missing_folds for result in results):
-        notes.append(f"`{MISSING}`: not run, or undefined. There is no mean while a fold is missing.")
-    absent = sorted({c for r in results for part in r.summary.folds.values() for c in part.absent})
-    if absent:
-        names = results[0].run.bank.class_names
-        notes.append(f"No episode held {_listed([names.get(c, str(c)) for c in absent])}.")
-    if any(line.setting.our_reading for line in lines):
-        notes.append("Our reading: implemented after a paper without public code.")
-    if any(result.run.method.merged_ways for result in results):
-        merged = sorted({line.setting.title for line in lines if any(r.run.method.merged_ways for r in line.results)})
-        notes.append(f"{_listed(merged)} know one way at a time: run once a way, and merged.")
-    if any((s := line.scores(shot)) is not None and s.mean_std is not None for line in lines for shot in line.shots):
-        counts = sorted({scores_of_shot(line, shot).repetitions for line in lines for shot in line.shots} - {1})
-        notes.append(
-            f"± is the standard deviation over {_listed([str(n) for n in counts])} repetitions (seeds or runs)."
-        )
-    return tuple(notes)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
+    ]
+    rows.append(row(MISSING, "mean", "mean", [scores.mean for scores, _ in held]))
+    plain = [shown.line for shown in lines]
+    return Table(
+        title=f"{title(place)}, by class",
+        columns=tuple(columns),
+        rows=tuple(rows),
+        lead=lead(place, plain, why, view.lens),
+        notes=notes(place, plain, [], with_intervals=view.intervals, with_published=False),
+    )

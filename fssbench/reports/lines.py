@@ -13,6 +13,7 @@ WEIGHTS = {
     "imagenet": "untrained (ImageNet backbone)",
     "random": "untrained (random weights)",
     "checkpoint": "trained",
+    "authors": "authors' checkpoint",
 }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from fssbench.errors import RecordError
-from fssbench.records import Run, Summary, find_records, read_record, read_run
+from fssbench.records import Run, Summary, WeightsEntry, find_records, read_record, read_run
 from fssbench.scoring.metrics import summarise
 from fssbench.scoring.rules import ScoringRules, rules_of
 
@@ -29,7 +29,7 @@ class Setting:
     config: str  # JSON, keys sorted
     backbone: str
     input_size: str
-    weights: str  # "imagenet", "random", "checkpoint", or several
+    weights: str  # "imagenet", "random", "checkpoint", "authors", or several
     annotation: str
     device: str
     precision: str
@@ -46,6 +46,7 @@ class Place:
     protocol_hash: str
     way: int
     episodes: tuple[tuple[int, int], ...]  # fold and episodes, where a run did not do all of the bank's
+    lens: str = ""  # whose rules of accumulation were used, if not the bank's own
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def gather(sources: Iterable[Source]) -> list[Result]:
     """Merge records that hold different folds of one setting, shot and seed."""
     groups: dict[tuple[Place, Setting, int, int], list[Source]] = {}
     for source in sources:
-        key = (_place(source), _setting(source.run), source.run.shot, source.run.seed)
+        key = (_place(source), _setting(source.run), source.run.shot, _seed(source.run))
         groups.setdefault(key, []).append(source)
     results = [
         _merge(place, setting, shot, seed, tuple(members))
@@ -131,7 +132,7 @@ def _place(source: Source) -> Place:
 
 
 def _setting(run: Run) -> Setting:
-    kinds = sorted({entry.kind for entry in run.weights.values()})
+    kinds = sorted({_kind(entry) for entry in run.weights.values()})
     return Setting(
         method=run.method.name,
         title=run.method.title,
@@ -144,6 +145,19 @@ def _setting(run: Run) -> Setting:
         device=run.environment.device,
         precision=run.environment.precision,
     )
+
+
+def _kind(entry: WeightsEntry) -> str:
+    """A checkpoint converted from the authors' file is told from one trained here by its card."""
+    authors = entry.kind == "checkpoint" and str(entry.regime.get("source", "")).startswith("the authors")
+    return "authors" if authors else entry.kind
+
+
+def _seed(run: Run) -> int:
+    """The seed that repetitions differ in: of the training, if the checkpoints' cards name one, or of the run."""
+    regimes = [entry.regime.get("regime", {}) for entry in run.weights.values()]
+    seeds = {regime["seed"] for regime in regimes if isinstance(regime, dict) and isinstance(regime.get("seed"), int)}
+    return int(seeds.pop()) if len(seeds) == 1 else run.seed
 
 
 def _by_checkpoint(setting: Setting, group: list[Source]) -> list[tuple[Setting, list[Source]]]:

@@ -59,18 +59,36 @@ class Table:
         return spans
 
 
-def number(value: float | None, digits: int = 1, spread: float | None = None) -> Cell:
-    """A fraction as per cent; `spread` (also a fraction) follows with ±.
+def number(
+    value: float | None,
+    digits: int = 1,
+    spread: float | None = None,
+    interval: tuple[float, float] | None = None,
+) -> Cell:
+    """A fraction as per cent; `spread` (also a fraction) follows with ±, an interval in brackets.
 
     >>> number(0.3642).text, number(0.3642, spread=0.011).text, number(None).text
     ('36.4', '36.4 ± 1.1', '-')
+    >>> number(0.3642, interval=(0.351, 0.377)).text
+    '36.4 [35.1, 37.7]'
     """
     if value is None:
         return Cell(MISSING)
     text = f"{100 * value:.{digits}f}"
     if spread is not None:
         text += f" ± {100 * spread:.{digits}f}"
+    if interval is not None:
+        text += f" [{100 * interval[0]:.{digits}f}, {100 * interval[1]:.{digits}f}]"
     return Cell(text, value)
+
+
+def difference(value: float | None, digits: int = 1) -> Cell:
+    """A difference of fractions, in points of per cent, with its sign.
+
+    >>> difference(-0.0123).text
+    '-1.2'
+    """
+    return Cell(MISSING if value is None else f"{100 * value:+.{digits}f}", value)
 
 
 def ranked(rows: Sequence[Row], columns: Sequence[Column], digits: int = 1) -> tuple[Row, ...]:

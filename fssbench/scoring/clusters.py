@@ -73,7 +73,7 @@ def variance(psi: Floats, clusters: Clusters) -> tuple[Floats, Floats]:
 
     Influences are centred within each class first: how many episodes a class has is fixed, not sampled. An image in
     several classes makes these covary; that part is summed directly. The variance is never below what query images
-    alone give. Degrees of freedom are Satterthwaite's.
+    alone give. Degrees of freedom are Satterthwaite's, fewer where a few images decide (heavy tails).
     """
     columns = psi.shape[1]
     total, queries_only = np.zeros(columns), np.zeros(columns)
@@ -87,7 +87,7 @@ def variance(psi: Floats, clusters: Clusters) -> tuple[Floats, Floats]:
         only = (queries**2).sum(0)
         own = np.maximum(own, only)
         total, queries_only = total + own, queries_only + only
-        squares += own**2 / max(stratum.images - 1, 1)
+        squares += own**2 / _freedom(queries, stratum.images)
         by_image_own += ((queries + supports) ** 2).sum(0)
         touched += queries + supports
         asked += queries
@@ -146,6 +146,15 @@ def _within(psi: Floats, queries: Floats, supports: Floats, stratum: Stratum) ->
     fit = stratum.inverse @ products  # 4 x P
     result: Floats = squares - len(psi) * fit[0] + stratum.totals[1:] @ fit[1:]
     return result
+
+
+def _freedom(totals: Floats, images: int) -> Floats:
+    """Degrees of freedom of a sum of squares of n totals (n x P), from its own variance: n - 1 if they are normal."""
+    second, fourth = (totals**2).sum(0), (totals**4).sum(0)
+    noise = fourth - second**2 / max(images, 1)
+    freedom = np.divide(2 * second**2, noise, out=np.full_like(second, np.inf), where=noise > 0)
+    bounded: Floats = np.clip(freedom, 1.0, max(images - 1, 1))
+    return bounded
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -172,10 +172,10 @@ def _fold_numbers(
 
 
 def _class_influence(rows: Rows, queries: Ints, sums: Sums, scores: FoldScores) -> Floats:
-    """d IoU = (TP - IoU x union) / sum of unions, for each row and its class; without the query image's own share.
+    """d IoU = (TP - IoU x union) / sum of unions, for each row and its class.
 
-    Dividing by 1 - share makes an image's sum exactly what leaving it out changes (the jackknife of a ratio); with
-    few images, or a few large ones, the plain derivative is too small.
+    The derivative alone is too small with few images, or a few large ones, since each image pulls the IoU towards
+    itself: dividing by sqrt(1 - its share) makes the variance unbiased to first order (leverage, as in HC2 errors).
     """
     union = sums.classes.sum(-1)
     influence = np.zeros((len(rows.position), len(rows.classes)))
@@ -185,7 +185,7 @@ def _class_influence(rows: Rows, queries: Ints, sums: Sums, scores: FoldScores) 
             own = rows.foreground[mine].sum(-1)
             share = (np.bincount(queries[mine], own) / union[i])[queries[mine]]
             change = (rows.foreground[mine, 0] - scores.class_iou[i] * own) / union[i]
-            influence[mine, i] = change / np.maximum(1 - share, 0.5)
+            influence[mine, i] = change / np.sqrt(np.maximum(1 - share, 0.25))
     return influence
 
 
