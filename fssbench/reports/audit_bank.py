@@ -11,6 +11,7 @@ import pandas as pd
 
 from fssbench.banks.bank import Bank, open_bank
 from fssbench.errors import BankError
+from fssbench.predictions import FILE as PREDICTIONS
 from fssbench.records import COUNTS, Run
 from fssbench.reports.audit_counts import EPISODE, place
 from fssbench.reports.audit_run import Problem
@@ -84,7 +85,7 @@ def find_banks(paths: Iterable[Path]) -> dict[str, Reference]:
     for path in paths:
         if not path.exists():
             raise BankError(f"--bank {path}: expected a bank or a folder of banks, found nothing.")
-        files = sorted(path.rglob("*.h5")) if path.is_dir() else [path]
+        files = [file for file in sorted(path.rglob("*.h5")) if file.name != PREDICTIONS] if path.is_dir() else [path]
         for file in files:
             bank = open_bank(file)
             known = found.get(bank.fingerprint)
