@@ -30,6 +30,7 @@ from fssbench.predictions import PredictionWriter
 from fssbench.records import COLUMNS, MethodEntry, Run, WeightsEntry, write_record
 from fssbench.score import bank_entry
 from fssbench.scoring.metrics import summarise
+from fssbench.scoring.rules import rules_of
 
 if TYPE_CHECKING:
     from fssbench.banks.bank import Bank, Episodes
@@ -297,7 +298,7 @@ class _Job:
             return
         frame = self.frame()
         fold_classes = {fold: list(self._bank.fold_classes[fold]) for fold in sorted(self._bank.fold_classes)}
-        summary = summarise(frame, fold_classes)
+        summary = summarise(frame, fold_classes, rules_of(self._bank.protocol.model_dump()))
         if self._predictions is not None:
             self._predictions.finish(self._bank.fingerprint, self.id)
         write_record(self.folder, self._run(settings, summary), frame)
