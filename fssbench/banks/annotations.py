@@ -92,7 +92,7 @@ KINDS: dict[str, Callable[[Labels, int, np.random.Generator], Codes]] = {
 def _background(labels: Labels, class_id: int) -> Region:
     """Class 0; everything but the class and void where an image has none of it."""
     zero = labels == 0
-    return zero if zero.any() else (labels != class_id) & (labels != VOID)
+    return np.asarray(zero if zero.any() else (labels != class_id) & (labels != VOID))
 
 
 def _parts(region: Region) -> tuple[NDArray[np.signedinteger], NDArray[np.intp]]:

@@ -7,29 +7,26 @@ and the textures on other shapes, so no single cue tells a class.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from fssbench.datasets.base import Dataset, Mask
+from fssbench.datasets.reading import encode_png
 from fssbench.datasets.shapes_render import render_image, render_labels
 from fssbench.datasets.shapes_scene import COMBINATIONS, Scene, make_scene
 from fssbench.errors import DataError, UsageError, unknown_name
 
-POOLS = {"test": (0, 40), "train": (1, 80)}  # name -> number of its random stream, images a class
+POOLS = ("test", "train", "no-novel")
+STREAMS = {"test": (0, 40), "train": (1, 80)}  # number of the random stream, images a class
 
 
 class Shapes5i(Dataset):
-    """20 classes x 40 images of 256 px ("test", the default), or x 80 ("train").
+    """20 classes x 40 images of 256 px ("test", the default), or x 80 for training.
 
-    In the pool "train" episodes are of the 15 training classes, and images that show a held-out class are left out.
-    `root` is not used.
+    In the pools "train" and "no-novel" episodes are of the 15 training classes; "no-novel" leaves out the images
+    that show a held-out class. `root` is not used.
     """
 
     name = "shapes5i"
@@ -46,38 +43,33 @@ class Shapes5i(Dataset):
         return self._ids
 
     def fold_image_ids(self, fold: int) -> Sequence[str]:
-        if self.pool != "train":
+        if self.pool != "no-novel":
             return self._ids
         held_out = set(self.folds[fold])
         return [image_id for image_id in self._ids if not held_out & scene(image_id).class_ids]
 
     def fold_classes(self, fold: int) -> tuple[int, ...]:
         held_out = tuple(self.folds[fold])
-        return held_out if self.pool != "train" else tuple(c for c in self.class_names if c not in held_out)
+        return held_out if self.pool == "test" else tuple(c for c in self.class_names if c not in held_out)
 
     def image_bytes(self, image_id: str) -> bytes:
-        return _png(render_image(scene(image_id)))
+        return encode_png(render_image(scene(image_id)))
 
     def mask(self, image_id: str) -> Mask:
-        return Mask(_png(render_labels(scene(image_id))))
+        return Mask(encode_png(render_labels(scene(image_id))))
 
     @cached_property
     def _ids(self) -> tuple[str, ...]:
-        count = POOLS[self.pool][1]
-        return tuple(f"{self.pool}-{class_id:02}-{i:02}" for class_id in self.class_names for i in range(count))
+        stream = "test" if self.pool == "test" else "train"
+        numbers = range(STREAMS[stream][1])
+        return tuple(f"{stream}-{class_id:02}-{i:02}" for class_id in self.class_names for i in numbers)
 
 
 @lru_cache(maxsize=4096)
 def scene(image_id: str) -> Scene:
-    """What an image shows, by its name `pool-class-number`. Raises `DataError` if there is no such image."""
+    """What an image shows, by its name `stream-class-number`. Raises `DataError` if there is no such image."""
     parts = re.fullmatch(r"([a-z]+)-(\d\d)-(\d\d)", image_id)
-    stream, count = POOLS.get(parts[1], (0, 0)) if parts else (0, 0)
+    stream, count = STREAMS.get(parts[1], (0, 0)) if parts else (0, 0)
     if not parts or not 1 <= int(parts[2]) <= len(COMBINATIONS) or int(parts[3]) >= count:
         raise DataError(f"expected an image of shapes5i such as 'test-01-00', found {image_id!r}.")
     return make_scene(int(parts[2]), stream, int(parts[2]), int(parts[3]))
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG", compress_level=1)
-    return file.getvalue()

@@ -1,0 +1,118 @@
+"""COCO-20i: the 80 classes of COCO instances in four folds of twenty.
+
+Reads COCO 2014 or 2017 as published: `annotations/instances_<list>.json` and a folder of images for each list. One
+label map an image: crowd regions first, then the single objects in the file's order, the later hiding the earlier
+(as in RePRI's script, but with all polygons of an object, and with crowds). Class i is the i-th category by
+ascending category id. There is no void in COCO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from fssbench.datasets.base import Dataset, Mask
+from fssbench.datasets.coco_annotations import Instances, draw_labels, load_instances
+from fssbench.datasets.coco_classes import CLASSES
+from fssbench.datasets.reading import encode_png, first_folder, read_file
+from fssbench.errors import DataError, UsageError, unknown_name
+
+SPLITS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "interleaved": tuple(tuple(range(1 + fold, 81, 4)) for fold in range(4)),  # PFENet, HSNet, BAM, RePRI, PMMs
+    "consecutive": tuple(tuple(range(20 * fold + 1, 20 * fold + 21)) for fold in range(4)),  # PANet
+}
+
+
+class _Pool(NamedTuple):
+    images: str
+    training: bool = False  # the classes are those the fold does not hold out
+    drop_novel: bool = False  # no image that shows a held-out class
+
+
+POOLS: dict[str, _Pool] = {
+    **{name: _Pool(name) for name in ("val2014", "train2014", "val2017", "train2017")},
+    "trainaug": _Pool("train2014"),  # what PANet tests on
+    "train": _Pool("train2014", training=True),
+    "no-novel": _Pool("train2014", training=True, drop_novel=True),
+    "train-2017": _Pool("train2017", training=True),
+    "no-novel-2017": _Pool("train2017", training=True, drop_novel=True),
+}
+
+
+class Coco20i(Dataset):
+    """COCO; `pool` is one of `POOLS` ("val2014" by default), `split` is "interleaved" (default) or "consecutive".
+
+    The images of a pool are those with at least one annotation, by ascending image id: 40137 of val2014.
+    """
+
+    name = "coco20i"
+    class_names = dict(enumerate(CLASSES.values(), start=1))
+
+    def __init__(self, root: Path, *, pool: str = "default", split: str = "interleaved") -> None:
+        self.pool = "val2014" if pool == "default" else pool
+        if self.pool not in POOLS:
+            raise UsageError(unknown_name("image list of coco20i", self.pool, POOLS))
+        if split not in SPLITS:
+            raise UsageError(unknown_name("class split of coco20i", split, SPLITS))
+        self._pool = POOLS[self.pool]
+        self.folds = SPLITS[split]
+        self.root = _find(root, self._pool.images)
+
+    def image_ids(self) -> Sequence[str]:
+        return self._ids
+
+    def fold_image_ids(self, fold: int) -> Sequence[str]:
+        if not self._pool.drop_novel:
+            return self._ids
+        novel = set(self.folds[fold])
+        return [i for i in self._ids if not novel & {a.class_id for a in self._instances[i].annotations}]
+
+    def fold_classes(self, fold: int) -> tuple[int, ...]:
+        held_out = tuple(self.folds[fold])
+        return tuple(c for c in self.class_names if c not in held_out) if self._pool.training else held_out
+
+    def image_bytes(self, image_id: str) -> bytes:
+        return read_file(self._image_folder / self._image(image_id).file_name, f"the image {image_id} of COCO")
+
+    def mask(self, image_id: str) -> Mask:
+        return Mask(encode_png(draw_labels(self._image(image_id), f"{self._json}: image {image_id}")))
+
+    @property
+    def _json(self) -> Path:
+        return self.root / "annotations" / f"instances_{self._pool.images}.json"
+
+    @cached_property
+    def _image_folder(self) -> Path:
+        folders = [self.root / self._pool.images, self.root / "images" / self._pool.images]
+        return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+    @cached_property
+    def _instances(self) -> dict[str, Instances]:
+        return load_instances(self._json)
+
+    @cached_property
+    def _ids(self) -> tuple[str, ...]:
+        return tuple(self._instances)
+
+    def _image(self, image_id: str) -> Instances:
+        try:
+            return self._instances[image_id]
+        except KeyError:
+            raise DataError(f"{self._json}: expected the image {image_id}, found {len(self._ids)} others.") from None
+
+
+def _find(root: Path, images: str) -> Path:
+    """The folder with `annotations`. Raises `DataError` if there is none."""
+    wanted = f"annotations/instances_{images}.json"
+    year = images[-4:]
+    places = [root, *(root / name for name in ("coco", "COCO", f"coco{year}", f"COCO{year}", "MSCOCO", "MSCOCO2014"))]
+    found = first_folder(places, [wanted])
+    if found is None:
+        raise DataError(
+            f"no COCO {images} at {root}: expected {root / wanted} and the images in {root / images}, found neither "
+            f"there nor under {root / 'coco'}. Name the right folder by --root or the variable FSSBENCH_DATA, or run "
+            "`fssbench download coco20i`."
+        )
+    return found

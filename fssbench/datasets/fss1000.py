@@ -1,0 +1,106 @@
+"""FSS-1000: 1000 classes of ten images and masks each, one fold.
+
+Reads folders `<class>/1.jpg ... 10.jpg` with masks `<class>/1.png ... 10.png`. The 240 test classes are the official
+ones; the 520/240 cut of the others into training and validation is HSNet's, the one commonly used.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import cache, cached_property
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from fssbench.datasets.base import Dataset, Mask
+from fssbench.datasets.reading import encode_png, read_file, some
+from fssbench.errors import DataError, UsageError, unknown_name
+
+POOLS = ("test", "val", "train")
+IMAGES = 10  # a class
+
+_FOLDERS = ("", "fss1000", "FSS-1000", "FSS1000", "fewshot_data", "fewshot_data/fewshot_data")
+
+
+@cache
+def published_classes(pool: str) -> tuple[str, ...]:
+    """The classes of a pool, in the published list's order. They are folder names: spelling is kept."""
+    lines = (files("fssbench") / "data" / f"fss1000_{pool}.txt").read_text(encoding="utf-8").splitlines()
+    return tuple(name for line in lines if not line.startswith("#") for name in line.split())
+
+
+class Fss1000(Dataset):
+    """FSS-1000; `pool` is "test" (240 classes, default), "val" (240) or "train" (520). Class ids are 1..1000 in all."""
+
+    name = "fss1000"
+    min_area = 1  # every mask counts, as in the published tests
+
+    def __init__(self, root: Path, *, pool: str = "default") -> None:
+        self.pool = "test" if pool == "default" else pool
+        if self.pool not in POOLS:
+            raise UsageError(unknown_name("image list of fss1000", self.pool, POOLS))
+        names = dict(enumerate((name for known in POOLS for name in published_classes(known)), start=1))
+        wanted = set(published_classes(self.pool))
+        self.class_names = {number: name for number, name in names.items() if name in wanted}
+        self.folds = (tuple(self.class_names),)
+        self.root = _find(root, published_classes(self.pool))
+
+    def image_ids(self) -> Sequence[str]:
+        return self._ids
+
+    def image_bytes(self, image_id: str) -> bytes:
+        return read_file(self.root / f"{image_id}.jpg", f"an image of FSS-1000 ({IMAGES} a class)")
+
+    def mask(self, image_id: str) -> Mask:
+        path = self.root / f"{image_id}.png"
+        encoded = read_file(path, "the mask of an image of FSS-1000")
+        return Mask(_binary(encoded, path), self._class_ids[image_id.split("/")[0]])
+
+    @cached_property
+    def _ids(self) -> tuple[str, ...]:
+        return tuple(f"{name}/{i}" for name in self.class_names.values() for i in range(1, IMAGES + 1))
+
+    @cached_property
+    def _class_ids(self) -> dict[str, int]:
+        return {name: number for number, name in self.class_names.items()}
+
+
+def _binary(encoded: bytes, path: Path) -> bytes:
+    """A mask as a PNG of which everything but 0 is object.
+
+    Masks of 0/1 and 0/255, grey or palette, stay as they are. Copies in colour, or with blurred edges, are
+    read by their first channel and cut at half of the full value.
+    """
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            mode, values = image.mode, np.asarray(image)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: expected a PNG mask, found one that does not decode ({error}).") from error
+    if mode == "1":
+        return encoded
+    first = values if values.ndim == 2 else values[..., 0]
+    clean = values.ndim == 2 and (first.max() <= 1 or set(np.unique(first).tolist()) <= {0, 255})
+    if clean:
+        return encoded
+    return encode_png((first >= (128 if first.max() > 1 else 1)).astype(np.uint8))
+
+
+def _find(root: Path, classes: Sequence[str]) -> Path:
+    """The folder with the classes' folders. Raises `DataError` naming classes that are not there."""
+    missing = {place: [c for c in classes if not (place / c).is_dir()] for place in (root / f for f in _FOLDERS)}
+    best = min(missing, key=lambda place: len(missing[place]))
+    if len(missing[best]) == len(classes):
+        raise DataError(
+            f"no FSS-1000 at {root}: expected a folder for each class, e.g. {root / 'fss1000' / classes[0]} with "
+            f"1.jpg to {IMAGES}.jpg and 1.png to {IMAGES}.png, found none. Name the right folder by --root or the "
+            "variable FSSBENCH_DATA; `fssbench download fss1000` says where to get it."
+        )
+    if missing[best]:
+        raise DataError(
+            f"{best}: expected the folders of {len(classes)} classes, found {len(missing[best])} missing: "
+            f"{some(missing[best])}. Unpack the data set again; names keep their published spelling."
+        )
+    return best
