@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -32,24 +33,22 @@ def shared_material() -> Path:
 Voc = Callable[..., Path]
 
 
+def write_voc(root: Path, images: Mapping[str, Sequence[int]], lists: str = "val") -> Path:
+    """A small PASCAL VOC. Each class is a rectangle of 12 x 16 px in a 48 x 64 image with a void border."""
+    voc = root / "VOCdevkit" / "VOC2012"
+    for folder in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
+        (voc / folder).mkdir(parents=True, exist_ok=True)
+    for number, (image_id, classes) in enumerate(images.items()):
+        (voc / "JPEGImages" / f"{image_id}.jpg").write_bytes(_jpeg(number))
+        (voc / "SegmentationClassAug" / f"{image_id}.png").write_bytes(_mask(classes))
+    (voc / "ImageSets" / "Segmentation" / f"{lists}.txt").write_text("".join(f"{i}\n" for i in images))
+    return root
+
+
 @pytest.fixture
 def make_voc(tmp_path: Path) -> Voc:
-    """A small PASCAL VOC: `make_voc({image: [classes]})` gives its root. Masks are the same on every machine.
-
-    Each class is a rectangle of 12 x 16 px, one beside the other, in a 48 x 64 image with a void border.
-    """
-
-    def make(images: Mapping[str, Sequence[int]], name: str = "data", lists: str = "val") -> Path:
-        voc = tmp_path / name / "VOCdevkit" / "VOC2012"
-        for folder in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
-            (voc / folder).mkdir(parents=True, exist_ok=True)
-        for number, (image_id, classes) in enumerate(images.items()):
-            (voc / "JPEGImages" / f"{image_id}.jpg").write_bytes(_jpeg(number))
-            (voc / "SegmentationClassAug" / f"{image_id}.png").write_bytes(_mask(classes))
-        (voc / "ImageSets" / "Segmentation" / f"{lists}.txt").write_text("".join(f"{i}\n" for i in images))
-        return tmp_path / name
-
-    return make
+    """`make_voc({image: [classes]})` writes a small PASCAL VOC and gives its root."""
+    return lambda images, name="data", lists="val": write_voc(tmp_path / name, images, lists)
 
 
 def _jpeg(number: int) -> bytes:
@@ -72,12 +71,18 @@ def _mask(classes: Sequence[int]) -> bytes:
     return file.getvalue()
 
 
-@pytest.fixture
-def small_voc(make_voc: Voc) -> Path:
-    """160 images: eight of each class alone, and every fourth of them with the next class as well."""
+@pytest.fixture(scope="session")
+def small_voc_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """160 images: eight of each class, every fourth with the next class as well. Not to be changed."""
     images = {}
     for class_id in range(1, 21):
         for number in range(8):
             others = [class_id % 20 + 1] if number % 4 == 0 else []
             images[f"2007_{1000 * class_id + number:06d}"] = [class_id, *others]
-    return make_voc(images)
+    return write_voc(tmp_path_factory.mktemp("voc") / "data", images)
+
+
+@pytest.fixture
+def small_voc(tmp_path: Path, small_voc_original: Path) -> Path:
+    """A copy of `small_voc_original` that a test may change."""
+    return Path(shutil.copytree(small_voc_original, tmp_path / "data"))
