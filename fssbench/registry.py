@@ -23,6 +23,7 @@ BUILT_IN: dict[str, str] = {
     "pl": "methods.pl:PL",
     "pmms": "methods.pmms:PMMs",
     "rpmms": "methods.pmms:RPMMs",
+    "sgone": "methods.sgone:SGOne",
 }
 
 ENTRY_POINTS = "fssbench.methods"

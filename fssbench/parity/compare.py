@@ -27,6 +27,9 @@ class Runner:
 
 
 RUNNERS: dict[str, Runner] = {  # by the `method` that a case names
+    "CANet": Runner("fssbench.parity.canet:outputs", {"aux_*": 5e-4}),  # batch statistics, as for FSS-1000 below
+    "PMMs": Runner("fssbench.parity.pmms:outputs", {"aux_*": 5e-4}),
+    "RPMMs": Runner("fssbench.parity.pmms:outputs", {"aux_*": 5e-4}),
     # Batch statistics of few positions amplify the noise of a convolution.
     "fss1000": Runner("fssbench.parity.fss1000:outputs", {"*_bnbatch": 2e-3, "running_*": 2e-3}),
     "hsnet": Runner("fssbench.parity.hsnet:outputs"),
