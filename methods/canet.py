@@ -52,18 +52,19 @@ class CANetConfig(MethodConfig):
     """Options of CANet."""
 
     backbone: str = "resnet50"
-    size: tuple[int, int] = Field((321, 321), description="network input")
-    refinements: int = Field(4, ge=0, description="passes after the first one")
+    size: tuple[int, int] = Field(default=(321, 321), description="network input")
+    refinements: int = Field(default=4, ge=0, description="passes after the first one")
     fusion: Literal["mean", "attention", "confidence", "or"] = Field(
-        "mean", description="of K shots: mean or attention over comparisons, mean of confidence maps, OR of masks"
+        default="mean",
+        description="of K shots: mean or attention over comparisons, mean of confidence maps, OR of masks",
     )
     levels: Literal["both", "lower", "upper"] = Field(
-        "both", description="encoder stages used, the paper's blocks 2, 3"
+        default="both", description="encoder stages used, the paper's blocks 2, 3"
     )
-    dropout: float = Field(0.5, ge=0, lt=1, description="of whole channels, in the head")
-    history_probability: float = Field(0.3, ge=0, le=1, description="of training with a history mask")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="of whole channels, in the head")
+    history_probability: float = Field(default=0.3, ge=0, le=1, description="of training with a history mask")
     batchnorm: Literal["batch", "running"] = Field(
-        "batch", description="statistics of the frozen encoder in training; the authors' code uses the batch's"
+        default="batch", description="statistics of the frozen encoder in training; the authors' code uses the batch's"
     )
 
 

@@ -50,27 +50,27 @@ PAPER = "Prototype Mixture Models for Few-Shot Semantic Segmentation"
 
 class _MixtureConfig(MethodConfig):
     backbone: str = "resnet50"
-    size: tuple[int, int] = Field((481, 481), description="network input at test; the authors train at 321,321")
-    kappa: float = Field(20.0, gt=0, description="concentration of the mixture's components")
-    em_rounds: int = Field(10, ge=1)
-    em_seed: int = Field(0, ge=0, description="of the initial means")
+    size: tuple[int, int] = Field(default=(481, 481), description="network input at test; the authors train at 321,321")
+    kappa: float = Field(default=20.0, gt=0, description="concentration of the mixture's components")
+    em_rounds: int = Field(default=10, ge=1)
+    em_seed: int = Field(default=0, ge=0, description="of the initial means")
     batchnorm: Literal["batch", "running"] = Field(
-        "batch", description="statistics of the encoder in training; the authors' code uses the batch's"
+        default="batch", description="statistics of the encoder in training; the authors' code uses the batch's"
     )
 
 
 class PMMsConfig(_MixtureConfig):
     """Options of PMMs."""
 
-    components: int = Field(3, ge=1, description="prototypes of the object, and as many of its background")
-    dropout: float = Field(0.5, ge=0, lt=1, description="in ASPP")
+    components: int = Field(default=3, ge=1, description="prototypes of the object, and as many of its background")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="in ASPP")
 
 
 class RPMMsConfig(_MixtureConfig):
     """Options of RPMMs."""
 
-    components: tuple[PositiveInt, ...] = Field((1, 3, 6), min_length=1, description="prototypes of each stage")
-    dropout: float = Field(0.5, ge=0, lt=1, description="of whole channels, in the head")
+    components: tuple[PositiveInt, ...] = Field(default=(1, 3, 6), min_length=1, description="prototypes of each stage")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="of whole channels, in the head")
 
 
 class Mixture(NamedTuple):
