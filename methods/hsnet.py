@@ -43,7 +43,9 @@ class HSNetConfig(MethodConfig):
 
     backbone: str = "resnet50"
     size: tuple[int, int] = (400, 400)
-    correlation_megabytes: int = Field(512, ge=1, description="memory for the correlations that exist at a time")
+    correlation_megabytes: int = Field(
+        default=512, ge=1, description="memory for the correlations that exist at a time"
+    )
 
 
 def block_encoder(name: str) -> Backbone:

@@ -43,17 +43,19 @@ class PFENetConfig(MethodConfig):
     """Options of PFENet; the defaults are the authors' for PASCAL-5i."""
 
     backbone: str = "resnet50"
-    size: tuple[int, int] = Field((473, 473), description="network input; 641 x 641 for COCO-20i")
-    deep_stem: bool = Field(True, description="ResNets with the authors' three 3x3 convolutions for torchvision's 7x7")
+    size: tuple[int, int] = Field(default=(473, 473), description="network input; 641 x 641 for COCO-20i")
+    deep_stem: bool = Field(
+        default=True, description="ResNets with the authors' three 3x3 convolutions for torchvision's 7x7"
+    )
     ppm_scales: tuple[float, ...] = Field(
         (60, 30, 15, 8),
         description="pyramid bins, finest first; up to 1: share of the map's sides (COCO: 1 .5 .25 .125)",
     )
-    aux_weight: float = Field(1.0, ge=0, description="of the inner classifiers' mean loss")
+    aux_weight: float = Field(default=1.0, ge=0, description="of the inner classifiers' mean loss")
     batchnorm: Literal["batch", "running"] = Field(
-        "batch", description="statistics of the frozen encoder in training; the authors' code uses the batch's"
+        default="batch", description="statistics of the frozen encoder in training; the authors' code uses the batch's"
     )
-    prior_megabytes: int = Field(256, ge=1, description="memory for one chunk of the prior's similarities")
+    prior_megabytes: int = Field(default=256, ge=1, description="memory for one chunk of the prior's similarities")
 
     @field_validator("ppm_scales")
     @classmethod

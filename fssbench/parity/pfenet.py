@@ -46,7 +46,7 @@ def _evaluated(case: Case, method: PFENet, episodes: EpisodeBatch) -> dict[str, 
         "query_feat": episodes.query["query"][:, :channels],
         "main_loss": main,
         "aux_loss": aux,
-        "loss": method.loss(episodes),
+        "loss": main + method.config.aux_weight * aux,
     } | {f"inner_logits{level}": value for level, value in enumerate(inner)}
 
 
