@@ -10,3 +10,4 @@ from fssbench.cli import report  # noqa: F401
 from fssbench.cli import methods  # noqa: F401
 from fssbench.cli import parity  # noqa: F401
 from fssbench.cli import tools  # noqa: F401
+from fssbench.cli import data  # noqa: F401

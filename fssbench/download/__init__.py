@@ -1,0 +1,1 @@
+"""Getting data sets: resumable transfer, checked hashes, extraction that stays in its folder."""

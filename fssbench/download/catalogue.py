@@ -1,0 +1,139 @@
+"""Where the data sets are published, and what their archives weigh and hash to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fssbench.errors import UsageError, unknown_name
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One published file. Size and hash are None where nothing stable is published."""
+
+    part: str  # what --parts calls it
+    url: str | None
+    size: int | None = None  # bytes
+    digest: str | None = None  # "md5:..." or "sha256:..."
+    default: bool = True  # fetched without being asked for
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the address."""
+        return (self.url or f"{self.part}.zip").rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set's archives, and what its reader should know."""
+
+    archives: tuple[Archive, ...]
+    layout: str  # how the folder must look afterwards
+    note: str = ""  # what cannot be downloaded, and where to get it
+    folder: str = ""  # below --to, that archives are unpacked into
+
+
+_COCO = "http://images.cocodataset.org"
+
+SOURCES: dict[str, Source] = {
+    "pascal5i": Source(
+        archives=(
+            Archive(
+                "voc2012",
+                "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+                1_999_639_040,
+                "md5:6cd6e144f989b92b3379bac3b3de84fd",
+            ),
+            Archive(
+                "sbd",
+                "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
+                digest="md5:82b4d87ceb2ed10f6038a1cba92111cb",
+                default=False,
+            ),
+        ),
+        layout="VOCdevkit/VOC2012 with JPEGImages, SegmentationClass and ImageSets/Segmentation",
+        note="For the lists trainaug, train and no-novel the masks of SBD are needed too: `--parts sbd` fetches its "
+        ".mat files; label maps made from them (SegmentationClassAug) have no stable direct address and belong in "
+        "VOCdevkit/VOC2012/SegmentationClassAug/<image>.png.",
+    ),
+    "coco20i": Source(
+        archives=(
+            Archive("val2014", f"{_COCO}/zips/val2014.zip", 6_645_013_297, "md5:a3d79f5ed8d289b7a7554ce06a5782b3"),
+            Archive(
+                "annotations2014",
+                f"{_COCO}/annotations/annotations_trainval2014.zip",
+                252_872_794,
+                "md5:0a379cfc70b0e71301e0f377548639bd",
+            ),
+            Archive(
+                "train2014",
+                f"{_COCO}/zips/train2014.zip",
+                13_510_573_713,
+                "md5:0da8c0bd3d6becc4dcb32757491aca88",
+                default=False,
+            ),
+            Archive(
+                "val2017",
+                f"{_COCO}/zips/val2017.zip",
+                815_585_330,
+                "md5:442b8da7639aecaf257c1dceb8ba8c80",
+                default=False,
+            ),
+            Archive(
+                "train2017",
+                f"{_COCO}/zips/train2017.zip",
+                19_336_861_798,
+                "md5:cced6f7f71b7629ddf16f17bbcfab6b2",
+                default=False,
+            ),
+            Archive(
+                "annotations2017",
+                f"{_COCO}/annotations/annotations_trainval2017.zip",
+                252_907_541,
+                "md5:f4bbac642086de4f52a3fdda2de5fa2c",
+                default=False,
+            ),
+        ),
+        layout="coco/annotations/instances_val2014.json and coco/val2014/*.jpg (likewise for the other lists)",
+        note="Training images: `--parts train2014`. COCO 2017: `--parts val2017,annotations2017`.",
+        folder="coco",
+    ),
+    "fss1000": Source(
+        archives=(Archive("fss1000", None),),
+        layout="fss1000/<class>/1.jpg to 10.jpg and 1.png to 10.png, 1000 classes",
+        note="Its authors publish it by a Google Drive link that has no stable direct address: see "
+        "https://github.com/HKUSTCV/FSS-1000. Unpack it by hand, or give a direct address of a copy by --url.",
+        folder="fss1000",
+    ),
+}
+
+
+def find_source(name: str) -> Source:
+    """A data set's source. Raises `UsageError` for a name that cannot be downloaded."""
+    if name in SOURCES:
+        return SOURCES[name]
+    if name == "shapes5i":
+        raise UsageError("shapes5i is rendered by fssbench itself: there is nothing to download.")
+    raise UsageError(unknown_name("data set to download", name, SOURCES))
+
+
+def choose(name: str, parts: list[str] | None) -> list[Archive]:
+    """The archives of a data set that were asked for, or its default ones. Raises `UsageError`."""
+    archives = {archive.part: archive for archive in find_source(name).archives}
+    if not parts:
+        return [archive for archive in archives.values() if archive.default]
+    for part in parts:
+        if part not in archives:
+            raise UsageError(unknown_name(f"part of {name}", part, archives))
+    return [archives[part] for part in dict.fromkeys(parts)]
+
+
+def addressed(name: str, archive: Archive, mirror: str | None) -> str:
+    """Where to fetch an archive from: a mirror's own address, or the file under a mirror that ends in "/"."""
+    address = f"{mirror}{archive.file_name}" if mirror and mirror.endswith("/") else mirror or archive.url
+    if address is None:
+        source = find_source(name)
+        raise UsageError(f"{name} cannot be fetched by itself. {source.note} Expected in the end: {source.layout}.")
+    if not address.startswith(("http://", "https://")):
+        raise UsageError(f"--url: expected an address that starts with http:// or https://, found {address!r}.")
+    return address
