@@ -19,18 +19,29 @@ JSON = typer.Option(False, "--json", help="Print one JSON document.")
 BANK = typer.Option(None, "--bank", help="An episode bank, or a folder of banks; may be given several times.")
 
 
+COUNT = typer.Option(4, "--count", min=1, max=50, help="Episodes of each kind.")
+
+
 @leaderboard.command("build")
 def leaderboard_build(
     results: Path = RESULTS,
     out: Path = OUT,
+    bank: list[Path] | None = BANK,
+    intervals: bool = typer.Option(True, help="Intervals; without them a large site is built sooner."),
     force: bool = FORCE,
 ) -> None:
-    """Build the leaderboard of RESULTS: plain files, to be opened from disk or put on any web server."""
+    """Build the leaderboard of RESULTS: plain files, to be opened from disk or put on any web server.
+
+    With --bank, records that hold their masks (--save-predictions) get pictures of their episodes.
+    """
+    from fssbench.reports.audit_bank import find_banks
+    from fssbench.reports.gallery import site_gallery
     from fssbench.reports.leaderboard import build_site
     from fssbench.reports.results import load_results
 
     found = load_results(results)
-    pages = build_site(found, out, force=force)
+    gallery = site_gallery(find_banks(bank)) if bank else None
+    pages = build_site(found, out, force=force, gallery=gallery, with_intervals=intervals)
     messages.print(f"{len(found)} results, {pages} pages: open {out / 'index.html'}")
 
 
@@ -76,6 +87,57 @@ def plot(
     _refuse_overwriting(out, force)
     for path in draw_all(collect(found), out):
         sys.stdout.write(f"{path}\n")
+
+
+@app.command("gallery")
+def gallery(
+    results: Path = RESULTS,
+    out: Path = OUT,
+    bank: list[Path] = typer.Option(..., "--bank", help="The bank that the runs used, or a folder of banks."),
+    count: int = COUNT,
+    force: bool = FORCE,
+) -> None:
+    """Show the best, the median and the worst episodes of RESULTS: supports, truth and prediction."""
+    from fssbench.reports.audit_bank import find_banks
+    from fssbench.reports.gallery import write_gallery
+    from fssbench.reports.results import load_results
+
+    found = load_results(results)
+    _refuse_overwriting(out, force)
+    banks = find_banks(bank)
+    for result in found:
+        for path in write_gallery(result, banks, out, count):
+            sys.stdout.write(f"{path}\n")
+
+
+@app.command("sensitivity")
+def sensitivity_command(
+    results: Path = RESULTS,
+    bank: list[Path] | None = BANK,
+    out: Path | None = typer.Option(None, "--out", help="With --bank: folder for pictures of best and worst supports."),
+    count: int = COUNT,
+    force: bool = FORCE,
+    as_json: bool = JSON,
+) -> None:
+    """Say how much the choice of the support matters, by method and class, on banks with several supports a query."""
+    from fssbench.errors import UsageError
+    from fssbench.reports.audit_bank import find_banks
+    from fssbench.reports.results import load_results
+    from fssbench.reports.sensitivity import sensitivity, text, values
+    from fssbench.reports.sensitivity_pictures import write_extremes
+
+    if (out is None) != (not bank):
+        raise UsageError("expected --out and --bank together: pictures need the bank's images and a place to go.")
+    found = [sensitivity(result) for result in load_results(results)]
+    if as_json:
+        print_json(values(found))
+    else:
+        sys.stdout.write(text(found))
+    if out is not None:
+        _refuse_overwriting(out, force)
+        banks = find_banks(bank or [])
+        for one in found:
+            messages.print(f"{write_extremes(one.result, banks, out, count)}")
 
 
 def _refuse_overwriting(out: Path, force: bool) -> None:

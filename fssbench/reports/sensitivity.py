@@ -7,10 +7,13 @@ is what the support causes; everything else is held still.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from tabulate import tabulate
 
 from fssbench.errors import RecordError
 from fssbench.reports.results import Result, episodes_of
@@ -103,7 +106,7 @@ def spread(rows: pd.DataFrame, name: str) -> Spread:
     total = float(values.var(ddof=1))
     return Spread(
         name=name,
-        queries=len(count),
+        queries=rows.groupby(QUERY).ngroups,
         supports=float(count.mean()),
         iou=float(values.mean()),
         deviation=within**0.5,
@@ -134,36 +137,72 @@ def widest(result: Result, count: int) -> list[Extremes]:
     return sorted(found, key=lambda one: (-one.span, one.fold, one.best))[:count]
 
 
-def table(found: Sequence[Sensitivity]) -> list[dict[str, str]]:
-    """One row a result, in per cent, as the command prints it."""
+def text(found: Sequence[Sensitivity]) -> str:
+    """Markdown tables, one pair a bank: results, then the standard deviation within a query by class. In per cent."""
+    parts = []
+    for place, group in groupby(found, key=lambda one: one.result.place):
+        members = list(group)
+        parts += [
+            f"## {place.dataset}, protocol {place.protocol}, {place.way}-way, bank {place.fingerprint[:12]}",
+            tabulate([_row(one) for one in members], headers="keys", tablefmt="github", disable_numparse=True),
+            "Standard deviation within a query, by class:",
+            tabulate(_class_rows(members), headers="keys", tablefmt="github", disable_numparse=True),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def values(found: Sequence[Sensitivity]) -> list[dict[str, Any]]:
+    """The same as plain values, as fractions."""
     return [
         {
-            "method": one.result.setting.title,
+            "records": [source.path.as_posix() for source in one.result.sources],
+            "method": one.result.setting.method,
             "backbone": one.result.setting.backbone,
-            "shot": str(one.result.shot),
-            "queries": str(one.overall.queries),
-            "supports": f"{one.overall.supports:g}",
-            "mIoU": _percent(one.miou),
-            "worst support": _percent(one.miou_worst),
-            "best support": _percent(one.miou_best),
-            "sd within a query": _percent(one.overall.deviation),
-            "share of variance": _percent(one.overall.share),
+            "shot": one.result.shot,
+            "fingerprint": one.result.place.fingerprint,
+            "miou": one.miou,
+            "miou_worst_support": one.miou_worst,
+            "miou_best_support": one.miou_best,
+            "overall": _plain(one.overall),
+            "classes": [_plain(spread) for spread in one.classes],
         }
         for one in found
     ]
 
 
-def class_table(found: Sequence[Sensitivity]) -> list[dict[str, str]]:
-    """Standard deviation within a query by class (rows) and result (columns), in per cent."""
+def _row(one: Sensitivity) -> dict[str, str]:
+    return {
+        "method": one.result.setting.title,
+        "backbone": one.result.setting.backbone,
+        "shot": str(one.result.shot),
+        "queries": str(one.overall.queries),
+        "supports": f"{one.overall.supports:g}",
+        "mIoU": _percent(one.miou),
+        "worst support": _percent(one.miou_worst),
+        "best support": _percent(one.miou_best),
+        "sd within a query": _percent(one.overall.deviation),
+        "share of variance": _percent(one.overall.share),
+    }
+
+
+def _class_rows(found: Sequence[Sensitivity]) -> list[dict[str, str]]:
     names = list(dict.fromkeys(spread.name for one in found for spread in one.classes))
-    labels = [f"{one.result.setting.title} {one.result.setting.backbone} {one.result.shot}-shot" for one in found]
-    rows = []
-    for name in names:
-        row = {"class": name}
-        for label, one in zip(labels, found, strict=True):
-            row[label] = _percent(next((spread.deviation for spread in one.classes if spread.name == name), None))
-        rows.append(row)
-    return rows
+    return [
+        {"class": name}
+        | {
+            f"{one.result.setting.title} {one.result.setting.backbone} {one.result.shot}-shot": _percent(
+                next((spread.deviation for spread in one.classes if spread.name == name), None)
+            )
+            for one in found
+        }
+        for name in names
+    ]
+
+
+def _plain(spread: Spread) -> dict[str, Any]:
+    return {
+        key: None if isinstance(value, float) and np.isnan(value) else value for key, value in asdict(spread).items()
+    }
 
 
 def _miou_of(
