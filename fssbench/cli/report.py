@@ -66,3 +66,41 @@ def _write(text: str, out: Path | None, force: bool) -> None:
         raise UsageError(f"{out} exists already. Name another file, or add --force to overwrite it.")
     atomic_write_text(out, text)
     messages.print(f"wrote {out}")
+
+
+class TextFormat(StrEnum):
+    """What a comparison is printed as."""
+
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+    HTML = "html"
+    JSON = "json"
+
+
+@app.command("compare")
+def compare(
+    records: list[Path] = typer.Argument(help="Two or more records, or folders of them, on one bank."),
+    output: TextFormat = typer.Option(TextFormat.MARKDOWN, "--format", "-f", help="What to print."),
+    shots: list[str] | None = typer.Option(None, "--shots", help="Only these shots, as in `1 5`."),
+    episodes: int = typer.Option(5, "--episodes", min=0, help="How many of the most different episodes to list."),
+    digits: int = typer.Option(1, "--digits", min=0, max=6, help="Digits after the point."),
+    out: Path | None = typer.Option(None, "--out", help="Write to this file instead of stdout."),
+    force: bool = typer.Option(False, "--force", help="Overwrite --out."),
+    as_json: bool = typer.Option(False, "--json", help="The same as `--format json`."),
+) -> None:
+    """Paired tests on shared episodes: which differences are real, by class, and where they are largest."""
+    import json
+
+    from fssbench.reports.comparison import compare as compare_results
+    from fssbench.reports.comparison import comparison_data, comparison_tables
+    from fssbench.reports.render import render_tables
+    from fssbench.reports.results import load_results
+
+    wanted = numbers(shots)
+    found = [r for folder in records for r in load_results(folder) if wanted is None or r.shot in wanted]
+    comparison = compare_results(found, extremes=episodes)
+    if as_json or output is TextFormat.JSON:
+        text = json.dumps(comparison_data(comparison), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    else:
+        text = render_tables(output.value, comparison_tables(comparison, digits))
+    _write(text, out, force)

@@ -11,6 +11,7 @@ from fssbench.reports.latex import to_latex
 from fssbench.reports.layouts import View, class_tables, fold_tables
 from fssbench.reports.markdown import to_markdown
 from fssbench.reports.results import Result
+from fssbench.reports.tables import Table
 
 _TABLES = {"markdown": to_markdown, "latex": to_latex, "html": to_html}
 
@@ -21,6 +22,11 @@ def render(name: str, results: Sequence[Result], view: View, *, per_class: bool 
         return to_json(results, view)
     if name == "csv":
         return to_csv(results, view, per_class=per_class)
+    return render_tables(name, class_tables(results, view) if per_class else fold_tables(results, view))
+
+
+def render_tables(name: str, tables: Sequence[Table]) -> str:
+    """Tables as `markdown`, `latex` or `html`."""
     if name not in _TABLES:
         raise UsageError(unknown_name("format", name, [*_TABLES, "csv", "json"]))
-    return _TABLES[name](class_tables(results, view) if per_class else fold_tables(results, view))
+    return _TABLES[name](tables)

@@ -72,12 +72,12 @@ def variance(psi: Floats, clusters: Clusters) -> tuple[Floats, Floats]:
     """Variance and degrees of freedom of P statistics from their rows' influences, E x P.
 
     Influences are centred within each class first: how many episodes a class has is fixed, not sampled. An image in
-    several classes makes these covary; that part is summed directly. The variance is never below what query images
-    alone give. Degrees of freedom are Satterthwaite's, fewer where a few images decide (heavy tails).
+    several classes makes these covary; that part is summed directly. Within a class the variance is kept between what
+    query images alone give and what every image as a cluster of its own gives. Degrees of freedom are
+    Satterthwaite's, fewer where a few images decide (heavy tails).
     """
     columns = psi.shape[1]
-    total, queries_only = np.zeros(columns), np.zeros(columns)
-    squares, by_image_own = np.zeros(columns), np.zeros(columns)
+    total, squares, within = np.zeros(columns), np.zeros(columns), np.zeros(columns)
     touched: Floats = np.zeros((clusters.images, columns))
     asked: Floats = np.zeros((clusters.images, columns))
     for stratum in clusters.strata:
@@ -85,13 +85,14 @@ def variance(psi: Floats, clusters: Clusters) -> tuple[Floats, Floats]:
         queries, supports = stratum.query.T @ centred, stratum.support.T @ centred  # n x P
         own = _within(centred, queries, supports, stratum)
         only = (queries**2).sum(0)
-        own = np.maximum(own, only)
-        total, queries_only = total + own, queries_only + only
+        most = ((queries + supports) ** 2).sum(0)  # counts noise once for every image of an episode
+        own = np.clip(own, only, np.maximum(only, most))
+        total += own
         squares += own**2 / _freedom(queries, stratum.images)
-        by_image_own += ((queries + supports) ** 2).sum(0)
+        within += most
         touched += queries + supports
         asked += queries
-    across = (touched**2).sum(0) - by_image_own
+    across = (touched**2).sum(0) - within
     freedom = np.divide(total**2, squares, out=np.full(columns, np.inf), where=squares > 0)
     return np.maximum(total + across, (asked**2).sum(0)), np.maximum(freedom, 1.0)
 
