@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,17 @@ from fssbench.scoring.rules import rules_of
 
 PIXELS = 100 * 100
 MakeRecord = Callable[..., Record]
+
+
+@pytest.fixture(scope="session")
+def world() -> ModuleType:
+    """`tiny_world.py`: a data set of rectangles, its bank, and runs on it that need no network."""
+    spec = importlib.util.spec_from_file_location("tiny_world", Path(__file__).with_name("tiny_world.py"))
+    if spec is None or spec.loader is None:
+        raise ImportError("tests/reports/tiny_world.py cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

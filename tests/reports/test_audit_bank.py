@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,16 +16,6 @@ from fssbench.reports.audit import Audit, audit
 from fssbench.reports.audit_bank import find_banks
 
 Change = Callable[[pd.DataFrame], None]
-
-
-@pytest.fixture(scope="module")
-def world() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tiny_world", Path(__file__).with_name("tiny_world.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(params=[1, 2], ids=["1-way", "2-way"])

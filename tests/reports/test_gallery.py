@@ -1,0 +1,163 @@
+"""Galleries: which episodes are shown, and that the pictures show them as they are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fssbench.banks.bank import open_bank
+from fssbench.cli.app import main
+from fssbench.errors import RecordError
+from fssbench.records import COLUMNS
+from fssbench.reports.audit_bank import find_banks
+from fssbench.reports.gallery import pick, site_gallery, write_gallery
+from fssbench.reports.gallery_pictures import HEIGHT, LINE, MISSED, RIGHT, WRONG, query_ways, strip, tint
+from fssbench.reports.leaderboard import build_site
+from fssbench.reports.results import load_results
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def bank(world: ModuleType, tmp_path: Path) -> Path:
+    return Path(world.make_bank(tmp_path / "bank.h5"))
+
+
+@pytest.fixture
+def results(world: ModuleType, bank: Path, tmp_path: Path) -> Path:
+    return Path(world.run_shifted(bank, tmp_path / "results")).parent
+
+
+def rows_of(percent: Sequence[int], queries: Sequence[str]) -> pd.DataFrame:
+    rows = [
+        [0, 0, episode, episode, 1, 1, query, "s", value, 100 - value, 0, 900, 0, 0]
+        for episode, (value, query) in enumerate(zip(percent, queries, strict=True))
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def test_best_median_and_worst_are_picked_by_iou() -> None:
+    found = pick(rows_of([50, 10, 90, 30, 70], list("abcde")), 1)
+    assert {name: [one.episode for one in chosen] for name, chosen in found.items()} == {
+        "best": [2],
+        "median": [0],
+        "worst": [1],
+    }
+
+
+def test_a_query_is_shown_once_in_a_row_of_pictures() -> None:
+    found = pick(rows_of([90, 80, 70, 60], ["a", "a", "a", "b"]), 2)
+    assert [one.episode for one in found["best"]] == [0, 3]
+    assert [one.episode for one in found["worst"]] == [3, 2]
+
+
+def test_an_episode_of_several_ways_counts_with_their_mean() -> None:
+    rows = rows_of([80, 20, 60, 60], ["a", "a", "b", "b"])
+    rows["episode"], rows["way"], rows["class_id"] = [0, 0, 1, 1], [1, 2, 1, 2], [1, 2, 1, 2]
+    found = pick(rows, 1)
+    assert (found["best"][0].episode, found["best"][0].iou) == (1, 0.6)
+    assert (found["worst"][0].iou, found["worst"][0].classes) == (0.5, (1, 2))
+
+
+def test_colours_mark_right_wrong_and_missed_pixels(world: ModuleType, bank: Path, results: Path) -> None:
+    (result,) = load_results(results)
+    with open_bank(bank) as opened:
+        truth = query_ways(opened, int(opened.episodes(0).query[0]), opened.episodes(0).classes[0].tolist())
+        prediction = np.zeros_like(truth)
+        prediction[:, :32] = 1
+        image = np.asarray(strip(opened, result.run, 0, 0, prediction))
+    shown = image[LINE:, -round(64 * HEIGHT / 48) :]
+    centre = {name: shown[round((y + 0.5) * 3.5), round((x + 0.5) * 3.5)] for name, (y, x) in _places(truth).items()}
+    blue, orange, yellow = (np.array(colour) for colour in (RIGHT, WRONG, MISSED))
+    assert _nearest(centre["right"], blue, orange, yellow) == 0
+    assert _nearest(centre["wrong"], blue, orange, yellow) == 1
+    assert _nearest(centre["missed"], blue, orange, yellow) == 2
+
+
+def _places(truth: np.ndarray[Any, Any]) -> dict[str, tuple[int, int]]:
+    ys, xs = np.nonzero(truth == 1)
+    y = int(np.median(ys))
+    return {"right": (y, int(xs.min()) + 1), "wrong": (46, 10), "missed": (y, int(xs.max()) - 1)}
+
+
+def _nearest(pixel: np.ndarray[Any, Any], *colours: np.ndarray[Any, Any]) -> int:
+    return int(np.argmin([np.abs(pixel.astype(int) - colour).sum() for colour in colours]))
+
+
+def test_a_tint_leaves_the_rest_of_the_photograph_recognisable() -> None:
+    photo = np.full((5, 5, 3), (200, 100, 50), np.uint8)
+    area = np.zeros((5, 5), np.bool_)
+    area[1:4, 1:4] = True
+    out = tint(photo, {(0, 0, 255): area})
+    assert out[1, 1].tolist() == [0, 0, 255]  # the outline is the colour itself
+    assert out[2, 2].tolist() != out[1, 1].tolist()
+    grey = 350 / 3
+    assert out[0, 0].tolist() == [round(0.35 * grey + 0.65 * v) for v in (200, 100, 50)]
+
+
+def test_sheets_are_written_for_each_kind_and_are_the_same_every_time(
+    bank: Path, results: Path, tmp_path: Path
+) -> None:
+    (result,) = load_results(results)
+    banks = find_banks([bank])
+    first = write_gallery(result, banks, tmp_path / "one", 2)
+    second = write_gallery(result, banks, tmp_path / "two", 2)
+    assert [path.stem.rsplit("-", 1)[1] for path in first] == ["best", "median", "worst"]
+    assert [_sha(path) for path in first] == [_sha(path) for path in second]
+    with Image.open(first[0]) as image:
+        assert image.size[1] > 2 * HEIGHT
+
+
+def _sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_site_shows_the_pictures_and_says_what_they_show(bank: Path, results: Path, tmp_path: Path) -> None:
+    build_site(load_results(results), tmp_path / "site", gallery=site_gallery(find_banks([bank])), with_intervals=False)
+    home = tmp_path / "site" / "records" / "shifted"
+    page = (home / "index.html").read_text()
+    pictures = sorted(path.name for path in home.glob("*.jpg"))
+    assert len(pictures) == 12
+    assert all(f'src="{name}"' in page for name in pictures)
+    assert page.count('alt="Supports, truth and prediction of ') == 12
+
+
+def test_a_site_without_masks_says_how_to_get_pictures(results: Path, bank: Path, tmp_path: Path) -> None:
+    (results / "shifted" / "predictions.h5").unlink()
+    build_site(load_results(results), tmp_path / "site", gallery=site_gallery(find_banks([bank])), with_intervals=False)
+    page = (tmp_path / "site" / "records" / "shifted" / "index.html").read_text()
+    assert "--save-predictions" in page
+    assert "<img" not in page
+
+
+def test_missing_masks_or_bank_are_named_with_the_way_out(
+    world: ModuleType, bank: Path, results: Path, tmp_path: Path
+) -> None:
+    (result,) = load_results(results)
+    other = world.make_bank(tmp_path / "other.h5", episodes=6)
+    with pytest.raises(RecordError, match="Name the bank that the run used"):
+        write_gallery(result, find_banks([other]), tmp_path / "out", 1)
+    (results / "shifted" / "predictions.h5").unlink()
+    with pytest.raises(RecordError, match="--save-predictions"):
+        write_gallery(result, find_banks([bank]), tmp_path / "out", 1)
+
+
+def test_the_command_prints_what_it_wrote_and_overwrites_nothing(
+    bank: Path, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["gallery", str(results), "--bank", str(bank), "--out", str(tmp_path / "out"), "--count", "1"]
+    with pytest.raises(SystemExit) as first:
+        main(command)
+    assert first.value.code == 0
+    assert all(Path(line).is_file() for line in capsys.readouterr().out.split())
+    with pytest.raises(SystemExit) as second:
+        main(command)
+    assert second.value.code == 2
