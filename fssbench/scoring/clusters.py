@@ -26,6 +26,8 @@ from scipy import sparse
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+ENOUGH = 15  # rows of a class below which three covariances cannot be estimated
+
 
 @dataclass(frozen=True)
 class Stratum:
@@ -72,9 +74,9 @@ def variance(psi: Floats, clusters: Clusters) -> tuple[Floats, Floats]:
     """Variance and degrees of freedom of P statistics from their rows' influences, E x P.
 
     Influences are centred within each class first: how many episodes a class has is fixed, not sampled. An image in
-    several classes makes these covary; that part is summed directly. Within a class the variance is kept between what
-    query images alone give and what every image as a cluster of its own gives. Degrees of freedom are
-    Satterthwaite's, fewer where a few images decide (heavy tails).
+    several classes makes these covary; that part is summed directly. Within a class the variance is never below what
+    query images alone give; with fewer than `ENOUGH` rows every image is a cluster of its own, which errs on the safe
+    side. Degrees of freedom are Satterthwaite's, fewer where a few images decide (heavy tails).
     """
     columns = psi.shape[1]
     total, squares, within = np.zeros(columns), np.zeros(columns), np.zeros(columns)
@@ -83,13 +85,13 @@ def variance(psi: Floats, clusters: Clusters) -> tuple[Floats, Floats]:
     for stratum in clusters.strata:
         centred = psi[stratum.rows] - psi[stratum.rows].mean(0)
         queries, supports = stratum.query.T @ centred, stratum.support.T @ centred  # n x P
-        own = _within(centred, queries, supports, stratum)
         only = (queries**2).sum(0)
-        most = ((queries + supports) ** 2).sum(0)  # counts noise once for every image of an episode
-        own = np.clip(own, only, np.maximum(only, most))
+        few = len(stratum.rows) < ENOUGH
+        own = only + (supports**2).sum(0) if few else _within(centred, queries, supports, stratum)
+        own = np.maximum(own, only)
         total += own
         squares += own**2 / _freedom(queries, stratum.images)
-        within += most
+        within += ((queries + supports) ** 2).sum(0)
         touched += queries + supports
         asked += queries
     across = (touched**2).sum(0) - within
