@@ -9,13 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pytest
+import os
+
+# Before torch is imported: one thread, so that results repeat and a busy machine does not stall on spinning threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import pytest  # noqa: E402
 from PIL import Image
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--metric-cases FILE`: check scoring against another file in the form of `tests/scoring/metric_cases.json`."""
     parser.addoption("--metric-cases", default=None, help="JSON file of masks and what published metric codes gave")
+    parser.addoption("--update-golden", action="store_true", help="rewrite the golden files, to be read before commit")
 
 
 @pytest.fixture(scope="session")
