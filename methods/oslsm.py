@@ -8,13 +8,13 @@ and its scores cropped at 40, pools round their output size up, void pixels coun
 Differences: the paper's hash was put into the authors' caffemodels by hand and its draw was never published; ours is
 a seeded draw (`hash_seed`), kept in the checkpoint, and a converted checkpoint brings its own. `--weights imagenet`
 starts the convolutions only, where theirs also had ImageNet's fully connected layers. A backbone other than VGG-16
-is our reading: fc6 padded by 3 in place of the wide border, scores resized bilinearly.
+is our reading: fc6 is padded by 3 in place of the wide border, scores are resized bilinearly (`stride`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from fssbench.method import (
     SupportBatch,
     load_converted,
 )
+from methods.blocks import VGG_CONVOLUTIONS, resize
 
 CAFFE_MEAN, CAFFE_STD = (0.4810938, 0.45752459, 0.40787055), (1 / 255, 1 / 255, 1 / 255)  # RGB; pixels are BGR
 BORDER, CROP = 121, 40  # padding of conv1_1s; first row and column of the upsampled scores that belongs to the query
@@ -53,6 +54,7 @@ class OSLSMConfig(MethodConfig):
     codes: int = Field(1000, ge=1, description="outputs of the conditioning branch that are hashed to the weights")
     hash_seed: int = Field(0, ge=0, description="of the draw that assigns codes and signs to weights")
     dropout: float = Field(0.5, ge=0, lt=1, description="after fc6 and fc7 of both branches")
+    stride: Literal[8, 16, 32] = Field(32, description="of a query branch that is not VGG-16, whose stride is 32")
 
 
 class Multipliers(NamedTuple):
@@ -69,12 +71,12 @@ class CaffeVGG(Backbone):
         net = vgg("vgg16", ceil_mode=True)
         signature = f"{net.signature} caffe border={border}"
         super().__init__(net.name, net.body, net._steps, net.channels, signature, net._imagenet, CAFFE_MEAN, CAFFE_STD)
-        convolutions(self)[0].padding = (border, border)
+        first_convolution(self).padding = (border, border)
 
     def load_imagenet(self) -> None:
         """Torchvision's weights, with its preprocessing folded into the first convolution."""
         super().load_imagenet()
-        fold_preprocessing(convolutions(self)[0])
+        fold_preprocessing(first_convolution(self))
 
 
 @torch.no_grad()
@@ -88,9 +90,9 @@ def fold_preprocessing(conv: nn.Conv2d) -> None:
     conv.weight.copy_(weight.flip(1) / 255)
 
 
-def convolutions(backbone: Backbone) -> list[nn.Conv2d]:
-    """VGG's thirteen convolutions, in order."""
-    return [module for module in backbone.modules() if isinstance(module, nn.Conv2d)]
+def first_convolution(net: Backbone) -> nn.Conv2d:
+    """conv1_1 of a VGG."""
+    return next(module for module in net.modules() if isinstance(module, nn.Conv2d))
 
 
 def draw_hash(codes: int, weights: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -161,7 +163,7 @@ class OSLSM(Method):
     def __init__(self, config: OSLSMConfig) -> None:
         super().__init__(config)
         self.caffe = config.backbone == "vgg16"
-        self.encoder = CaffeVGG(BORDER) if self.caffe else build_backbone(config.backbone, STRIDE)
+        self.encoder = CaffeVGG(BORDER) if self.caffe else build_backbone(config.backbone, config.stride)
         self.conditioner: Backbone = CaffeVGG() if self.caffe else build_backbone(config.backbone, STRIDE)
         channels, width = self.encoder.channels["c5"], config.width
         positions = -(-config.support_size[0] // STRIDE) * -(-config.support_size[1] // STRIDE)
@@ -209,7 +211,7 @@ class OSLSM(Method):
         if self.caffe:
             upsampled: Tensor = self.uppred_offset(low, episodes.query_shape)
             return upsampled
-        return F.interpolate(low, episodes.query_shape, mode="bilinear", align_corners=False)
+        return resize(low, episodes.query_shape)
 
     def classifiers(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """B x K x 1000 -> weights B x K x 4096 and biases B x K of the logistic regressions."""
@@ -245,7 +247,7 @@ class OSLSM(Method):
             raise CheckpointError(
                 f"the authors' OSLSM has VGG-16: expected --backbone vgg16, found {self.config.backbone}"
             )
-        names = official_names(self.encoder, "encoder", "s") | official_names(self.conditioner, "conditioner", "f")
+        names = official_names("encoder", "s") | official_names("conditioner", "f")
         load_converted(self, {names.get(name, name): value for name, value in state.items()})
 
     def _last_map(self, features: Features) -> Tensor:
@@ -261,12 +263,10 @@ def regress(features: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
     return torch.einsum("bchw,bkc->bkhw", features, weights) + biases[..., None, None]
 
 
-def official_names(backbone: Backbone, ours: str, suffix: str) -> dict[str, str]:
+def official_names(branch: str, suffix: str) -> dict[str, str]:
     """The prototxt's names of one branch's convolutions to ours."""
-    names = {}
-    layers = [f"conv{block}_{i}{suffix}" for block, count in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, count + 1)]
-    positions = [name for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d)]
-    for layer, position in zip(layers, positions, strict=True):
-        for leaf in ("weight", "bias"):
-            names[f"{layer}.{leaf}"] = f"{ours}.{position}.{leaf}"
-    return names
+    return {
+        f"conv{block + 1}_{number + 1}{suffix}.{leaf}": f"{branch}.body.features.{index}.{leaf}"
+        for (block, number), index in VGG_CONVOLUTIONS.items()
+        for leaf in ("weight", "bias")
+    }

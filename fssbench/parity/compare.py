@@ -33,6 +33,7 @@ RUNNERS: dict[str, Runner] = {  # by the `method` that a case names
     # Batch statistics of few positions amplify the noise of a convolution.
     "fss1000": Runner("fssbench.parity.fss1000:outputs", {"*_bnbatch": 2e-3, "running_*": 2e-3}),
     "hsnet": Runner("fssbench.parity.hsnet:outputs"),
+    "oslsm": Runner("fssbench.parity.oslsm:outputs"),
     "panet": Runner("fssbench.parity.panet:outputs"),
     "pfenet": Runner("fssbench.parity.pfenet:outputs"),
     "sgone": Runner("fssbench.parity.sgone:outputs"),
