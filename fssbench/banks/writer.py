@@ -13,7 +13,7 @@ What stands in brackets is missing from an index bank. All data are chunked with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from fssbench.banks.fingerprint import fingerprint
 from fssbench.banks.sampling import Episodes
 from fssbench.banks.scan import MaskFacts
 from fssbench.banks.seal import BLOCK, MAGIC, VERSION, write_seal
+from fssbench.banks.sink import Sink
 from fssbench.errors import BankError
 from fssbench.files import atomic_path
 from fssbench.protocol import Protocol
@@ -101,14 +102,23 @@ def write_bank(
     check_free(path, force)
     try:
         with atomic_path(path) as temporary:
-            with h5py.File(temporary, "w", userblock_size=BLOCK, libver="v110") as file:
-                _write_plan(file, plan)
-                _write_stored(file, plan, stored, index)
-                _write_annotations(file, plan, None if index else annotate)
+            with Sink(temporary) as sink:
+                with h5py.File(sink, "w", userblock_size=BLOCK, libver="v110") as file:
+                    _write_plan(file, plan)
+                    _write_stored(file, plan, _while_whole(stored, sink), index)
+                    _write_annotations(file, plan, None if index else annotate)
+                sink.check()
             write_seal(temporary)
             check_free(path, force)  # another process may have been faster
     except OSError as error:
         raise BankError(f"{path}: the bank could not be written ({error}); nothing was left behind.") from error
+
+
+def _while_whole(stored: Iterable[Stored], sink: Sink) -> Iterator[Stored]:
+    """Stop reading images as soon as the file cannot be written."""
+    for item in stored:
+        sink.check()
+        yield item
 
 
 def _write_plan(file: h5py.File, plan: Plan) -> None:

@@ -1,0 +1,169 @@
+"""The commands for banks: what they print, and how they refuse."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from fssbench.banks.bank import open_bank
+from fssbench.cli import main
+
+VOC = "VOCdevkit/VOC2012"
+SMALL = ("--episodes", "6", "--min-area", "100", "--shots", "2")
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run("inspect", "bank.h5")` gives exit status, stdout and stderr, with `tmp_path` as working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FSSBENCH_DATA", raising=False)
+
+    def call(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(list(words))
+        captured = capsys.readouterr()
+        code = ended.value.code
+        return (code if isinstance(code, int) else 0), captured.out, captured.err
+
+    return call
+
+
+def refused(result: tuple[int, str, str], *parts: str) -> None:
+    """Exit status 2, nothing on stdout, one message with all of `parts`, no traceback."""
+    status, out, err = result
+    assert (status, out) == (2, "")
+    flat = " ".join(err.split())
+    assert all(part in flat for part in parts), flat
+    assert "Traceback" not in err
+
+
+def test_a_bank_goes_where_its_name_says_and_stdout_tells_what_is_in_it(run: Run, small_voc: Path) -> None:
+    status, out, err = run("generate-episodes", "pascal5i", *SMALL, "--json")
+    facts: dict[str, Any] = json.loads(out)
+    assert (status, err) == (0, "")
+    assert facts["bank"] == "episodes/pascal5i-fssbench-1way-2shot.h5"
+    assert (facts["dataset"], facts["shots"], facts["seeds"]) == ("pascal5i", "1 to 2", [0])
+    assert [fold["episodes"] for fold in facts["folds"]] == [6, 6, 6, 6]
+    assert json.loads(run("inspect", facts["bank"], "--json")[1]) == facts
+
+
+def test_options_reach_the_bank(run: Run, small_voc: Path) -> None:
+    words = ("--shots", "1", "3", "--ways", "2", "--folds", "1", "3", "--seeds", "4", "5", "--episodes", "7")
+    more = ("--supports-per-query", "2", "--auxiliary", "1", "--annotations", "box,point", "--min-area", "50")
+    assert run("generate-episodes", "pascal5i", *words, *more, "--out", "x.h5")[0] == 0
+    with open_bank(Path("x.h5")) as bank:
+        assert (bank.ways, bank.shots, tuple(bank.fold_classes)) == (2, 3, (1, 3))
+        assert (bank.protocol.seeds, bank.protocol.min_area) == ((4, 5), 50)
+        assert bank.annotation_kinds == ("mask", "box", "point")
+        episodes = bank.episodes(1)
+        assert len(episodes) == 7 * 2 * 2
+        assert episodes.auxiliary is not None
+        assert episodes.auxiliary.shape == (28, 2, 1)
+
+
+def test_inspect_prints_the_text_that_published_hashes_are_over(run: Run, shared_material: Path) -> None:
+    masks = shared_material / "data" / "voc2012_masks_aug.zip"
+    words = ("--root", str(masks), "--index", "--folds", "1", "--shots", "1", "5", "--out", "h.h5")
+    assert run("generate-episodes", "pascal5i", "--protocol", "hsnet", *words)[0] == 0
+    text = run("inspect", "h.h5", "--episodes", "--fold", "1", "--shots", "5")[1]
+    published = json.loads((Path(__file__).parents[1] / "banks" / "published_episodes.json").read_text())
+    assert hashlib.sha256(text.encode()).hexdigest() == published["hsnet 1 5"]
+    assert text.startswith("2007_000452 9 2008_000107 2007_008106 2010_001699 2011_000813 2010_004825\n")
+
+
+def test_attach_verify_and_diff_work_from_the_command_line(run: Run, small_voc: Path) -> None:
+    assert run("generate-episodes", "pascal5i", *SMALL, "--index", "--out", "a.index.h5")[0] == 0
+    assert run("attach", "a.index.h5")[0] == 0
+    status, out, _ = run("verify", "a.h5")
+    assert (status, out.startswith("a.h5: all is well")) == (0, True)
+    assert run("diff", "a.index.h5", "a.h5")[0] == 0
+    assert run("generate-episodes", "pascal5i", *SMALL, "--seed", "9", "--out", "b.h5")[0] == 0
+    status, out, _ = run("diff", "a.h5", "b.h5", "--json")
+    assert status == 1
+    assert "protocol seeds: (0,) | (9,)" in json.loads(out)["differences"]
+
+
+# What users do wrong
+
+
+def test_no_data_at_the_root(run: Run) -> None:
+    refused(run("generate-episodes", "pascal5i"), "no PASCAL VOC 2012 at data", "--root", "FSSBENCH_DATA")
+
+
+def test_an_image_that_is_listed_but_absent(run: Run, small_voc: Path) -> None:
+    for path in (small_voc / VOC / "JPEGImages").iterdir():
+        path.unlink()
+    refused(run("generate-episodes", "pascal5i", *SMALL), ".jpg: expected the image of", "the image list names")
+
+
+def test_an_image_and_a_mask_of_different_size(run: Run, small_voc: Path) -> None:
+    for path in (small_voc / VOC / "JPEGImages").iterdir():
+        Image.new("RGB", (20, 30)).save(path)
+    refused(run("generate-episodes", "pascal5i", *SMALL), "image of 30 x 20 and a mask of 48 x 64")
+
+
+def test_a_mask_that_is_a_colour_picture(run: Run, small_voc: Path) -> None:
+    Image.new("RGB", (64, 48)).save(small_voc / VOC / "SegmentationClassAug" / "2007_002003.png")
+    refused(run("generate-episodes", "pascal5i", *SMALL), "2007_002003", "found mode RGB")
+
+
+def test_a_truncated_photograph(run: Run, small_voc: Path) -> None:
+    for path in (small_voc / VOC / "JPEGImages").iterdir():
+        path.write_bytes(path.read_bytes()[:500])
+    refused(run("generate-episodes", "pascal5i", *SMALL), "truncated or damaged")
+
+
+def test_a_class_with_too_few_images(run: Run, make_voc: Callable[..., Path]) -> None:
+    make_voc({f"2007_{100 * c + i:06d}": [c] for c in range(1, 21) for i in range(4 if c == 6 else 6)})
+    words = ("--episodes", "4", "--min-area", "1")
+    refused(run("generate-episodes", "pascal5i", *words), "bus (class 6) has 4", "at least 6", "--skip-short-classes")
+    status, out, _ = run("generate-episodes", "pascal5i", *words, "--skip-short-classes")
+    assert status == 0
+    assert "classes skipped for want of images: fold 1: bus" in out
+
+
+def test_a_fold_that_does_not_exist(run: Run, small_voc: Path) -> None:
+    refused(run("generate-episodes", "pascal5i", *SMALL, "--folds", "4"), "folds 0 to 3, found fold 4")
+    assert run("generate-episodes", "pascal5i", *SMALL, "--out", "x.h5")[0] == 0
+    refused(run("inspect", "x.h5", "--episodes", "--fold", "7"), "0, 1, 2, 3, found fold 7")
+
+
+def test_an_output_that_exists(run: Run, small_voc: Path) -> None:
+    Path("x.h5").write_text("mine")
+    refused(run("generate-episodes", "pascal5i", *SMALL, "--out", "x.h5"), "x.h5 exists", "--force")
+    assert Path("x.h5").read_text() == "mine"
+    assert run("generate-episodes", "pascal5i", *SMALL, "--out", "x.h5", "--force")[0] == 0
+
+
+@pytest.mark.parametrize("command", [("inspect",), ("verify",), ("attach",)])
+def test_a_bank_that_is_no_bank(run: Run, command: tuple[str], small_voc: Path) -> None:
+    refused(run(*command, "none.h5"), "none.h5: expected an episode bank, found no file")
+    Path("text.h5").write_text("hello, I am text")
+    refused(run(*command, "text.h5"), "found a file that begins with")
+    assert run("generate-episodes", "pascal5i", *SMALL, "--out", "x.h5")[0] == 0
+    whole = Path("x.h5").read_bytes()
+    Path("cut.h5").write_bytes(whole[:-1])
+    refused(run(*command, "cut.h5"), "damaged", "truncated")
+    Path("flip.h5").write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+    refused(run(*command, "flip.h5"), "damaged", "SHA-256")
+
+
+def test_names_that_do_not_exist(run: Run, small_voc: Path) -> None:
+    refused(run("generate-episodes", "pascal"), "unknown data set 'pascal': did you mean 'pascal5i'")
+    refused(run("generate-episodes", "pascal5i", "--protocol", "pfnet"), "did you mean 'pfenet'")
+    refused(run("generate-episodes", "pascal5i", "--lists", "oslm"), "did you mean 'oslsm'")
+    refused(run("generate-episodes", "pascal5i", "--annotations", "circle"), "box, scribble, point, found 'circle'")
+
+
+def test_options_that_contradict_each_other(run: Run, small_voc: Path) -> None:
+    refused(run("generate-episodes", "pascal5i", "--seed", "1", "--seeds", "2"), "--seed or --seeds")
+    refused(run("generate-episodes", "pascal5i", "--protocol", "oslsm", "--ways", "2"), "knows 1 way")
+    refused(run("generate-episodes", "pascal5i", *SMALL, "--ways", "6"), "at least 6 classes", "--ways")
+    refused(run("generate-episodes", "pascal5i", "--split", "interleaved"), "split")

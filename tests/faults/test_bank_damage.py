@@ -1,0 +1,111 @@
+"""A damaged bank is refused on use, wherever the damage is."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from fssbench.banks.bank import Bank, open_bank
+from fssbench.banks.generate import Request, generate
+from fssbench.datasets.pascal5i import Pascal5i
+from fssbench.errors import BankError
+from fssbench.protocol import FSSBENCH
+
+PLACES = 200
+
+
+@pytest.fixture(scope="module")
+def bank(small_voc_original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("damage") / "bank.h5"
+    protocol = FSSBENCH.but(episodes=8, min_area=100)
+    generate(Pascal5i(small_voc_original), Request(protocol, shots=(2,), annotations=("box",)), path)
+    return path
+
+
+def test_any_flipped_bit_is_refused(bank: Path, tmp_path: Path) -> None:
+    whole, rng = bank.read_bytes(), random.Random(0)
+    header = [rng.randrange(512 * 8) for _ in range(PLACES)]
+    anywhere = [rng.randrange(len(whole) * 8) for _ in range(PLACES)]
+    path = tmp_path / "flipped.h5"
+    for place in (*header, *anywhere, 0, len(whole) * 8 - 1):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(BankError, match=r"flipped\.h5"):
+            open_bank(path)
+
+
+def test_any_truncation_is_refused(bank: Path, tmp_path: Path) -> None:
+    whole, rng = bank.read_bytes(), random.Random(1)
+    path = tmp_path / "cut.h5"
+    for length in (0, 1, 100, 511, 512, 513, len(whole) - 1, *(rng.randrange(len(whole)) for _ in range(PLACES))):
+        path.write_bytes(whole[:length])
+        with pytest.raises(BankError, match=r"cut\.h5"):
+            open_bank(path)
+        with pytest.raises(BankError, match=r"cut\.h5"):
+            open_bank(path, verify=False)  # a truncation is seen without the hash
+
+
+def test_bytes_added_at_the_end_are_refused(bank: Path, tmp_path: Path) -> None:
+    (tmp_path / "long.h5").write_bytes(bank.read_bytes() + b"\0")
+    with pytest.raises(BankError, match="longer than it was written"):
+        open_bank(tmp_path / "long.h5")
+
+
+def test_a_truncated_bank_says_how_many_bytes_are_missing(bank: Path, tmp_path: Path) -> None:
+    length = bank.stat().st_size
+    (tmp_path / "cut.h5").write_bytes(bank.read_bytes()[:1000])
+    with pytest.raises(BankError, match=f"truncated: {length} bytes expected, 1000 found"):
+        open_bank(tmp_path / "cut.h5")
+
+
+def test_a_bank_of_another_format_version_says_so(bank: Path, tmp_path: Path) -> None:
+    whole = bank.read_bytes()
+    (tmp_path / "later.h5").write_bytes(whole.replace(b"\nformat 1\n", b"\nformat 2\n", 1))
+    with pytest.raises(BankError, match="expected bank format 1, found format 2"):
+        open_bank(tmp_path / "later.h5")
+
+
+@pytest.mark.parametrize(("content", "found"), [(b"", "an empty file"), (b"\x89PNG\r\n\x1a\n...", "begins with")])
+def test_a_file_that_is_no_hdf5_says_so(content: bytes, found: str, tmp_path: Path) -> None:
+    (tmp_path / "other.h5").write_bytes(content)
+    with pytest.raises(BankError, match=f"expected an episode bank, found .*{found}"):
+        open_bank(tmp_path / "other.h5")
+
+
+def test_a_hdf5_file_of_something_else_says_so(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.arange(3)
+    with pytest.raises(BankError, match="a HDF5 file that fssbench did not write"):
+        open_bank(tmp_path / "other.h5")
+
+
+def test_a_file_that_is_not_there_and_a_folder_say_so(tmp_path: Path) -> None:
+    with pytest.raises(BankError, match="found no file"):
+        open_bank(tmp_path / "none.h5")
+    with pytest.raises(BankError, match="unreadable"):
+        open_bank(tmp_path)
+
+
+def use(bank: Bank) -> None:
+    """Read everything that a run may read."""
+    for fold in bank.fold_classes:
+        bank.episodes(fold)
+    for i in range(len(bank.image_ids)):
+        bank.image_bytes(i)
+        bank.label_map(i)
+
+
+def test_damage_after_opening_is_seen_when_the_bytes_are_read(bank: Path, tmp_path: Path) -> None:
+    """A worker opens without the whole-file hash: fletcher32 and the hashes of images and masks still see it."""
+    whole, path = bytearray(bank.read_bytes()), tmp_path / "late.h5"
+    with open_bank(bank) as intact:
+        image = intact.image_bytes(5)
+    whole[whole.index(image) + 100] ^= 4  # image bytes are stored as they are
+    path.write_bytes(whole)
+    with open_bank(path, verify=False) as opened, pytest.raises(BankError, match=r"late\.h5"):
+        use(opened)

@@ -1,0 +1,150 @@
+"""A bank is whole or absent, whatever goes wrong while it is written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fssbench.banks.bank import open_bank
+from fssbench.banks.generate import Request, generate
+from fssbench.datasets.pascal5i import Pascal5i
+from fssbench.errors import BankError, DataError
+from fssbench.protocol import FSSBENCH
+
+REQUEST = Request(FSSBENCH.but(episodes=6, min_area=100), shots=(1,), folds=(0,))
+
+WRITE = """
+import resource, signal, sys
+from pathlib import Path
+from fssbench.banks.generate import Request, generate
+from fssbench.datasets.pascal5i import Pascal5i
+from fssbench.errors import BankError
+from fssbench.protocol import FSSBENCH
+
+root, out, start, step, stop = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+request = Request(FSSBENCH.but(episodes=6, min_area=100), shots=(1,), folds=(0,))
+for limit in range(start, stop, step):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        generate(Pascal5i(root), request, out)
+    except BankError as error:
+        assert "could not be written" in str(error), error
+        assert not out.exists()
+        print("refused", limit)
+    else:
+        print("written", limit)
+        break
+"""
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "banks").mkdir()
+    return tmp_path / "banks" / "bank.h5"
+
+
+def test_a_write_that_fails_at_any_position_leaves_nothing(small_voc_original: Path, out: Path) -> None:
+    """The file may not grow beyond a limit, which moves through the whole file."""
+    generate(Pascal5i(small_voc_original), REQUEST, out)
+    size = out.stat().st_size
+    out.unlink()
+    steps = [str(small_voc_original), str(out), "0", str(size // 40), str(2 * size)]
+    done = subprocess.run([sys.executable, "-c", WRITE, *steps], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.split("\n")
+    assert sum(line.startswith("refused") for line in lines) >= 40
+    assert lines[-2].startswith("written")
+    assert leftovers(out.parent) == ["bank.h5"]
+    open_bank(out).close()
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "chmod"])
+def test_a_failing_fsync_or_rename_leaves_nothing(
+    call: str, small_voc_original: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+    failures = 0
+
+    def failing(*args: object) -> None:
+        nonlocal failures
+        failures += 1
+        raise OSError(28, "No space left on device")
+
+    for turn in range(2 if call == "fsync" else 1):  # the seal's fsync, then the file's
+        calls = 0
+
+        def fsync(handle: int, turn: int = turn) -> None:
+            nonlocal calls
+            calls += 1
+            failing() if calls == turn + 1 else real(handle)
+
+        with monkeypatch.context() as patch:
+            if call == "fsync":
+                patch.setattr(os, "fsync", fsync)
+            else:
+                patch.setattr(Path, call, failing)
+            with pytest.raises(BankError, match="No space left on device"):
+                generate(Pascal5i(small_voc_original), REQUEST, out)
+        assert leftovers(out.parent) == []
+    assert failures == (2 if call == "fsync" else 1)
+
+
+def test_a_failure_leaves_the_bank_that_was_there(
+    small_voc_original: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate(Pascal5i(small_voc_original), REQUEST, out)
+    before = out.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("failed")))
+        with pytest.raises(BankError):
+            generate(Pascal5i(small_voc_original), REQUEST, out, force=True)
+    assert out.read_bytes() == before
+    assert leftovers(out.parent) == ["bank.h5"]
+
+
+def test_bad_data_in_the_middle_leaves_nothing(small_voc: Path, out: Path) -> None:
+    images = sorted((small_voc / "VOCdevkit/VOC2012/JPEGImages").iterdir())
+    for path in images[20:]:
+        path.unlink()
+    with pytest.raises(DataError):
+        generate(Pascal5i(small_voc), REQUEST, out)
+    assert leftovers(out.parent) == []
+
+
+def test_a_bank_that_exists_is_never_overwritten_unless_forced(small_voc_original: Path, out: Path) -> None:
+    out.write_text("mine")
+    with pytest.raises(BankError, match=r"exists and is not overwritten.*--force"):
+        generate(Pascal5i(small_voc_original), REQUEST, out)
+    assert out.read_text() == "mine"
+    generate(Pascal5i(small_voc_original), REQUEST, out, force=True)
+    open_bank(out).close()
+
+
+def test_a_killed_generation_leaves_nothing_or_a_whole_bank(small_voc_original: Path, out: Path) -> None:
+    """kill -9 at moments all over the generation."""
+    unlimited = 1 << 40
+    words = [str(small_voc_original), str(out), str(unlimited), "1", str(unlimited + 1)]
+    command = [sys.executable, "-c", WRITE, *words]
+    start = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    whole = time.monotonic() - start
+    for part in range(1, 6):
+        out.unlink(missing_ok=True)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(whole * (0.5 + 0.1 * part))
+        process.kill()
+        process.wait()
+        if out.exists():
+            open_bank(out).close()  # raises if it is not whole
+        assert {path.suffix for path in out.parent.iterdir()} <= {".h5", ".tmp"}
+        assert not [path for path in out.parent.glob("*.h5") if path != out]
