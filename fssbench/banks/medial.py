@@ -17,7 +17,7 @@ from fssbench.banks.randomness import below
 Cell = tuple[int, int]
 Region = NDArray[np.bool_]
 
-_CELLS = 40  # along the longer side of a region's box, unless it is thinner than a cell
+_CELLS = 32  # along the longer side of a region's box, unless it is thinner than a cell
 _RIM_COST = 24  # how much more a step along the rim costs than one in the middle
 
 

@@ -54,7 +54,13 @@ def download_command(
 def _step(description: str) -> Iterator[_Bar]:
     """A progress bar of one archive's transfer or unpacking, on stderr."""
     from rich.progress import (
-        BarColumn, DownloadColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn,
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
     )  # fmt: skip
 
     columns: list[ProgressColumn] = [TextColumn("{task.description}")]
@@ -77,3 +83,37 @@ class _Bar:
 
     def files_done(self, files: int) -> None:
         self._bar.update(self._task, completed=files)
+
+
+@app.command("show")
+def show_command(
+    bank: Path = typer.Argument(help="The bank."),
+    episode: int | None = typer.Option(None, "--episode", help="The episode to draw."),
+    out: Path = typer.Option(Path("episode.png"), "--out", help="The PNG to write."),
+    fold: int | None = typer.Option(None, "--fold", help="The fold. [0; with --sheet all of them]"),
+    shots: int | None = typer.Option(None, "--shots", help="Supports a way. [all; with --sheet 1]"),
+    way: int | None = typer.Option(None, "--way", help="Only this way, counted from 1."),
+    annotation: str | None = typer.Option(None, "--annotation", help="Only this weak annotation: box, scribble, ..."),
+    sheet: int | None = typer.Option(None, "--sheet", min=1, help="So many episodes, on one sheet, instead of one."),
+    force: bool = FORCE,
+) -> None:
+    """Draw an episode: support, mask, annotation, query and truth side by side; or a sheet of many."""
+    from fssbench.banks.bank import open_bank
+    from fssbench.errors import UsageError
+    from fssbench.files import atomic_path
+    from fssbench.show import contact_sheet, episode_picture, spread
+
+    if (episode is None) == (sheet is None):
+        raise UsageError("expected either --episode or --sheet, found both or neither.")
+    if out.exists() and not force:
+        raise UsageError(f"{out} exists already. Name another file by --out, or add --force to replace it.")
+    with open_bank(bank) as opened:
+        if sheet is not None:
+            picture = contact_sheet(opened, spread(opened, sheet, fold), shots or 1)
+        else:
+            ways = None if way is None else [way]
+            kinds = None if annotation is None else [annotation] if annotation != "mask" else []
+            picture = episode_picture(opened, fold or 0, episode or 0, shots, ways=ways, kinds=kinds)
+    with atomic_path(out) as temporary:
+        picture.save(temporary, "PNG")
+    messages.print(f"wrote {out}", markup=False)

@@ -56,7 +56,7 @@ class Shapes5i(Dataset):
         return encode_png(render_image(scene(image_id)))
 
     def mask(self, image_id: str) -> Mask:
-        return Mask(encode_png(render_labels(scene(image_id))))
+        return Mask(_encoded_labels(image_id))
 
     @cached_property
     def _ids(self) -> tuple[str, ...]:
@@ -73,3 +73,9 @@ def scene(image_id: str) -> Scene:
     if not parts or not 1 <= int(parts[2]) <= len(COMBINATIONS) or int(parts[3]) >= count:
         raise DataError(f"expected an image of shapes5i such as 'test-01-00', found {image_id!r}.")
     return make_scene(int(parts[2]), stream, int(parts[2]), int(parts[3]))
+
+
+@lru_cache(maxsize=4096)
+def _encoded_labels(image_id: str) -> bytes:
+    """Kept, a few KB each: a bank reads every mask several times."""
+    return encode_png(render_labels(scene(image_id)))
