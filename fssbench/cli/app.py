@@ -100,6 +100,8 @@ def options(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: run a command; an `FssbenchError` is one message and status 2, Ctrl-C is 130."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    # Threads that wait by spinning make a shared machine hundreds of times slower; has to be set before torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from fssbench.cli import commands  # noqa: F401  (registers the commands)
 
     if "--debug" in words:  # wherever it stands

@@ -93,7 +93,7 @@ def pools_support(method: Method) -> bool:
 def encoder_key(method: Method, weights: str) -> Hashable:
     """Equal for methods whose encoders compute the same function, so that one pass serves them all."""
     if type(method).encode is Method.encode and isinstance(method.encoder, Backbone):
-        return method.encoder.signature, weights, method.query_input, method.support_input
+        return method.encoder.signature, method.encoder.last, weights, method.query_input, method.support_input
     return id(method)
 
 

@@ -1,0 +1,67 @@
+"""A tiny data set for tests: coloured rectangles on noise, 4 classes in 2 folds, images of several sizes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fssbench.banks.generate import Request, generate
+from fssbench.datasets.base import Dataset, Mask
+from fssbench.protocol import find_protocol
+
+
+class ToyDataset(Dataset):
+    """Images t00.. with one or two of 4 classes; pixels of value 255 around the objects."""
+
+    name = "toy"
+    class_names = {1: "red", 2: "green", 3: "blue", 4: "grey"}
+    folds = ((1, 2), (3, 4))
+    pool = "all"
+
+    def __init__(self, images: int = 32) -> None:
+        self._ids = [f"t{i:02d}" for i in range(images)]
+
+    def image_ids(self) -> Sequence[str]:
+        return self._ids
+
+    def image_bytes(self, image_id: str) -> bytes:
+        return self._draw(image_id)[0]
+
+    def mask(self, image_id: str) -> Mask:
+        return Mask(self._draw(image_id)[1])
+
+    def _draw(self, image_id: str) -> tuple[bytes, bytes]:
+        number = int(image_id[1:])
+        rng = np.random.default_rng(number)
+        height, width = ((40, 48), (48, 36))[number % 2]
+        pixels = rng.integers(60, 120, (height, width, 3), dtype=np.uint8)
+        label = np.zeros((height, width), np.uint8)
+        for k in range(2):
+            class_id = (number + k * (1 + number % 3)) % 4 + 1
+            top, left = rng.integers(2, height // 2), rng.integers(2, width // 2)
+            h, w = rng.integers(10, 16, 2)
+            label[top - 1 : top + h + 1, left - 1 : left + w + 1] = 255
+            label[top : top + h, left : left + w] = class_id
+            pixels[top : top + h, left : left + w] = rng.integers(0, 255, 3) * 0.3 + np.array(COLOURS[class_id]) * 0.7
+        return _png(pixels), _png(label)
+
+
+COLOURS = {1: (255, 0, 0), 2: (0, 255, 0), 3: (0, 0, 255), 4: (128, 128, 128)}
+
+
+def make_bank(path: Path, episodes: int = 20, ways: int = 1, shots: int = 5, **more: object) -> Path:
+    """A bank of the toy data set."""
+    protocol = find_protocol("fssbench").but(episodes=episodes, min_area=20)
+    request = Request(protocol, (shots,), ways, **more)  # type: ignore[arg-type]
+    generate(ToyDataset(), request, path)
+    return path
+
+
+def _png(array: np.ndarray) -> bytes:  # type: ignore[type-arg]
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    return buffer.getvalue()

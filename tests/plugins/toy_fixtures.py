@@ -1,0 +1,66 @@
+"""Banks and runs for tests of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toy_data
+
+from fssbench.engine.build import MethodSpec
+from fssbench.engine.evaluate import Settings
+from fssbench.engine.run import Outcome, RunRequest, run_methods
+
+Runner = Callable[..., list[Outcome]]
+
+
+class Listener:
+    """Progress that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.done = 0
+
+    def total(self, episodes: int, done: int) -> None:
+        self.episodes, self.already = episodes, done
+
+    def advance(self, episodes: int) -> None:
+        self.done += episodes
+
+    def say(self, message: str) -> None:
+        self.messages.append(message)
+
+
+@pytest.fixture(scope="session")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1-way, 5 shots, 2 folds of 20 episodes."""
+    return toy_data.make_bank(tmp_path_factory.mktemp("banks") / "toy.h5")
+
+
+@pytest.fixture(scope="session")
+def two_way_bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2-way, 3 shots, 2 folds of 8 episodes."""
+    return toy_data.make_bank(tmp_path_factory.mktemp("banks") / "toy2.h5", episodes=8, ways=2, shots=3)
+
+
+@pytest.fixture
+def listener() -> Listener:
+    """What a run says."""
+    return Listener()
+
+
+@pytest.fixture
+def run(bank: Path, tmp_path: Path, listener: Listener) -> Runner:
+    """Run toy methods; keyword arguments are those of `RunRequest` and `Settings`."""
+
+    def go(*methods: str, out: Path = tmp_path / "results", **options: Any) -> list[Outcome]:
+        specs = [MethodSpec(f"toy_methods:{name}", weights="random") for name in methods or ("Toy",)]
+        of_request = {k: options.pop(k) for k in list(options) if k in ("shots", "folds", "force", "save_predictions")}
+        path = options.pop("bank", bank)
+        settings = Settings(device=torch.device("cpu"), **options)
+        return run_methods(RunRequest(specs, path, settings, out=out, **of_request), listener)
+
+    return go
