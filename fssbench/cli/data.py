@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,8 @@ from fssbench.cli.app import app, messages, print_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from fssbench.doctor import Health
 
 ROOT = typer.Option(None, "--root", help="Where the data lies; else $FSSBENCH_DATA, else ./data.")
 FORCE = typer.Option(False, "--force", help="Replace what is there.")
@@ -117,3 +119,48 @@ def show_command(
     with atomic_path(out) as temporary:
         picture.save(temporary, "PNG")
     messages.print(f"wrote {out}", markup=False)
+
+
+@app.command("doctor")
+def doctor_command(
+    dataset: str = typer.Argument(help="pascal5i, coco20i, fss1000, shapes5i or folder."),
+    root: Path | None = ROOT,
+    lists: str | None = typer.Option(None, "--lists", help="Image list, as for generate-episodes."),
+    split: str | None = typer.Option(None, "--split", help="COCO's class split: interleaved or consecutive."),
+    quick: bool = typer.Option(False, "--quick", help="Read headers of images only: overlooks truncated ones."),
+    as_json: bool = JSON,
+) -> None:
+    """Look at all images and masks of a data set and say what is missing or wrong; exit status 1 if anything is."""
+    from dataclasses import asdict
+
+    from fssbench.datasets.registry import open_dataset
+    from fssbench.doctor import examine
+
+    health = examine(dataset, lambda: open_dataset(dataset, root, pool=lists, split=split), _track, quick=quick)
+    if as_json:
+        print_json({**asdict(health), "healthy": health.healthy})
+    else:
+        _tell(health)
+    if not health.healthy:
+        raise typer.Exit(1)
+
+
+def _tell(health: Health) -> None:
+    """A data set's health in words; of many findings the first ones."""
+    most = 20
+    if health.images:
+        typer.echo(f"{health.dataset} {health.pool}: {health.images} images")
+        typer.echo("images a class: " + ", ".join(f"{name} {count}" for name, count in health.class_images.items()))
+    for note in health.notes:
+        typer.echo(f"note: {note}")
+    for finding in health.findings[:most]:
+        typer.echo(f"wrong: {finding.problem}")
+    if len(health.findings) > most:
+        typer.echo(f"... and {len(health.findings) - most} more (--json lists all)")
+    typer.echo("nothing is wrong" if health.healthy else f"{len(health.findings)} things are wrong")
+
+
+def _track(items: Sequence[str], what: str) -> Iterable[str]:
+    from rich.progress import track
+
+    return track(items, description=what, console=messages, transient=True, disable=not messages.is_terminal)
