@@ -45,7 +45,7 @@ def test_logits_are_resized_to_the_original_size_before_the_argmax(align_corners
 
 
 def test_the_padding_of_an_input_is_cut_off_before_resizing() -> None:
-    """An object that fills the image exactly fills the prediction; what is predicted on the canvas beside it is lost."""
+    """An object that fills the image fills the prediction; what is predicted on the canvas beside it is lost."""
     how = Preprocess((40, 40), fit="pad")
     logits = torch.zeros(2, 40, 40)
     logits[1, :20, :] = 1  # the image, 20 x 40 on the canvas

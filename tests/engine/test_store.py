@@ -13,7 +13,7 @@ from fssbench.engine.store import FeatureStore
 
 
 def features(value: float, floats: int = 4) -> dict[str, torch.Tensor]:
-    return {"a": torch.full((1, floats), value), "b": torch.full((1, 2), value, dtype=torch.bfloat16)}
+    return {"a": torch.full((1, floats), float(value)), "b": torch.full((1, 2), value, dtype=torch.bfloat16)}
 
 
 def test_over_budget_the_entry_needed_last_goes() -> None:
