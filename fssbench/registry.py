@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 BUILT_IN: dict[str, str] = {
     "canet": "methods.canet:CANet",
     "fsil": "methods.fsil:FSIL",
+    "fss1000": "methods.fss1000:FSS1000",
     "hsnet": "methods.hsnet:HSNet",
     "oslsm": "methods.oslsm:OSLSM",
     "panet": "methods.panet:PANet",

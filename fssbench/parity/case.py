@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from fssbench.errors import DataError
 from fssbench.method import EpisodeBatch, Features, Method, MethodConfig, SupportBatch, build_episodes
@@ -98,7 +99,8 @@ class Case:
 
     def method(self, cls: type[Kind], config: MethodConfig) -> Kind:
         """The method in eval mode with the case's weights, loaded as an official checkpoint is."""
-        method = cls(config)
+        with _Undrawn():  # every entry comes from the case
+            method = cls(config)
         method.load_official(self.state())
         return method.eval()
 
@@ -108,6 +110,18 @@ class Case:
         """`fssbench.method.build_episodes`, or the same by the route of the engine's cache."""
         build = build_episodes if self.route == "whole" else one_by_one
         return build(method, query, support, labels, query_labels)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves new parameters as they are: drawing them costs more than many a case."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in (Tensor.uniform_, Tensor.normal_) or getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def load_case(file: Path) -> Case:
