@@ -45,7 +45,7 @@ STYLE: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw and save within this block; a user's own matplotlib settings have no say."""
+    """Draw within this block; a user's own matplotlib settings have no say."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
@@ -76,7 +76,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     paths = []
     for kind, fields in metadata.items():
         path = folder / f"{name}.{kind}"
-        with atomic_path(path) as temporary:
+        with style(), atomic_path(path) as temporary:
             figure.savefig(temporary, format=kind, dpi=200, metadata=fields, facecolor="white")
         paths.append(path)
     return paths

@@ -19,9 +19,10 @@ from fssbench.errors import RecordError
 from fssbench.records import COLUMNS
 from fssbench.reports.audit_bank import find_banks
 from fssbench.reports.gallery import pick, site_gallery, write_gallery
-from fssbench.reports.gallery_pictures import HEIGHT, LINE, MISSED, RIGHT, WRONG, query_ways, strip, tint
+from fssbench.reports.gallery_pictures import judge, query_ways, strip
 from fssbench.reports.leaderboard import build_site
 from fssbench.reports.results import load_results
+from fssbench.show import TILE
 
 Make = Callable[..., Any]
 
@@ -67,40 +68,33 @@ def test_an_episode_of_several_ways_counts_with_their_mean() -> None:
     assert (found["worst"][0].iou, found["worst"][0].classes) == (0.5, (1, 2))
 
 
-def test_colours_mark_right_wrong_and_missed_pixels(world: ModuleType, bank: Path, results: Path) -> None:
+def test_a_prediction_is_judged_pixel_by_pixel() -> None:
+    prediction = np.array([[1, 1, 0, 0, 1]], np.uint8)
+    truth = np.array([[1, 0, 1, 0, 255]], np.uint8)
+    assert judge(prediction, truth).tolist() == [[1, 2, 3, 0, 255]]
+
+
+def test_a_strip_shows_the_supports_the_truth_and_the_judged_prediction(bank: Path, results: Path) -> None:
     (result,) = load_results(results)
     with open_bank(bank) as opened:
-        truth = query_ways(opened, int(opened.episodes(0).query[0]), opened.episodes(0).classes[0].tolist())
-        prediction = np.zeros_like(truth)
-        prediction[:, :32] = 1
-        image = np.asarray(strip(opened, result.run, 0, 0, prediction))
-    shown = image[LINE:, -round(64 * HEIGHT / 48) :]
-    centre = {name: shown[round((y + 0.5) * 3.5), round((x + 0.5) * 3.5)] for name, (y, x) in _places(truth).items()}
-    blue, orange, yellow = (np.array(colour) for colour in (RIGHT, WRONG, MISSED))
-    assert _nearest(centre["right"], blue, orange, yellow) == 0
-    assert _nearest(centre["wrong"], blue, orange, yellow) == 1
-    assert _nearest(centre["missed"], blue, orange, yellow) == 2
+        episodes = opened.episodes(0)
+        truth = query_ways(opened, int(episodes.query[0]), episodes.classes[0].tolist())
+        perfect = np.asarray(strip(opened, result.run, 0, 0, (truth == 1).astype(np.uint8)))
+        empty = np.asarray(strip(opened, result.run, 0, 0, np.zeros_like(truth)))
+    width = round(64 * TILE / 48)
+    assert perfect.shape[1] == pytest.approx(4 * width, abs=20)  # two supports, truth, prediction, three gaps
+    assert np.array_equal(perfect[:, : 3 * width], empty[:, : 3 * width])
+    missed = np.abs(perfect[:TILE].astype(int) - empty[:TILE]).max(-1) > 100  # blue against yellow
+    share = missed[:, -width:].mean() / (truth == 1).mean()
+    assert share == pytest.approx(1.0, abs=0.1)
 
 
-def _places(truth: np.ndarray[Any, Any]) -> dict[str, tuple[int, int]]:
-    ys, xs = np.nonzero(truth == 1)
-    y = int(np.median(ys))
-    return {"right": (y, int(xs.min()) + 1), "wrong": (46, 10), "missed": (y, int(xs.max()) - 1)}
-
-
-def _nearest(pixel: np.ndarray[Any, Any], *colours: np.ndarray[Any, Any]) -> int:
-    return int(np.argmin([np.abs(pixel.astype(int) - colour).sum() for colour in colours]))
-
-
-def test_a_tint_leaves_the_rest_of_the_photograph_recognisable() -> None:
-    photo = np.full((5, 5, 3), (200, 100, 50), np.uint8)
-    area = np.zeros((5, 5), np.bool_)
-    area[1:4, 1:4] = True
-    out = tint(photo, {(0, 0, 255): area})
-    assert out[1, 1].tolist() == [0, 0, 255]  # the outline is the colour itself
-    assert out[2, 2].tolist() != out[1, 1].tolist()
-    grey = 350 / 3
-    assert out[0, 0].tolist() == [round(0.35 * grey + 0.65 * v) for v in (200, 100, 50)]
+def test_a_prediction_of_another_size_is_shown_at_the_size_of_the_query(bank: Path, results: Path) -> None:
+    (result,) = load_results(results)
+    with open_bank(bank) as opened:
+        whole = strip(opened, result.run, 0, 0, np.ones((48, 64), np.uint8))
+        small = strip(opened, result.run, 0, 0, np.ones((24, 24), np.uint8))
+    assert np.array_equal(np.asarray(whole), np.asarray(small))
 
 
 def test_sheets_are_written_for_each_kind_and_are_the_same_every_time(
@@ -113,7 +107,7 @@ def test_sheets_are_written_for_each_kind_and_are_the_same_every_time(
     assert [path.stem.rsplit("-", 1)[1] for path in first] == ["best", "median", "worst"]
     assert [_sha(path) for path in first] == [_sha(path) for path in second]
     with Image.open(first[0]) as image:
-        assert image.size[1] > 2 * HEIGHT
+        assert image.size[1] > 2 * TILE
 
 
 def _sha(path: Path) -> str:
