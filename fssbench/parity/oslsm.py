@@ -26,6 +26,7 @@ def outputs(case: Case) -> Arrays:
     with torch.no_grad():
         made = _evaluated(method, case.episodes(method, query, support, labels, truth))
     made["tp_tn_fp_fn"] = _counts(made["score"][0, 0] > 0.5, truth[0] > 0)
+    made["hash_kappa"], made["hash_zeta"] = _hash(method)
     return {name: value.numpy() for name, value in made.items()}
 
 
@@ -84,6 +85,13 @@ def _images(case: Case, names: Iterable[str], size: Size) -> Tensor:
     """B x 3 x H x W, BGR on a scale of 255 less the mean, which the authors' loader subtracts in float64."""
     made = [((case.rgb(name, size).astype(np.float32) / 255) - np.array(CAFFE_MEAN))[..., ::-1] * 255 for name in names]
     return torch.from_numpy(np.stack(made).transpose(0, 3, 1, 2).astype(np.float32, order="C"))
+
+
+def _hash(method: OSLSM) -> tuple[Tensor, Tensor]:
+    """Column and value of each row's largest entry; where the frozen layers are a hash, all there is."""
+    rows = torch.cat([method.rw1s.get_buffer("weight"), method.rb1s.get_buffer("weight")])
+    columns = rows.abs().argmax(1, keepdim=True)
+    return columns[:, 0], rows.gather(1, columns)[:, 0].long()
 
 
 def _counts(found: Tensor, truth: Tensor) -> Tensor:
