@@ -112,6 +112,9 @@ class CANet(Method):
         self.compare = DenseComparison(dropout=config.dropout)
         self.attention = Attention() if config.fusion == "attention" else None
         self.trunk = RefinementTrunk(config.dropout)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 4 and not name.startswith("encoder."):
+                nn.init.normal_(parameter, std=0.01)  # the authors' choice; biases keep torch's
 
     def train(self, mode: bool = True) -> Self:
         """Training mode; the frozen encoder keeps its running statistics if so configured."""

@@ -21,6 +21,8 @@ from fssbench.checkpoints import (
 )
 from fssbench.errors import CheckpointError, MethodError
 from fssbench.files import sha256_file
+from fssbench.method import build_episodes
+from fssbench.parity.case import load_case
 
 PLUGIN = """
 from torch import nn
@@ -233,3 +235,15 @@ def test_a_method_comes_back_as_its_card_configures_it(tmp_path: Path) -> None:
         restore(path, ("width=2",))
     with pytest.raises(MethodError, match="unknown setting"):
         restore(path, ("depth=2",))
+
+
+def test_an_imported_checkpoint_gives_what_its_authors_code_gave(tmp_path: Path) -> None:
+    case = load_case(Path(__file__).parent / "parity" / "cases" / "canet-resnet50-1shot-113-s11.npz")
+    published = {"epoch": 7, "state_dict": {f"module.{name}": value for name, value in case.state().items()}}
+    path = saved(tmp_path / "canet.pth", published)
+    save_checkpoint(tmp_path / "canet.safetensors", *import_official("canet", path, 0, settings=("refinements=0",)))
+    method, _ = restore(tmp_path / "canet.safetensors")
+    support, label = case.image("support0")[None, None, None], case.mask("support0_mask")[None, None, None]
+    with torch.no_grad():
+        logits = method.segment(build_episodes(method, case.image("query0")[None], support, label))
+    torch.testing.assert_close(logits, torch.from_numpy(case.expected["logits_refine0"]), atol=1e-4, rtol=0)
