@@ -150,7 +150,7 @@ def test_support_targets_name_the_way_and_leave_out_what_is_not_known() -> None:
 
 def supervised(auxiliary: list[list[float]], labels: list[int]) -> float:
     batch = drawn(auxiliary)
-    support = batch.support | {"feature": torch.tensor([unit(5), unit(85), unit(95)]).T[None, None, None, :, None]}
+    support = batch.support | {"feature": torch.tensor([unit(30), unit(85), unit(95)]).T[None, None, None, :, None]}
     codes = torch.tensor(labels, dtype=torch.uint8)[None, None, None, None]
     return float(
         fsil(tau=2.0, scale=5.0).support_loss(replace(batch, support=support, load_support_labels=lambda: codes))
