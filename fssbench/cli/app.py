@@ -11,12 +11,25 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from fssbench import __version__
 from fssbench.errors import FssbenchError
 
+ORDER = ("generate-episodes", "run", "report")  # the three commands most users need come first in the help
+
+
+class _InOrder(TyperGroup):
+    """Lists the commands of `ORDER` first, the others by name."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        names = super().list_commands(ctx)
+        return [name for name in ORDER if name in names] + sorted(set(names) - set(ORDER))
+
+
 app = typer.Typer(
     name="fssbench",
+    cls=_InOrder,
     help="Few-shot segmentation on frozen episodes: one bank, any method, numbers that can be compared.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -1,13 +1,6 @@
-"""Imports every module that registers commands, in the order of `fssbench --help`.
+"""Imports every module that registers commands.
 
-The modules import only the standard library and typer at the top; everything else inside the commands.
+They import only the standard library, typer and rich at the top; everything else inside the commands.
 """
 
-from fssbench.cli import site  # noqa: F401
-from fssbench.cli import run  # noqa: F401
-from fssbench.cli import banks  # noqa: F401
-from fssbench.cli import report  # noqa: F401
-from fssbench.cli import methods  # noqa: F401
-from fssbench.cli import parity  # noqa: F401
-from fssbench.cli import tools  # noqa: F401
-from fssbench.cli import data  # noqa: F401
+from fssbench.cli import banks, data, methods, parity, report, run, site, tools  # noqa: F401

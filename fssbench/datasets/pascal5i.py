@@ -128,7 +128,7 @@ def voc_folder(root: Path) -> Path:
     """The folder with `ImageSets` or the masks, or a zip of masks. Raises `DataError` if there is none."""
     if root.is_file() and zipfile.is_zipfile(root):
         return root
-    places = [root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"]
+    places = [root, root / "VOC2012", root / "VOCdevkit" / "VOC2012", root / "data" / "VOCdevkit" / "VOC2012"]
     for place in places:
         if any((place / name).is_dir() for name in (_LISTS, *_MASK_FOLDERS)):
             return place

@@ -1,0 +1,189 @@
+"""`fssbench run`, `score` and `predict` as a user types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from fssbench.banks.bank import open_bank
+from fssbench.cli import main
+from fssbench.cli.app import join_list_options
+from fssbench.cli.run import parse_bytes
+from fssbench.predictions import open_predictions
+from fssbench.records import COUNTS, read_record
+
+
+def fssbench(*words: str | Path) -> int:
+    """Run a command in this process; its exit status."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(word) for word in words])
+    return int(stopped.value.code or 0)
+
+
+def run_toy(bank: Path, out: Path, *more: str) -> list[dict]:
+    """The outcomes of a run with --json."""
+    return ["run", "toy_methods:Toy", "--weights", "random", "--bank", str(bank), "--out", str(out), "--json", *more]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--shots", "1", "5"], ["--shots", "1,5"], ["--shots", "1", "--shots", "5"], ["--shots", "1,", "5"]],
+    ids=" ".join,
+)
+def test_shots_may_be_written_in_every_usual_way(bank: Path, tmp_path: Path, capsys, words: list[str]) -> None:
+    assert fssbench(*run_toy(bank, tmp_path, *words, "--folds", "0", "1")) == 0
+    outcomes = json.loads(capsys.readouterr().out)
+    assert [outcome["shot"] for outcome in outcomes] == [1, 5]
+    assert all(outcome["state"] == "finished" for outcome in outcomes)
+
+
+def test_a_list_option_takes_no_word_that_is_not_its_own() -> None:
+    assert join_list_options(["run", "--shots", "1", "5", "canet"]) == ["run", "--shots", "1,5", "canet"]
+    assert join_list_options(["--folds", "0", "--out", "3"]) == ["--folds", "0", "--out", "3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["run", "panett"], ["panett", "panet", "did you mean"]),
+        (["run", "toy_methods:Toy", "--set", "scael=1"], ["scael", "scale"]),
+        (["run", "toy_methods:Toy", "--device", "cuda:9"], ["cuda:9", "cpu"]),
+        (["run", "toy_methods:Toy", "--cache", "lots"], ["lots", "4GB"]),
+        (["run", "canet"], ["CANet has to be trained", "import-checkpoint"]),
+        (["run", "toy_methods:Toy", "--folds", "8"], ["fold 8", "0, 1"]),
+    ],
+)
+def test_a_mistake_is_one_message_and_status_2(bank: Path, tmp_path: Path, capsys, words, expected) -> None:
+    weights = [] if "canet" in words else ["--weights", "random"]
+    assert fssbench(*words, "--bank", bank, "--out", tmp_path / "out", *weights) == 2
+    captured = capsys.readouterr()
+    text = " ".join(captured.err.split())
+    assert "Traceback" not in text
+    assert all(word in text for word in expected), text
+    assert captured.out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failing_method_gives_a_status_that_is_not_0(bank: Path, tmp_path: Path, capsys) -> None:
+    words = ["run", "toy_methods:ToyNaN", "--weights", "random", "--bank", bank, "--out", tmp_path]
+    assert fssbench(*words) == 2
+    assert "not finite" in capsys.readouterr().err
+
+
+def test_ctrl_c_exits_130_and_prints_the_command_that_resumes(bank: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    import toy_methods
+
+    def interrupt(self, episodes):  # type: ignore[no-untyped-def]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(toy_methods.Toy, "segment", interrupt)
+    monkeypatch.setattr(sys, "argv", ["fssbench", *run_toy(bank, tmp_path)])
+    assert fssbench(*run_toy(bank, tmp_path)) == 130
+    assert f"--bank {bank}" in capsys.readouterr().err.replace("\n", "")
+
+
+def test_help_is_quick_to_import_and_never_touches_torch() -> None:
+    code = (
+        "import sys; from fssbench.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("False")
+
+
+def test_scoring_saved_predictions_gives_the_same_counts(bank: Path, tmp_path: Path, capsys) -> None:
+    assert fssbench(*run_toy(bank, tmp_path / "a", "--save-predictions")) == 0
+    folder = Path(json.loads(capsys.readouterr().out)[0]["folder"])
+    words = [
+        "score",
+        folder / "predictions.h5",
+        "--bank",
+        bank,
+        "--shots",
+        "1",
+        "--name",
+        "Caffe",
+        "--out",
+        tmp_path / "b",
+    ]
+    assert fssbench(*words, "--json") == 0
+    scored = read_record(Path(json.loads(capsys.readouterr().out)["folder"]))
+    own = read_record(folder)
+    assert scored.run.summary == own.run.summary
+    assert scored.episodes[COUNTS].equals(own.episodes[COUNTS])
+
+
+def test_masks_as_png_files_are_scored_and_a_missing_one_is_named(bank: Path, tmp_path: Path, capsys) -> None:
+    with open_bank(bank) as opened:
+        for fold in opened.fold_classes:
+            (tmp_path / "png" / str(fold)).mkdir(parents=True)
+            drawn = opened.episodes(fold, 1)
+            for episode, query in enumerate(drawn.query.tolist()):
+                truth = opened.label_map(query) == drawn.classes[episode, 0]
+                Image.fromarray(truth.astype(np.uint8)).save(tmp_path / "png" / str(fold) / f"{episode}.png")
+    words = ["score", tmp_path / "png", "--bank", bank, "--shots", "1", "--name", "oracle", "--out", tmp_path / "out"]
+    assert fssbench(*words, "--json") == 0
+    summary = json.loads(capsys.readouterr().out)["summary"]
+    assert all(fold["miou"] == 1.0 for fold in summary["folds"].values())
+    assert fssbench(*words) == 2
+    assert "--force" in capsys.readouterr().err
+    (tmp_path / "png" / "1" / "7.png").unlink()
+    assert fssbench(*words, "--force") == 2
+    assert "1/7.png" in capsys.readouterr().err.replace("\n", "")
+
+
+def test_predictions_for_another_bank_are_refused(bank: Path, two_way_bank: Path, tmp_path: Path, capsys) -> None:
+    assert fssbench(*run_toy(bank, tmp_path / "a", "--save-predictions")) == 0
+    folder = Path(json.loads(capsys.readouterr().out)[0]["folder"])
+    words = ["score", folder / "predictions.h5", "--bank", two_way_bank, "--shots", "1", "--name", "x"]
+    assert fssbench(*words, "--out", tmp_path / "b") == 2
+    assert "name the right --bank" in " ".join(capsys.readouterr().err.split())
+
+
+def test_predictions_are_read_by_h5py_alone_as_documented(bank: Path, tmp_path: Path, capsys) -> None:
+    assert fssbench(*run_toy(bank, tmp_path, "--save-predictions")) == 0
+    path = Path(json.loads(capsys.readouterr().out)[0]["folder"]) / "predictions.h5"
+    with h5py.File(path) as file, open_predictions(path) as ours, open_bank(bank) as opened:
+        group = file["folds/0"]
+        assert group["episode"][:].tolist() == list(range(20))
+        start, stop = group["start"][3], group["stop"][3]
+        assert bytes(group["png"][start : start + 4]) == b"\x89PNG"
+        assert stop > start
+        query = int(opened.episodes(0).query[3])
+        assert ours.mask(0, 3).shape == tuple(opened.image_sizes[query])
+
+
+def test_a_user_segments_their_own_images(bank: Path, tmp_path: Path, capsys) -> None:
+    red = np.full((40, 48, 3), 90, np.uint8)
+    red[10:30, 10:30] = (250, 10, 10)
+    mask = np.zeros((40, 48), np.uint8)
+    mask[10:30, 10:30] = 255
+    query = np.full((60, 50, 3), 90, np.uint8)
+    query[5:25, 5:25] = (250, 10, 10)
+    for name, array in (("s.png", red), ("m.png", mask), ("q.png", query)):
+        Image.fromarray(array).save(tmp_path / name)
+    words = ["predict", "toy_methods:Toy", "--weights", "random", "--support", tmp_path / "s.png", tmp_path / "m.png"]
+    words += ["--query", tmp_path / "q.png", "--out", tmp_path / "out"]
+    assert fssbench(*words) == 0
+    found = np.asarray(Image.open(tmp_path / "out" / "q.mask.png")) > 0
+    assert found.shape == (60, 50)
+    truth = np.zeros((60, 50), bool)
+    truth[5:25, 5:25] = True
+    assert (found & truth).sum() / (found | truth).sum() > 0.6  # at a quarter of the resolution
+    assert Image.open(tmp_path / "out" / "q.overlay.png").size == (50, 60)
+    assert fssbench(*words) == 2
+    assert "--force" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "value"), [("4GB", 4 << 30), ("0", 0), ("1.5k", 1536), ("10MiB", 10 << 20)])
+def test_sizes_are_read_in_the_usual_units(text: str, value: int) -> None:
+    assert parse_bytes(text) == value
