@@ -17,8 +17,8 @@ from fssbench.show import WAYS, Colour, Panel, column, overlay, overlay_codes, r
 Labels = NDArray[np.uint8]
 MOST_SUPPORTS = 5  # pictures of supports a way
 
-# What is right, wrong and missed in a 1-way prediction; told apart by the colour-blind too.
-JUDGED: tuple[Colour, ...] = ((0, 114, 178), (230, 60, 0), (240, 228, 66))
+# What is right, wrong and missed in a 1-way prediction: the object keeps the colour it has in truth and supports.
+JUDGED: tuple[Colour, ...] = (WAYS[0], WAYS[1], WAYS[4])
 
 
 def strip(bank: Bank, run: Run, fold: int, episode: int, prediction: Labels) -> Image.Image:
