@@ -33,7 +33,7 @@ from fssbench.files import atomic_path
 from fssbench.protocol import Protocol
 
 _CHUNK = 1 << 16  # bytes; an image is one or two chunks
-_BUFFER = 1 << 22  # bytes gathered before they go to the file
+_BUFFER = 1 << 22  # bytes gathered before they go to the file: whole chunks, so that none is written twice
 
 
 @dataclass(frozen=True)
@@ -183,25 +183,31 @@ class Blobs:
             f"{group}/bytes", (0,), maxshape=(None,), dtype=np.uint8, chunks=(_CHUNK,), fletcher32=True
         )
         self._offsets = [0]
-        self._waiting = bytearray()
+        self._buffer = np.empty(_BUFFER, dtype=np.uint8)
+        self._filled = 0
 
     def append(self, blob: bytes) -> None:
         """Add one byte string."""
         self._offsets.append(self._offsets[-1] + len(blob))
-        self._waiting += blob
-        if len(self._waiting) >= _BUFFER:
-            self._flush(len(self._waiting) // _CHUNK * _CHUNK)  # whole chunks: none is written twice
+        left = np.frombuffer(blob, dtype=np.uint8)
+        while len(left):
+            count = min(len(left), _BUFFER - self._filled)
+            self._buffer[self._filled : self._filled + count] = left[:count]
+            self._filled += count
+            left = left[count:]
+            if self._filled == _BUFFER:
+                self._flush()
 
     def close(self) -> None:
         """Write what is left, and the offsets."""
-        self._flush(len(self._waiting))
+        self._flush()
         _put(self._file, f"{self._group}/offset", np.array(self._offsets, dtype=np.int64))
 
-    def _flush(self, count: int) -> None:
+    def _flush(self) -> None:
         start = self._bytes.shape[0]
-        self._bytes.resize(start + count, axis=0)
-        self._bytes[start:] = np.frombuffer(bytes(self._waiting[:count]), dtype=np.uint8)
-        del self._waiting[:count]
+        self._bytes.resize(start + self._filled, axis=0)
+        self._bytes[start:] = self._buffer[: self._filled]
+        self._filled = 0
 
 
 def _put(file: h5py.File, name: str, values: NDArray[Any]) -> None:

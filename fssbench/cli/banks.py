@@ -46,8 +46,8 @@ def generate_episodes(
     from fssbench.datasets.registry import open_dataset
 
     chosen = _protocol(protocol, episodes, seed, numbers(seeds))
-    pool = lists or (chosen.pool if chosen.pool != "default" else None)
-    data = open_dataset(dataset, root, pool=pool, split=split)
+    published = chosen.pool if dataset == "pascal5i" else "default"  # published protocols name PASCAL's lists
+    data = open_dataset(dataset, root, pool=lists or published, split=split)
     if min_area is not None or (data.min_area is not None and chosen.name == "fssbench"):
         chosen = chosen.but(min_area=data.min_area if min_area is None else min_area)
     request = Request(
