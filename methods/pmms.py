@@ -97,35 +97,43 @@ def initial_means(components: int, seed: int) -> Tensor:
     return means / (1e-6 + length)
 
 
-def expectation_maximisation(vectors: Tensor, means: Tensor, kappa: float, rounds: int) -> Tensor:
-    """Means of a mixture of vectors B x C x n, as unit vectors B x C x K; as in the authors' code.
+def expectation_maximisation(vectors: Tensor, masks: Tensor, means: Tensor, kappa: float, rounds: int) -> Tensor:
+    """Means of S mixtures, each of the vectors times one mask, as unit vectors; as in the authors' code.
 
-    Vectors are not normalised, so assignments are nearly hard and a component may be left with a zero mean.
+    `vectors` B x C x n, `masks` B x S x n, first `means` 1 x C x K; returns B x S x C x K. Vectors are not normalised,
+    so assignments are nearly hard and a component may be left with a zero mean. Masking removes nothing: a masked
+    vector is a zero vector that counts only through the 1e-6.
     """
-    means = means.expand(len(vectors), -1, -1)
+    sides, components = masks.shape[1], means.shape[2]
+    inside = masks.transpose(1, 2).unsqueeze(3)  # B x n x S x 1
+    fitted = means.repeat(len(vectors), 1, sides)  # B x C x SK
     for _ in range(rounds):
-        weights: Tensor = (kappa * (vectors.transpose(1, 2) @ means)).softmax(2)  # B x n x K
-        means = vectors @ (weights / (1e-6 + weights.sum(1, keepdim=True)))
-        means = means / (1e-6 + means.norm(dim=1, keepdim=True))
-    return means
+        # (mask * vector) . mean is mask * (vector . mean): the masked copies of the vectors are never made.
+        scores: Tensor = (vectors.transpose(1, 2) @ fitted).unflatten(2, (sides, components))
+        weights: Tensor = (kappa * inside * scores).softmax(3)
+        weights = weights / (1e-6 + weights.sum(1, keepdim=True))
+        fitted = vectors @ (inside * weights).flatten(2)
+        length: Tensor = fitted.norm(dim=1, keepdim=True)
+        fitted = fitted / (1e-6 + length)
+    result: Tensor = fitted.unflatten(2, (sides, components)).transpose(1, 2)
+    return result
 
 
 @torch.no_grad()
 def fit_mixture(query: Tensor, support: Tensor, mask: Tensor, means: Tensor, kappa: float, rounds: int) -> Mixture:
     """Prototypes of the K shots together and the query's probability map, without gradient, in float32.
 
-    `query` B x C x h x w, `support` B x K x C x h x w, `mask` B x K x 1 x h x w in 0..1. Masking multiplies and
-    removes nothing: a masked pixel is a zero vector that counts only through the 1e-6 of EM.
+    `query` B x C x h x w, `support` B x K x C x h x w, `mask` B x K x 1 x h x w in 0..1.
     """
     with torch.autocast(query.device.type, enabled=False):
-        support, mask = support.float(), mask.float()
-        both = torch.cat([support * mask, support * (1 - mask)])  # 2B x K x C x h x w
-        vectors = both.transpose(1, 2).flatten(2)  # all shots side by side: 2B x C x Khw
-        foreground, background = expectation_maximisation(vectors, means.float(), kappa, rounds).chunk(2)
-        prototypes = torch.cat([background, foreground], dim=2)
-        scores = torch.einsum("bchw,bck->bkhw", query.float(), prototypes).softmax(1)
-        probability = scores.unflatten(1, (2, -1)).sum(2)
-    return Mixture(foreground.to(query.dtype), background.to(query.dtype), probability.to(query.dtype))
+        vectors = support.float().transpose(1, 2).flatten(2)  # all shots side by side: B x C x Khw
+        of_object = mask.float().flatten(1)
+        sides = torch.stack([1 - of_object, of_object], dim=1)  # B x 2 x Khw
+        prototypes = expectation_maximisation(vectors, sides, means.float(), kappa, rounds)  # B x 2 x C x K
+        scores = torch.einsum("bchw,bsck->bskhw", query.float(), prototypes)
+        probability = scores.flatten(1, 2).softmax(1).unflatten(1, (2, -1)).sum(2)
+    background, foreground = prototypes.to(query.dtype).unbind(1)
+    return Mixture(foreground, background, probability.to(query.dtype))
 
 
 class _MixtureMethod(Method):

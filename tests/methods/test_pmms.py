@@ -56,9 +56,14 @@ def plain_em(x: np.ndarray, mu: np.ndarray, kappa: float, rounds: int) -> np.nda
 def test_em_agrees_with_a_plain_float64_computation() -> None:
     generator = np.random.default_rng(0)
     vectors, means = generator.normal(0, 0.3, (2, 40, 8)), generator.normal(0, 1, (3, 8))
-    found = expectation_maximisation(torch.tensor(vectors).mT, torch.tensor(means.T)[None], 20.0, 10)
+    masks = generator.uniform(0, 1, (2, 2, 40))
+    found = expectation_maximisation(
+        torch.tensor(vectors).mT, torch.tensor(masks), torch.tensor(means.T)[None], 20.0, 10
+    )
     for item in range(2):
-        np.testing.assert_allclose(found[item].T.numpy(), plain_em(vectors[item], means, 20.0, 10), atol=1e-9)
+        for side in range(2):
+            masked = vectors[item] * masks[item, side][:, None]
+            np.testing.assert_allclose(found[item, side].T.numpy(), plain_em(masked, means, 20.0, 10), atol=1e-9)
 
 
 def test_a_component_that_no_vector_chooses_dies_and_stays_dead() -> None:
@@ -66,7 +71,7 @@ def test_a_component_that_no_vector_chooses_dies_and_stays_dead() -> None:
     vectors[:, 0] = 100.0
     means = torch.zeros(1, 256, 2)
     means[0, 0, 0], means[0, 0, 1] = 1.0, -1.0
-    found = expectation_maximisation(vectors, means, 20.0, 10)[0]
+    found = expectation_maximisation(vectors, torch.ones(1, 1, 50), means, 20.0, 10)[0, 0]
     assert found[0, 0].item() == pytest.approx(1.0, abs=1e-6)
     assert not found[:, 1].any()
 
