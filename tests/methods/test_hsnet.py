@@ -6,6 +6,7 @@ import timm
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models import vgg
 
 from fssbench.errors import CheckpointError, MethodError
 from fssbench.method import EpisodeBatch, build_episodes
@@ -62,7 +63,7 @@ def test_resnet_gives_every_residual_sum_before_its_relu() -> None:
 def test_vgg_gives_what_enters_the_relus_of_blocks_4_and_5_and_the_last_pool(name: str) -> None:
     torch.manual_seed(0)
     encoder = block_encoder(name).eval()
-    theirs = getattr(torchvision.models, name)(weights=None).features.eval()
+    theirs = vgg.make_layers(vgg.cfgs["D"], batch_norm=name == "vgg16_bn").eval()
     theirs.load_state_dict({k.removeprefix("features."): v for k, v in encoder.body.state_dict().items()})
     before_relu = [theirs[index - 1] for index, layer in enumerate(theirs) if isinstance(layer, nn.ReLU)][-6:]
     expected = captured(theirs, [*before_relu, theirs[-1]], torch.ones(1, 3, 72, 50))
