@@ -40,6 +40,10 @@ class UsageError(FssbenchError):
     """Options that contradict each other or name something that is not there."""
 
 
+class EmptySupportWarning(UserWarning):
+    """A support without a pixel of its object: its method has nothing to go by."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that is not in a list: the nearest ones first, then all of them.
 

@@ -7,6 +7,7 @@ computed when, caches what can be cached, resizes, takes the argmax and scores; 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from fssbench.errors import CheckpointError
+from fssbench.errors import CheckpointError, EmptySupportWarning
 
 Features = dict[str, Tensor]
 
@@ -210,6 +211,18 @@ def foreground(labels: Tensor) -> Tensor:
     return (labels == OBJECT).float()
 
 
+def warn_if_empty(labels: Tensor) -> None:
+    """An `EmptySupportWarning` if any support, ... x H x W, has no pixel of its object."""
+    empty = ~(labels == OBJECT).flatten(-2).any(-1)
+    if empty.any():
+        warnings.warn(
+            f"{int(empty.sum())} of {empty.numel()} supports have no pixel of their object at {labels.shape[-2]} x "
+            f"{labels.shape[-1]}: expected at least one. Look at their masks, or choose a larger input.",
+            EmptySupportWarning,
+            stacklevel=3,
+        )
+
+
 def build_episodes(
     method: Method,
     query: Tensor,
@@ -224,6 +237,7 @@ def build_episodes(
     `query_labels` B x H x W; `auxiliary` B x N x A x 3 x H x W. All preprocessed.
     """
     b, n, k = ways = support_labels.shape[:3]
+    warn_if_empty(support_labels)
     flat = support.flatten(0, 2)
     features = method.encode(flat) if method.encodes_support else {}
     batch = SupportBatch(features, support_labels.flatten(0, 2), lambda: flat)

@@ -147,7 +147,12 @@ def find_cases(folder: Path) -> list[Path]:
 
 
 def one_by_one(
-    method: Method, query: Tensor, support: Tensor, labels: Tensor, query_labels: Tensor | None = None
+    method: Method,
+    query: Tensor,
+    support: Tensor,
+    labels: Tensor,
+    query_labels: Tensor | None = None,
+    auxiliary: Tensor | None = None,
 ) -> EpisodeBatch:
     """Episodes whose images were encoded one at a time and put together afterwards, as from the engine's cache."""
 
@@ -166,6 +171,12 @@ def one_by_one(
         size=(b, n, k),
         query_shape=(query.shape[-2], query.shape[-1]),
         load_support_labels=lambda: labels,
+        auxiliary=None
+        if auxiliary is None
+        else {
+            name: value.unflatten(0, auxiliary.shape[:3])
+            for name, value in _joined([encoded(image) for image in auxiliary.flatten(0, 2)]).items()
+        },
         query_labels=query_labels,
         load_query_pixels=lambda: query,
         load_support_pixels=lambda: support,

@@ -1,0 +1,311 @@
+"""What every method has to fulfil, whoever wrote it.
+
+Each check takes a `Subject` and returns nothing, or raises `MethodError` saying what was expected and what was found.
+The author of a plug-in runs them all in three lines:
+
+    from fssbench.conformance import CHECKS, Subject
+    for check in CHECKS.values():
+        check(Subject(MyMethod, MyConfig(backbone="efficientnet_lite0", size=(64, 96))))
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fssbench.errors import CheckpointError, EmptySupportWarning, MethodError
+from fssbench.method import OBJECT, EpisodeBatch, Method, MethodConfig, Preprocess, build_episodes
+from fssbench.parity.case import one_by_one
+
+NATIVE = (64, 96)  # of images for methods that take any size
+TOLERANCE = 1e-4  # float32, relative to the largest value where that is above 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A method and a configuration to check it in: a small backbone and a small input make that fast.
+
+    `steps` and `rate` are of the Adam that has to overfit one episode.
+    """
+
+    cls: type[Method]
+    config: MethodConfig
+    steps: int = 300
+    rate: float = 1e-3
+
+    def build(self, seed: int = 0) -> Method:
+        """The method in eval mode, random weights from `seed`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.cls(self.config).eval()
+
+    @property
+    def ways(self) -> int:
+        """The most ways that are tried."""
+        return min(self.cls.info.max_ways or 2, 2)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Rendered episodes: what `build_episodes` takes."""
+
+    query: Tensor  # B x 3 x H x W
+    support: Tensor  # B x N x K x 3 x H x W
+    support_labels: Tensor  # B x N x K x H x W
+    query_labels: Tensor  # B x H x W
+    auxiliary: Tensor | None  # B x N x 2 x 3 x H x W
+
+    def built(self, method: Method, *, cached: bool = False) -> EpisodeBatch:
+        """Episodes, encoded all at once or (`cached`) one image at a time."""
+        if cached:
+            return one_by_one(method, self.query, self.support, self.support_labels, self.query_labels, self.auxiliary)
+        return build_episodes(method, self.query, self.support, self.support_labels, self.query_labels, self.auxiliary)
+
+    def only(self, b: int) -> Pixels:
+        """One of the episodes."""
+        auxiliary = None if self.auxiliary is None else self.auxiliary[b : b + 1]
+        parts = (self.query, self.support, self.support_labels, self.query_labels)
+        return Pixels(*(part[b : b + 1] for part in parts), auxiliary)
+
+
+def render(method: Method, b: int = 1, n: int = 1, k: int = 1, seed: int = 0) -> Pixels:
+    """Episodes with one bright or dark, tinted rectangle for each way on a noisy ground."""
+    draw = torch.Generator().manual_seed(seed)
+    query, truth = zip(*(_scene(method.query_input, list(range(n)), draw) for _ in range(b)), strict=True)
+    count = range(b * n * k)
+    scenes = [_scene(method.support_input, [i // k % n], draw) for i in count]
+    support, labels = zip(*scenes, strict=True)
+    codes = torch.stack(labels).clamp_max(OBJECT).to(torch.uint8)
+    auxiliary = None
+    if method.info.uses_auxiliary:
+        seen = [_scene(method.query_input, [i // 2 % n], draw)[0] for i in range(b * n * 2)]
+        auxiliary = torch.stack(seen).unflatten(0, (b, n, 2))
+    shape = (b, n, k)
+    return Pixels(
+        torch.stack(query),
+        torch.stack(support).unflatten(0, shape),
+        codes.unflatten(0, shape),
+        torch.stack(truth),
+        auxiliary,
+    )
+
+
+def _scene(how: Preprocess, ways: list[int], draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """3 x H x W pixels as preprocessed, and H x W labels with 1 + the number of each way."""
+    height, width = how.size or NATIVE
+    image = 0.45 + 0.1 * torch.rand(3, height, width, generator=draw)
+    labels = torch.zeros(height, width, dtype=torch.int64)
+    for place, way in enumerate(ways):
+        tint = torch.tensor([[0.95, 0.1, 0.1], [0.1, 0.1, 0.95]][way]).view(3, 1, 1)
+        column = place * width // len(ways)  # ways stand side by side
+        top = int(torch.randint(height // 8, height // 4, (1,), generator=draw))
+        left = column + int(torch.randint(width // 16, width // 8, (1,), generator=draw))
+        box = slice(top, top + height // 2), slice(left, left + width // (2 * len(ways)))
+        image[:, box[0], box[1]] = 0.5 * image[:, box[0], box[1]] + 0.5 * tint
+        labels[box] = 1 + way
+    mean, std = torch.tensor(how.mean).view(3, 1, 1), torch.tensor(how.std).view(3, 1, 1)
+    pixels = (image - mean) / std
+    return (pixels.flip(0) if how.channels == "bgr" else pixels).contiguous(), labels
+
+
+def check_shapes(subject: Subject) -> None:
+    """Logits are B x (1 + N) x h x w, or B x S x (1 + N) x h x w with `decide`, for any batch, ways and shots."""
+    method = subject.build()
+    for b, n, k in ((1, 1, 1), (2, 1, 3), (2, subject.ways, 2)):
+        pixels = render(method, b, n, k)
+        logits = _segmented(method, pixels)
+        if logits.dim() not in (4, 5) or len(logits) != b or logits.shape[-3] != 1 + n:
+            raise MethodError(
+                f"expected logits of {b} x {1 + n} x h x w for B, N, K = {b}, {n}, {k}; found {tuple(logits.shape)}"
+            )
+        _expect_finite(logits, f"B, N, K = {b}, {n}, {k}")
+        found = method.decide(_upsampled(method, logits, pixels.query))
+        if found.shape != pixels.query_labels.shape or found.min() < 0 or found.max() > n:
+            raise MethodError(
+                f"expected `decide` to give {tuple(pixels.query_labels.shape)} labels from 0 to {n}; "
+                f"found {tuple(found.shape)} from {int(found.min())} to {int(found.max())}"
+            )
+
+
+def check_gradients(subject: Subject) -> None:
+    """The loss is a finite scalar, and its gradient reaches every parameter that asks for one."""
+    method = subject.build()
+    if not method.info.trainable:
+        return
+    method.train()
+    reached: set[str] = set()
+    missed: list[str] = []
+    for seed in range(3):  # dropout and dead units may hide a parameter once
+        method.zero_grad()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            loss = method.loss(render(method, 2, 1, 2, seed).built(method))
+        if loss.dim() or not torch.isfinite(loss):
+            raise MethodError(f"expected the loss to be one finite number, found {loss}")
+        loss.backward()  # type: ignore[no-untyped-call]
+        reached |= {name for name, p in method.named_parameters() if p.grad is not None and bool(p.grad.any())}
+        missed = [name for name, p in method.named_parameters() if p.requires_grad and name not in reached]
+        if not missed:
+            break
+    if missed:
+        raise MethodError(
+            f"expected gradients for every parameter that requires one; none reached {len(missed)}: "
+            f"{', '.join(missed[:6])}. Use them in `loss`, freeze them by requires_grad_(False), or do not build them."
+        )
+
+
+def check_overfits(subject: Subject) -> None:
+    """Adam on one episode brings its query's IoU above 0.9 in eval mode."""
+    method = subject.build()
+    if not method.info.trainable:
+        return
+    pixels = render(method)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        iou = _overfitted(method, pixels, subject)
+    if iou <= 0.9:
+        raise MethodError(f"expected a query IoU above 0.9 after {subject.steps} steps on one episode, found {iou:.3f}")
+
+
+def check_eval_is_deterministic(subject: Subject) -> None:
+    """In eval mode logits repeat exactly, and an episode's do not depend on what else is in its batch."""
+    method = subject.build()
+    pixels = render(method, 2, 1, 2)
+    together = _segmented(method, pixels)
+    if not torch.equal(together, _segmented(method, pixels)):
+        raise MethodError("expected eval mode to repeat its logits exactly; two runs on the same episodes differ")
+    for b in range(2):
+        _expect_close(_segmented(method, pixels.only(b))[0], together[b], "logits of an episode alone and in a batch")
+
+
+def check_cache(subject: Subject) -> None:
+    """Features and supports made one by one, as the engine caches them, give the logits of a whole batch."""
+    method = subject.build()
+    pixels = render(method, 2, subject.ways, 2)
+    with torch.no_grad():
+        cached = method.segment(pixels.built(method, cached=True))
+    _expect_close(cached, _segmented(method, pixels), "logits from features made one by one and in a batch")
+
+
+def check_empty_support(subject: Subject) -> None:
+    """A support without a pixel of its object gives finite logits and a warning."""
+    method = subject.build()
+    pixels = render(method, 1, 1, 2)
+    pixels.support_labels.zero_()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        logits = _segmented(method, pixels)
+    _expect_finite(logits, "a support without object pixels")
+    if not any(issubclass(warning.category, EmptySupportWarning) for warning in caught):
+        raise MethodError("expected an EmptySupportWarning for a support without object pixels, found none")
+
+
+def check_state_dict(subject: Subject) -> None:
+    """A state dict carries the whole method: loaded into another instance, it gives the same logits."""
+    method, other = subject.build(), subject.build(seed=1)
+    pixels = render(method, 1, 1, 2)
+    other.load_state_dict(method.state_dict())
+    if not torch.equal(_segmented(method, pixels), _segmented(other, pixels)):
+        raise MethodError("expected equal logits after load_state_dict(state_dict()); something is not in the dict")
+
+
+def check_encode_is_pure(subject: Subject) -> None:
+    """`encode` looks at one image at a time and keeps no trace of earlier calls."""
+    method = subject.build()
+    pixels = render(method, 3)
+    with torch.no_grad():
+        before = method.encode(pixels.query)
+        method.segment(pixels.built(method))
+        for b in range(3):
+            for name, value in method.encode(pixels.query[b : b + 1]).items():
+                _expect_close(value[0], before[name][b], f"feature {name!r} of an image alone and in a batch")
+
+
+def check_bf16(subject: Subject) -> None:
+    """Under bfloat16 autocast logits are finite."""
+    method = subject.build()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = _segmented(method, render(method, 1, subject.ways, 2))
+    _expect_finite(logits, "bfloat16")
+
+
+def check_foreign_checkpoint(subject: Subject) -> None:
+    """`load_official` refuses a state dict that is not its own."""
+    method = subject.build()
+    try:
+        method.load_official({"nobody.knows.weight": torch.zeros(1)})
+    except CheckpointError:
+        return
+    raise MethodError("expected load_official to raise CheckpointError for foreign keys; it took them silently")
+
+
+CHECKS: dict[str, Callable[[Subject], None]] = {
+    check.__name__.removeprefix("check_"): check
+    for check in (
+        check_shapes,
+        check_gradients,
+        check_overfits,
+        check_eval_is_deterministic,
+        check_cache,
+        check_empty_support,
+        check_state_dict,
+        check_encode_is_pure,
+        check_bf16,
+        check_foreign_checkpoint,
+    )
+}
+
+
+def _segmented(method: Method, pixels: Pixels) -> Tensor:
+    with torch.no_grad():
+        return method.segment(pixels.built(method))
+
+
+def _upsampled(method: Method, logits: Tensor, query: Tensor) -> Tensor:
+    size = (query.shape[2], query.shape[3])
+    flat = logits.float().flatten(0, -4)
+    corners = method.align_corners
+    return F.interpolate(flat, size, mode="bilinear", align_corners=corners).unflatten(0, logits.shape[:-3])
+
+
+def _overfitted(method: Method, pixels: Pixels, subject: Subject) -> float:
+    """The best query IoU in eval mode, looked at every 10 steps, until it is above 0.9."""
+    trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    optimizer, best = torch.optim.Adam(trained, lr=subject.rate), 0.0
+    for step in range(1, subject.steps + 1):
+        method.train()
+        optimizer.zero_grad()
+        # Twice the same episode: a norm layer on the batch needs more than one value a channel.
+        method.loss(_doubled(pixels).built(method)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if step % 10 == 0:
+            method.eval()
+            found = method.decide(_upsampled(method, _segmented(method, pixels), pixels.query)) == 1
+            truth = pixels.query_labels == 1
+            best = max(best, float((found & truth).sum() / (found | truth).sum()))
+            if best > 0.9:
+                break
+    return best
+
+
+def _doubled(pixels: Pixels) -> Pixels:
+    auxiliary = None if pixels.auxiliary is None else pixels.auxiliary.repeat_interleave(2, 0)
+    parts = (pixels.query, pixels.support, pixels.support_labels, pixels.query_labels)
+    return Pixels(*(part.repeat_interleave(2, 0) for part in parts), auxiliary)
+
+
+def _expect_finite(logits: Tensor, when: str) -> None:
+    if not torch.isfinite(logits).all():
+        raise MethodError(f"expected finite logits, found NaN or infinity with {when}")
+
+
+def _expect_close(found: Tensor, expected: Tensor, what: str) -> None:
+    scale = max(1.0, float(expected.abs().max()))
+    deviation = float((found - expected).abs().max())
+    if not deviation <= TOLERANCE * scale:
+        raise MethodError(f"expected equal {what}; they differ by {deviation:.2g} where values go up to {scale:.2g}")

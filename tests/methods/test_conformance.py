@@ -1,0 +1,36 @@
+"""Every registered method fulfils the contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from fssbench.conformance import CHECKS, Subject
+from fssbench.registry import BUILT_IN, find_method
+from fssbench.settings import parse_settings
+
+SIZE = "size=64,96"
+SETTINGS: dict[str, list[str]] = {  # beside size and backbone: what makes a method small
+    "hsnet": ["size=160,160"],  # below, the support positions that its strides keep all lie outside the object
+    "oslsm": ["width=32", "codes=50", "support_size=64,64", "dropout=0"],
+    "pfenet": ["ppm_scales=1,0.5"],
+    "rpmms": ["components=1,2"],
+}
+
+
+def subject(name: str) -> Subject:
+    method = find_method(name)
+    settings = ["backbone=efficientnet_lite0", SIZE, *SETTINGS.get(name, [])]
+    return Subject(method, parse_settings(method.Config, settings))
+
+
+@pytest.mark.parametrize("check", [name for name in CHECKS if name != "overfits"])
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_method_fulfils_the_contract(name: str, check: str) -> None:
+    CHECKS[check](subject(name))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n == "panet" else pytest.mark.slow) for n in sorted(BUILT_IN)]
+)
+def test_method_learns_a_single_episode(name: str) -> None:
+    CHECKS["overfits"](subject(name))
