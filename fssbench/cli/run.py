@@ -13,7 +13,7 @@ from fssbench.cli.app import app, messages, numbers, print_json
 from fssbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from fssbench.engine.run import Outcome
+    from fssbench.engine.job import Outcome
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 

@@ -43,7 +43,7 @@ def decode_mask(mask: Mask, where: str) -> NDArray[np.uint8]:
             "The file is truncated or damaged: copy it again."
         ) from error
     if mask.class_id:
-        return np.where(values > 0, mask.class_id, 0).astype(np.uint8 if mask.class_id < VOID_ID else np.uint16)  # type: ignore[return-value]
+        return np.where(values > 0, mask.class_id, 0).astype(np.uint8 if mask.class_id < VOID_ID else np.uint16)
     return values
 
 

@@ -14,10 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fssbench.engine.clock import Clock
 from fssbench.engine.counting import Resolution, count, labels_at, truth_at
 from fssbench.engine.devices import is_out_of_memory
-from fssbench.engine.features import Clock, FeatureSource, Labels
+from fssbench.engine.features import FeatureSource
 from fssbench.engine.inputs import PixelLoader, query_truth
+from fssbench.engine.labels import Labels
 from fssbench.engine.plan import Step, plan_steps
 from fssbench.engine.store import FeatureStore, StoreStatistics, feature_bytes
 from fssbench.errors import FssbenchError, MethodError
@@ -168,7 +170,7 @@ class _FoldWork:
         )
 
     def _episode_bytes(self, index: int, method: Method, shot: int) -> int:
-        ways = self.episodes.classes.shape[1]
+        ways = int(self.episodes.classes.shape[1])
         side = method.query_input.size or (512, 512)
         try:
             blank = method.encode(torch.zeros(1, 3, *side, device=self.settings.device))

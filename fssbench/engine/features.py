@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,11 +12,13 @@ import torch
 from torch import Tensor
 
 from fssbench.backbones import Backbone
+from fssbench.engine.clock import Clock
 from fssbench.engine.devices import is_out_of_memory
-from fssbench.engine.inputs import PixelLoader, prepare_label, support_codes
+from fssbench.engine.inputs import PixelLoader
+from fssbench.engine.labels import Labels, SupportKey
 from fssbench.engine.plan import other_classes
 from fssbench.engine.store import FeatureStore
-from fssbench.method import OTHER_WAY, EpisodeBatch, Features, Method, Preprocess, SupportBatch
+from fssbench.method import EpisodeBatch, Features, Method, Preprocess, SupportBatch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,62 +27,6 @@ if TYPE_CHECKING:
     from fssbench.banks.bank import Bank, Episodes
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class SupportKey:
-    """One support as one way sees it: what `encode_support` depends on besides the weights."""
-
-    image: int
-    class_id: int
-    others: tuple[int, ...]
-
-
-@dataclass
-class Clock:
-    """Seconds by phase. On an accelerator a phase ends when the device is done, if `exact`."""
-
-    device: torch.device
-    exact: bool = False
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the block's time to a phase."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            if self.exact and self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            self.seconds[name] += time.perf_counter() - start
-
-
-class Labels:
-    """Support labels at the network's input size, kept for as long as there is room for `limit` of them."""
-
-    def __init__(self, bank: Bank, annotation: str, limit: int = 512) -> None:
-        self._bank, self._annotation, self._limit = bank, annotation, limit
-        self._kept: dict[tuple[SupportKey, Preprocess], Tensor] = {}
-
-    def get(self, key: SupportKey, how: Preprocess) -> Tensor:
-        """H x W uint8 codes of a support (see `fssbench.method`)."""
-        found = self._kept.get((key, how))
-        if found is None:
-            found = torch.from_numpy(prepare_label(self._codes(key), how).copy())
-            if len(self._kept) >= self._limit:
-                self._kept.pop(next(iter(self._kept)))
-            self._kept[key, how] = found
-        return found
-
-    def _codes(self, key: SupportKey) -> NDArray[np.uint8]:
-        label_map = self._bank.label_map(key.image)
-        if self._annotation == "mask":
-            return support_codes(label_map, key.class_id, key.others)
-        codes = self._bank.annotation(self._annotation, key.image, key.class_id).copy()
-        for other in key.others:
-            codes[(label_map == other) & (codes == 0)] = OTHER_WAY
-        return codes
 
 
 def pools_support(method: Method) -> bool:
@@ -195,9 +139,7 @@ class FeatureSource:
         wanted = set(needed)
         for how, images in _by_input(jobs):
             for start in range(0, len(images), self._encode_batch):
-                self._halving(
-                    images[start : start + self._encode_batch], lambda part, h=how: self._make(h, part, wanted)
-                )
+                self._halving(images[start : start + self._encode_batch], partial(self._make, how, wanted))
 
     def _job(self, key: Hashable) -> tuple[Preprocess, int]:
         if not isinstance(key, tuple):
@@ -206,7 +148,7 @@ class FeatureSource:
             return key[2], key[3]
         return self.methods[key[1]].support_input, key[2].image
 
-    def _make(self, how: Preprocess, images: list[int], wanted: set[Hashable]) -> None:
+    def _make(self, how: Preprocess, wanted: set[Hashable], images: list[int]) -> None:
         """Encode images and everything the schedule needs of them."""
         with self._clock.phase("decode"):
             loaded = [self._loader.get(image, how) for image in images]

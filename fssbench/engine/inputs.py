@@ -30,7 +30,8 @@ def prepare_image(image: Image.Image, how: Preprocess) -> NDArray[np.float32]:
         canvas = np.zeros((*how.size, 3), np.uint8)
         canvas[:height, :width] = pixels
         pixels = canvas
-    values = (np.asarray(pixels, np.float32) / 255 - np.float32(how.mean)) / np.float32(how.std)
+    mean, std = np.array(how.mean, np.float32), np.array(how.std, np.float32)
+    values = (np.asarray(pixels, np.float32) / 255 - mean) / std
     if how.channels == "bgr":
         values = values[..., ::-1]
     return np.ascontiguousarray(values.transpose(2, 0, 1), dtype=np.float32)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -22,57 +17,15 @@ from fssbench.engine.counting import Resolution
 from fssbench.engine.devices import numerics
 from fssbench.engine.evaluate import Contender, Settings, evaluate_fold
 from fssbench.engine.features import encoder_key
-from fssbench.engine.journal import Journal, Lock
-from fssbench.engine.provenance import environment
+from fssbench.engine.job import Job, Outcome, Progress, RunRequest
 from fssbench.errors import UsageError
 from fssbench.method import Method
-from fssbench.predictions import PredictionWriter
-from fssbench.records import COLUMNS, MethodEntry, Run, WeightsEntry, write_record
-from fssbench.score import bank_entry
-from fssbench.scoring.metrics import summarise
-from fssbench.scoring.rules import rules_of
+from fssbench.records import WeightsEntry
 
 if TYPE_CHECKING:
-    from fssbench.banks.bank import Bank, Episodes
+    from fssbench.banks.bank import Bank
 
-
-class Progress(Protocol):
-    """What a run tells its user."""
-
-    def total(self, episodes: int, done: int) -> None:
-        """How many episodes there are to do in all (method x shot x episode), and how many are done already."""
-
-    def advance(self, episodes: int) -> None:
-        """Episodes that were just done."""
-
-    def say(self, message: str) -> None:
-        """Something the user should know."""
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What to run. `folds` and `shots` None: all of the bank's folds, and 1 shot."""
-
-    methods: Sequence[MethodSpec]
-    bank: Path
-    settings: Settings
-    shots: Sequence[int] = (1,)
-    folds: Sequence[int] | None = None
-    out: Path = Path("results")
-    force: bool = False
-    save_predictions: bool = False
-
-
-@dataclass
-class Outcome:
-    """One record: where it is, and how it came about."""
-
-    name: str
-    shot: int
-    folder: Path
-    state: str  # "finished", "already there", "failed"
-    message: str = ""
-    summary: dict[str, Any] = field(default_factory=dict)
+__all__ = ["Outcome", "Progress", "RunRequest", "run_methods"]
 
 
 def run_methods(request: RunRequest, progress: Progress) -> list[Outcome]:
@@ -85,7 +38,7 @@ def run_methods(request: RunRequest, progress: Progress) -> list[Outcome]:
         bank = stack.enter_context(open_bank(request.bank))
         folds, shots = _checked(bank, request)
         settings = replace(request.settings, resolution=scoring_resolution(bank))
-        jobs: list[_Job] = []
+        jobs: list[Job] = []
         for spec in request.methods:
             built = {fold: build_method(spec, fold) for fold in folds[:1]}
             method = built[folds[0]][0]
@@ -93,7 +46,7 @@ def run_methods(request: RunRequest, progress: Progress) -> list[Outcome]:
                 fold: built[fold][1] if fold in built else _weights(spec, fold, built[folds[0]][1]) for fold in folds
             }
             code = code_sha256([method])
-            jobs += [_Job(spec, method, weights, code, shot, folds, bank, request, settings) for shot in shots]
+            jobs += [Job(spec, method, weights, code, shot, folds, bank, request, settings) for shot in shots]
         for job in jobs:
             job.begin(stack, progress)
         open_jobs = [job for job in jobs if job.journal is not None]
@@ -136,25 +89,25 @@ def _weights(spec: MethodSpec, fold: int, first: WeightsEntry) -> WeightsEntry:
     return build_method(spec, fold)[1]
 
 
-def _run_fold(bank: Bank, fold: int, jobs: Sequence[_Job], settings: Settings, progress: Progress) -> None:
+def _run_fold(bank: Bank, fold: int, jobs: Sequence[Job], settings: Settings, progress: Progress) -> None:
     """All jobs on one fold, those with equal encoders together."""
-    by_method: dict[str, list[_Job]] = {}
+    by_method: dict[str, list[Job]] = {}
     for job in jobs:
         if job.error is None and len(job.pending(fold)):
             by_method.setdefault(job.spec_key, []).append(job)
-    groups: dict[Hashable, list[tuple[Method, list[_Job]]]] = {}
+    groups: dict[Hashable, list[tuple[Method, list[Job]]]] = {}
     for same in by_method.values():
         method = same[0].method_for(fold)
         method.to(settings.device)
         if settings.channels_last:
-            method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            method.to(memory_format=torch.channels_last)
         groups.setdefault(encoder_key(method, encoder_sha256(method)), []).append((method, same))
     for group in groups.values():
         for shots in _draws(bank, group):
             _evaluate(bank, fold, shots, group, settings, progress)
 
 
-def _draws(bank: Bank, group: Sequence[tuple[Method, Sequence[_Job]]]) -> list[list[int]]:
+def _draws(bank: Bank, group: Sequence[tuple[Method, Sequence[Job]]]) -> list[list[int]]:
     """The numbers of shots that are run together: all of a nested draw, else each for itself."""
     shots = sorted({job.shot for _, same in group for job in same})
     return [shots] if bank.protocol.nested else [[shot] for shot in shots]
@@ -164,7 +117,7 @@ def _evaluate(
     bank: Bank,
     fold: int,
     shots: Sequence[int],
-    group: Sequence[tuple[Method, Sequence[_Job]]],
+    group: Sequence[tuple[Method, Sequence[Job]]],
     settings: Settings,
     progress: Progress,
 ) -> None:
@@ -180,194 +133,10 @@ def _evaluate(
                 job.seconds[phase] = job.seconds.get(phase, 0.0) + seconds
 
 
-def _contender(method: Method, jobs: Sequence[_Job]) -> Contender:
+def _contender(method: Method, jobs: Sequence[Job]) -> Contender:
     by_shot = {job.shot: job for job in jobs}
 
     def take(fold: int, shot: int, rows: Sequence[tuple[int, NDArray[np.int64], NDArray[np.uint8]]]) -> None:
         by_shot[shot].take(fold, rows)
 
     return Contender(jobs[0].spec.name, method, sorted(by_shot), lambda fold, shot: by_shot[shot].pending(fold), take)
-
-
-class _Job:
-    """One record in the making."""
-
-    def __init__(
-        self,
-        spec: MethodSpec,
-        method: Method,
-        weights: dict[int, WeightsEntry],
-        code: str,
-        shot: int,
-        folds: Sequence[int],
-        bank: Bank,
-        request: RunRequest,
-        settings: Settings,
-    ) -> None:
-        self.spec, self._method, self.weights, self.shot, self.folds = spec, method, weights, shot, list(folds)
-        self._bank, self._request = bank, request
-        self.journal: Journal | None = None
-        self._predictions: PredictionWriter | None = None
-        self.error: Exception | None = None
-        self.seconds: dict[str, float] = {}
-        self._loaded_for = folds[0]
-        self._episodes = {fold: bank.episodes(fold, shot) for fold in folds}
-        config = method.config.model_dump(mode="json")
-        what = {
-            "method": spec.name, "config": config, "bank": bank.fingerprint, "protocol": bank.protocol.hash,
-            "weights": {str(f): w.sha256 for f, w in weights.items()}, "way": bank.ways, "shot": shot,
-            "annotation": settings.annotation, "folds": self.folds, "precision": settings.precision,
-        }  # fmt: skip
-        self.id = _record_name(spec.name, config["backbone"], weights[folds[0]].kind, what, bank)
-        self.identity = {
-            **what,
-            "device": settings.device.type,
-            "channels_last": settings.channels_last,
-            "compile": settings.compile_encoder,
-            "head_batch": settings.head_batch,
-            "encode_batch": settings.encode_batch,
-            "predictions": request.save_predictions,
-            "code": code,
-        }
-        self.spec_key = json.dumps([spec.name, config, sorted((f, w.sha256) for f, w in weights.items())])
-        self.folder = request.out / self.id
-        self.outcome = Outcome(spec.name, shot, self.folder, "failed")
-
-    def begin(self, stack: ExitStack, progress: Progress) -> None:
-        """Take the record's folder, or find that it is finished."""
-        if (self.folder / "run.json").exists() and not self._request.force:
-            self.outcome.state = "already there"
-            progress.say(f"{self.folder} is finished already; --force runs it again")
-            return
-        stack.enter_context(Lock(self.folder / ".lock"))
-        journal = self.folder / "journal.csv"
-        if self._request.force:
-            journal.unlink(missing_ok=True)
-            (self.folder / "predictions.journal").unlink(missing_ok=True)
-        self.journal = Journal(journal, self.identity)
-        stack.callback(self.journal.close)
-        if self._request.save_predictions:
-            self._predictions = PredictionWriter(self.folder, fresh=not self.journal.resumed)
-            stack.callback(self._predictions.close)
-        if self.journal.resumed:
-            progress.say(f"{self.folder}: going on after {len(self.done_episodes)} episodes")
-
-    def method_for(self, fold: int) -> Method:
-        """The method with this fold's weights."""
-        if self.weights[fold].sha256 != self.weights[self._loaded_for].sha256:
-            self._method, self._loaded_for = build_method(self.spec, fold)[0], fold
-        return self._method
-
-    @property
-    def done_episodes(self) -> set[tuple[int, int]]:
-        """(fold, episode) with all their rows in the journal."""
-        rows = self.journal.rows if self.journal is not None else {}
-        last = self._bank.ways
-        return {(fold, episode) for fold, episode, way in rows if way == last}
-
-    @property
-    def episodes_to_do(self) -> int:
-        """Episodes in all, done ones included."""
-        return sum(len(episodes.query) for episodes in self._episodes.values())
-
-    def pending(self, fold: int) -> NDArray[np.int64]:
-        """The episodes of a fold that are not in the journal."""
-        done = {episode for f, episode in self.done_episodes if f == fold}
-        return np.array([e for e in range(len(self._episodes[fold].query)) if e not in done], dtype=np.int64)
-
-    def take(self, fold: int, rows: Sequence[tuple[int, NDArray[np.int64], NDArray[np.uint8]]]) -> None:
-        """Write the counts of a step to the journal, after its predictions."""
-        if self.journal is None:
-            raise RuntimeError("`begin` comes first")
-        new = [row for row in rows if (fold, row[0], self._bank.ways) not in self.journal.rows]
-        if self._predictions is not None:
-            self._predictions.append(fold, [(episode, label) for episode, _, label in new])
-        first = 1 if self._bank.ways == 1 else 0
-        self.journal.append(
-            ((fold, episode, way), counts[way - first])
-            for episode, counts, _ in new
-            for way in range(first, self._bank.ways + 1)
-        )
-
-    def finish(self, settings: Settings) -> None:
-        """Make the record of the journal, or say what went wrong."""
-        if self.journal is None:
-            return
-        if self.error is not None:
-            self.outcome.message = str(self.error)
-            return
-        frame = self.frame()
-        fold_classes = {fold: list(self._bank.fold_classes[fold]) for fold in sorted(self._bank.fold_classes)}
-        summary = summarise(frame, fold_classes, rules_of(self._bank.protocol.model_dump()))
-        if self._predictions is not None:
-            self._predictions.finish(self._bank.fingerprint, self.id)
-        write_record(self.folder, self._run(settings, summary), frame)
-        self.journal.delete()
-        self.outcome.state, self.outcome.summary = "finished", summary
-
-    def frame(self) -> pd.DataFrame:
-        """The rows of `episodes.csv`, ordered by fold, episode and way."""
-        rows = []
-        journal = self.journal.rows if self.journal is not None else {}
-        for (fold, episode, way), counts in sorted(journal.items()):
-            episodes, ids = self._episodes[fold], self._bank.image_ids
-            supports = episodes.support[episode, way - 1 if way else slice(None), : self.shot].ravel()
-            rows.append(
-                [
-                    fold, int(episodes.run[episode]), episode, int(episodes.group[episode]), way,
-                    int(episodes.classes[episode, way - 1]) if way else 0,
-                    ids[int(episodes.query[episode])], " ".join(ids[int(s)] for s in supports), *counts,
-                ]
-            )  # fmt: skip
-        return pd.DataFrame(rows, columns=COLUMNS)
-
-    def _run(self, settings: Settings, summary: dict[str, Any]) -> Run:
-        info, bank = self._method.info, self._bank
-        merged = info.max_ways is not None and bank.ways > info.max_ways
-        return Run(
-            id=self.id,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            method=MethodEntry(
-                name=self.spec.name,
-                title=info.title,
-                config=self._method.config.model_dump(mode="json"),
-                our_reading=info.our_reading,
-                supervision=info.supervision,
-                merged_ways=merged,
-                auxiliary_images=_auxiliary(self._episodes[self.folds[0]]) if info.uses_auxiliary else 0,
-            ),
-            backbone=self._method.config.backbone,
-            input_size=_input_size(self._method),
-            weights=self.weights,
-            bank=bank_entry(bank, self.shot),
-            way=bank.ways,
-            shot=self.shot,
-            annotation=settings.annotation,
-            folds=self.folds,
-            seed=self.spec.seed,
-            environment=environment(
-                settings.device,
-                settings.precision,
-                {"channels_last": settings.channels_last, "compile": settings.compile_encoder},
-            ),
-            seconds={phase: round(value, 3) for phase, value in self.seconds.items()},
-            summary=summary,
-        )
-
-
-def _auxiliary(episodes: Episodes) -> int:
-    return 0 if episodes.auxiliary is None else int(episodes.auxiliary.shape[-1])
-
-
-def _input_size(method: Method) -> str:
-    how = method.query_input
-    return "native" if how.size is None else f"{how.size[0]}x{how.size[1]} {how.fit}"
-
-
-def _record_name(name: str, backbone: str, kind: str, what: dict[str, Any], bank: Bank) -> str:
-    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
-    plain = "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
-    some = what["folds"] != sorted(bank.fold_classes)
-    folds = f"-fold{'+'.join(map(str, what['folds']))}" if some else ""
-    weak = "" if what["annotation"] == "mask" else f"-{what['annotation']}"
-    return f"{bank.dataset}/{plain}-{backbone}-{kind}-{what['way']}way-{what['shot']}shot{weak}{folds}-{digest}"

@@ -209,7 +209,7 @@ class _Parts:
                         },
                         size=shape,
                         query_shape=(self._query.shape[-2], self._query.shape[-1]),
-                        load_support_labels=lambda labels=labels: labels,
+                        load_support_labels=lambda: labels,
                         load_query_pixels=lambda: self._query.expand(batch, -1, -1, -1),
                         load_support_pixels=lambda: self._support.expand(*shape, -1, -1, -1),
                     )

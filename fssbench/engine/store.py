@@ -178,7 +178,7 @@ class FeatureStore:
         for name, offset, shape, dtype in entry.spilled:
             tensor = torch.empty(shape, dtype=dtype)
             self._file.seek(offset)
-            self._file.readinto(tensor.view(torch.uint8).numpy().data)  # type: ignore[attr-defined]
+            self._file.readinto(tensor.view(torch.uint8).numpy().data)
             features[name] = tensor
         return features
 
