@@ -19,9 +19,11 @@ from fssbench.files import atomic_write_text
 
 SCHEMA = 1
 COUNTS = ["tp", "fp", "fn", "tn", "ignored_fg", "ignored_bg"]
-# One row an episode and way. `episode` counts from 0 within its fold and `run` (the seed's number), `group` numbers
-# the query where a bank draws several supports for one; `query` and `supports` (joined by a blank) are image ids.
-COLUMNS = ["fold", "run", "episode", "group", "way", "class_id", "query", "supports", *COUNTS]
+TEXT = ["query", "supports"]
+# One row an episode and way; of N ways, a row of way 0 and class_id 0 counts the background. `episode` counts from 0
+# within its fold, `run` is the seed's number, `group` numbers the query where a bank draws several supports for one;
+# `query` and `supports` (joined by a blank) are image ids.
+COLUMNS = ["fold", "run", "episode", "group", "way", "class_id", *TEXT, *COUNTS]
 
 
 class _Model(BaseModel):
@@ -155,11 +157,12 @@ def read_record(folder: Path) -> Record:
     run = read_run(folder)
     path = folder / "episodes.csv"
     try:
-        frame = pd.read_csv(path, dtype={"query": str, "supports": str})
+        frame = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False)
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} could not be read: {error}") from error
     if list(frame.columns) != COLUMNS:
         raise RecordError(f"{path}: expected the columns {COLUMNS}, found {list(frame.columns)}")
+    _check_numbers(frame, path)
     return Record(folder, run, frame)
 
 
@@ -170,6 +173,16 @@ def _validated(model: type[Entry], value: bytes | dict[str, Any], path: Path, pr
         first = error.errors()[0]
         where = prefix + ".".join(str(part) for part in first["loc"])
         raise RecordError(f"{path}: {where}: {first['msg']}. Expected a record of schema {SCHEMA}.") from error
+
+
+def _check_numbers(frame: pd.DataFrame, path: Path) -> None:
+    for name in COLUMNS:
+        if name in TEXT or (pd.api.types.is_integer_dtype(frame[name]) and (frame[name] >= 0).all()):
+            continue
+        wrong = [str(value) for value in frame[name].tolist() if not str(value).isdecimal()]
+        raise RecordError(
+            f"{path}: {name}: expected whole numbers that are not negative, found {wrong[0] if wrong else 'none'!r}"
+        )
 
 
 def find_records(root: Path) -> list[Path]:

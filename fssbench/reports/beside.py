@@ -50,12 +50,12 @@ def sentence(line: Line, paper: Beside) -> str:
     sources = list(dict.fromkeys(source for scores in paper.shots.values() for source in scores.sources))
     parts = [f"{paper.label}, {paper.backbone}: " + ("; ".join(sources) or "no source that could be read")]
     if not paper.verified:
-        parts.append("unverified numbers (~) are from memory")
+        parts.append("Numbers with ~ are unverified: from memory")
     if any(_disagrees(scores) for scores in paper.shots.values()):
-        parts.append("ranges where sources disagree")
+        parts.append("Ranges: sources disagree")
     notes = list(dict.fromkeys(note for scores in paper.shots.values() for note in scores.notes))
     if notes:
-        parts.append("; ".join(notes))
+        parts.append("They say: " + "; ".join(notes))
     whose = f"{method_label(line.setting)}, {line.setting.backbone}"
     differs = "; ".join(paper.differs) or "nothing that the record knows of"
     return ". ".join(parts) + f". {whose} differs from it in: {differs}."

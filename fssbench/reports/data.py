@@ -1,4 +1,7 @@
-"""Results as data: one entry a line and shot, unrounded fractions, for JSON and CSV."""
+"""Results as data: one entry a line and shot, fractions to ten digits, for JSON and CSV.
+
+Ten digits are more than any measurement holds and fewer than processors agree on.
+"""
 
 from __future__ import annotations
 
@@ -75,11 +78,11 @@ def _entries(shown: Shown) -> Iterator[dict[str, Any]]:
             "complete_bank": run.bank.complete,
             "shot": shot,
             "repetitions": scores.repetitions,
-            "folds": {str(fold): value for fold, value in scores.folds.items()},
-            "mean": scores.mean,
-            "mean_std": scores.mean_std,
-            "fb_iou": scores.fb_iou,
-            "classes": {names.get(c, str(c)): value for c, value in scores.classes.items()},
+            "folds": {str(fold): _rounded(value) for fold, value in scores.folds.items()},
+            "mean": _rounded(scores.mean),
+            "mean_std": _rounded(scores.mean_std),
+            "fb_iou": _rounded(scores.fb_iou),
+            "classes": {names.get(c, str(c)): _rounded(value) for c, value in scores.classes.items()},
             "intervals": {name: _interval(bound) for name, bound in shown.bounds[shot].items()},
             "published": None
             if paper is None or shown.paper is None
@@ -92,7 +95,7 @@ def _entries(shown: Shown) -> Iterator[dict[str, Any]]:
                 "fb_iou": _span(paper.fb_iou),
                 "difference": None
                 if scores.mean is None or paper.miou is None
-                else round(scores.mean - paper.miou.middle / 100, 12),
+                else _rounded(scores.mean - paper.miou.middle / 100),
                 "sources": list(paper.sources),
                 "differs": list(shown.paper.differs),
             },
@@ -100,12 +103,16 @@ def _entries(shown: Shown) -> Iterator[dict[str, Any]]:
         }
 
 
-def _interval(bound: Interval) -> dict[str, float]:
-    return {"low": bound.low, "high": bound.high, "error": bound.error}
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 10)
 
 
-def _span(span: Span | None) -> list[float] | None:
-    return None if span is None else [round(span.low / 100, 6), round(span.high / 100, 6)]
+def _interval(bound: Interval) -> dict[str, float | None]:
+    return {"low": _rounded(bound.low), "high": _rounded(bound.high), "error": _rounded(bound.error)}
+
+
+def _span(span: Span | None) -> list[float | None] | None:
+    return None if span is None else [_rounded(span.low / 100), _rounded(span.high / 100)]
 
 
 def _fold_row(entry: dict[str, Any]) -> dict[str, Any]:

@@ -176,7 +176,8 @@ def _span(span: Span | None) -> Cell:
     """As printed by the source; a range where sources disagree; ~ where nobody read it."""
     if span is None:
         return Cell(MISSING)
-    text = f"{span.low:g}" if span.low == span.high else f"{span.low:g}–{span.high:g}"
+    low, high = (f"{v:.1f}" if round(v, 1) == v else f"{v:.2f}" for v in (span.low, span.high))
+    text = low if low == high else f"{low}–{high}"
     return Cell(text if span.verified else f"~{text}", span.middle / 100)
 
 

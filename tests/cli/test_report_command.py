@@ -1,0 +1,147 @@
+"""`fssbench report` and `fssbench compare` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fssbench.cli import main
+from fssbench.protocol import FSSBENCH
+from fssbench.records import COLUMNS, BankEntry, Environment, MethodEntry, Run, WeightsEntry
+
+COUNTS = "8,1,2,89,0,0"
+
+
+def write(folder: Path, method: str, *, shot: int = 1, counts: str = COUNTS, seed: int = 0) -> Path:
+    """A record of one fold, one class and one episode."""
+    summary = {
+        "miou": 8 / 11, "miou_std": None, "fb_iou": 0.8, "fb_iou_std": None, "episodes": 1, "runs": 1,
+        "missing_folds": [], "rules": {},
+        "folds": {"0": {"miou": 8 / 11, "fb_iou": 0.8, "fg_iou": 0.7, "bg_iou": 0.9, "episodes": 1,
+                        "classes": {"7": 8 / 11}, "absent": [], "vanished": 0}},
+    }  # fmt: skip
+    run = Run(
+        id=folder.name, created="2026-01-01T00:00:00Z", method=MethodEntry(name=method, title=method, config={}),
+        backbone="resnet50", input_size="native", weights={0: WeightsEntry(kind="imagenet", sha256="0" * 64)},
+        bank=BankEntry(fingerprint="f" * 64, dataset="fss1000", protocol=FSSBENCH.model_dump(mode="json"),
+                       protocol_hash=FSSBENCH.hash, class_names={7: "owl"}, folds={0: [7]}, episodes={0: 1}),
+        way=1, shot=shot, folds=[0], seed=seed,
+        environment=Environment(device="cpu", precision="float32", versions={}), summary=summary,
+    )  # fmt: skip
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(run.model_dump_json(), encoding="utf-8")
+    (folder / "episodes.csv").write_text(f"{','.join(COLUMNS)}\n0,0,0,0,1,7,q,s,{counts}\n", encoding="utf-8")
+    return folder
+
+
+def fssbench(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command; it fails if torch was imported."""
+    code = (
+        "import sys\nfrom fssbench.cli import main\ntry:\n    main()\nfinally:\n"
+        "    assert 'torch' not in sys.modules, 'torch was imported'\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)],
+        capture_output=True, text=True, timeout=120, check=False,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )  # fmt: skip
+
+
+@dataclass
+class Done:
+    """What a command printed, and its status."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command in this process: what a fresh one costs is paid only where a test is about that."""
+
+    def run(*words: str | Path) -> Done:
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        printed = capsys.readouterr()
+        return Done(int(ended.value.code or 0), printed.out, printed.err)
+
+    return run
+
+
+def test_the_report_goes_to_stdout_and_imports_no_torch(tmp_path: Path) -> None:
+    write(tmp_path / "a", "panet")
+    done = fssbench("report", tmp_path, "--with-published", "--intervals", "--protocol", "pfenet")
+    assert done.returncode == 0, done.stderr
+    assert "72.7" in done.stdout and done.stderr == ""
+
+
+@pytest.mark.parametrize("name", ["markdown", "latex", "html", "csv", "json"])
+def test_every_format_can_be_asked_for(command: Command, name: str, tmp_path: Path) -> None:
+    write(tmp_path / "a", "panet")
+    done = command("report", tmp_path, "--format", name)
+    assert done.returncode == 0 and "panet" in done.stdout, done.stderr
+
+
+def test_json_can_be_asked_for_as_everywhere_else(command: Command, tmp_path: Path) -> None:
+    write(tmp_path / "a", "panet")
+    assert json.loads(command("report", tmp_path, "--json").stdout)["tables"][0]["rows"][0]["method"] == "panet"
+
+
+def test_output_is_not_overwritten_without_force(command: Command, tmp_path: Path) -> None:
+    write(tmp_path / "results" / "a", "panet")
+    out = tmp_path / "table.md"
+    out.write_text("mine", encoding="utf-8")
+    refused = command("report", tmp_path / "results", "--out", out)
+    assert refused.returncode == 2 and "--force" in refused.stderr and out.read_text(encoding="utf-8") == "mine"
+    assert command("report", tmp_path / "results", "--out", out, "--force").returncode == 0
+    assert "panet" in out.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["report", "nowhere"], "no finished record"),
+        (["report", "a", "--protocol", "pfnet"], "did you mean 'pfenet'"),
+        (["report", "a", "--shots", "3"], "no record below a has [3] shots"),
+        (["compare", "a"], "at least two results"),
+    ],
+)
+def test_mistakes_are_one_message_and_status_2(
+    command: Command, words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a", "panet")
+    monkeypatch.chdir(tmp_path)
+    done = command(*words)
+    assert done.returncode == 2 and message in " ".join(done.stderr.split()), done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+
+
+def test_compare_prints_which_is_better(command: Command, tmp_path: Path) -> None:
+    write(tmp_path / "a", "panet")
+    write(tmp_path / "b", "hsnet", counts="4,1,6,89,0,0")
+    done = command("compare", tmp_path / "a", tmp_path / "b")
+    assert done.returncode == 0, done.stderr
+    assert "+36.4" in done.stdout  # 8/11 - 4/11
+
+
+def test_a_thousand_records_take_less_than_five_seconds(tmp_path: Path) -> None:
+    for number in range(1000):
+        write(tmp_path / f"r{number}", f"method{number // 10}", shot=1 + number % 2, seed=number // 2)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = fssbench("report", tmp_path)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("method") == 100
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5

@@ -1,0 +1,102 @@
+"""Comparing results: what is refused, what is found, how it is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fssbench.errors import RecordError, UsageError
+from fssbench.records import Record
+from fssbench.reports.comparison import compare, comparison_data, comparison_tables
+from fssbench.reports.render import render_tables
+from fssbench.reports.results import load_results
+
+Make = Callable[..., Record]
+
+
+def test_results_on_other_episodes_are_refused_by_name(make_record: Make, tmp_path: Path) -> None:
+    make_record(tmp_path / "a")
+    make_record(tmp_path / "b", bank_seed=1)
+    with pytest.raises(RecordError, match="bank fingerprint differs"):
+        compare(load_results(tmp_path))
+
+
+def test_one_result_is_nothing_to_compare(make_record: Make, tmp_path: Path) -> None:
+    make_record(tmp_path / "a")
+    with pytest.raises(UsageError, match="at least two"):
+        compare(load_results(tmp_path))
+
+
+def test_a_better_method_is_found_better_with_its_classes(make_record: Make, tmp_path: Path) -> None:
+    make_record(tmp_path / "a", "weak", miou=0.3, episodes=200)
+    make_record(tmp_path / "b", "strong", miou=0.7, seed=1, episodes=200)
+    (pair,) = compare(load_results(tmp_path)).pairs
+    assert pair.first.startswith("strong")
+    assert pair.overall.difference == pytest.approx(0.4, abs=0.03)
+    assert pair.overall.low > 0.3 and pair.overall_p < 1e-6
+    assert pair.classes_won(1) == sorted(pair.classes) and pair.classes_won(-1) == []
+    assert pair.effect.better > 0.9 and pair.effect.cohen_d > 1
+
+
+def test_equal_methods_are_not_told_apart(make_record: Make, tmp_path: Path) -> None:
+    make_record(tmp_path / "a", "one", seed=1, episodes=100)
+    make_record(tmp_path / "b", "other", seed=2, episodes=100)
+    found = compare(load_results(tmp_path))
+    assert found.pairs[0].overall_p > 0.05
+    assert "no significant difference" in render_tables("markdown", comparison_tables(found))
+
+
+def test_p_values_are_corrected_for_the_number_of_pairs(make_record: Make, tmp_path: Path) -> None:
+    for seed in range(3):
+        make_record(tmp_path / str(seed), f"m{seed}", seed=seed, miou=0.4 + 0.01 * seed, episodes=60)
+    pairs = compare(load_results(tmp_path)).pairs
+    smallest = min(pairs, key=lambda pair: pair.overall.p_value)
+    assert len(pairs) == 3
+    assert smallest.overall_p == pytest.approx(min(1.0, 3 * smallest.overall.p_value))
+
+
+def test_only_shared_folds_are_compared_and_the_table_says_so(make_record: Make, tmp_path: Path) -> None:
+    make_record(tmp_path / "a", "one", folds=[0, 1, 2], fold_iou={0: 0.5, 1: 0.5, 2: 0.1})
+    make_record(tmp_path / "b", "other", folds=[0, 1, 3], fold_iou={0: 0.4, 1: 0.3, 3: 0.9})
+    found = compare(load_results(tmp_path))
+    assert found.folds == (0, 1)
+    assert found.pairs[0].overall.difference == pytest.approx(0.15)
+    assert "mean over folds 0 and 1 only" in render_tables("markdown", comparison_tables(found))
+
+
+def test_shots_of_one_method_can_be_compared(make_record: Make, tmp_path: Path) -> None:
+    make_record(tmp_path / "a", shot=1, miou=0.3, episodes=60)
+    make_record(tmp_path / "b", shot=5, miou=0.5, episodes=60)
+    (pair,) = compare(load_results(tmp_path)).pairs
+    assert pair.overall.difference == pytest.approx(-0.2, abs=0.05)
+
+
+def test_the_most_different_episodes_are_listed_with_their_images(make_record: Make, tmp_path: Path) -> None:
+    a = make_record(tmp_path / "a", "one", miou=0.3)
+    make_record(tmp_path / "b", "other", miou=0.5, seed=4)
+    (pair,) = compare(load_results(tmp_path), extremes=3).pairs
+    assert len(pair.extremes) == 3
+    worst = pair.extremes.iloc[0]
+    row = a.episodes[(a.episodes["fold"] == worst["fold"]) & (a.episodes["episode"] == worst["episode"])].iloc[0]
+    assert (worst["query"], worst["supports"], worst["class_id"]) == (row["query"], row["supports"], row["class_id"])
+    assert pair.extremes["change"].abs().is_monotonic_decreasing
+
+
+def test_the_comparison_repeats_and_is_plain_json(make_record: Make, tmp_path: Path) -> None:
+    make_record(tmp_path / "a", "one", miou=0.3)
+    make_record(tmp_path / "b", "other", miou=0.5, seed=4)
+    one, two = (json.dumps(comparison_data(compare(load_results(tmp_path))), allow_nan=False) for _ in range(2))
+    assert one == two
+    assert {"first", "second", "mean", "classes", "effect", "episodes"} <= set(json.loads(one)["pairs"][0])
+
+
+@pytest.mark.parametrize("name", ["markdown", "latex", "html"])
+def test_every_format_prints_every_table(name: str, make_record: Make, tmp_path: Path) -> None:
+    make_record(tmp_path / "a", "one", title="<b>one</b>")
+    make_record(tmp_path / "b", "other", seed=4)
+    text = render_tables(name, comparison_tables(compare(load_results(tmp_path))))
+    assert "paired comparison" in text and "Largest differences" in text
+    assert "<b>" not in text

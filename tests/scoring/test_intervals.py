@@ -1,0 +1,142 @@
+"""Intervals and paired differences on small cases with known answers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fssbench.errors import RecordError
+from fssbench.records import COLUMNS
+from fssbench.scoring.intervals import intervals
+from fssbench.scoring.metrics import summarise
+from fssbench.scoring.paired import effect_size, episode_change, most_different, paired_differences
+from fssbench.scoring.rules import ScoringRules
+
+
+def episodes(ious: list[float], *, fold: int = 0, classes: int = 1, images: int = 1000, run: int = 0) -> pd.DataFrame:
+    """Episode i has class i mod `classes` of the fold, query i mod `images`, a union of 1000 and an own support."""
+    rows = []
+    for i, value in enumerate(ious):
+        tp = round(value * 1000)
+        counts = [tp, 1000 - tp, 0, 9000, 0, 0]
+        class_id = 1 + fold * classes + i % classes
+        rows.append([fold, run, i, i, 1, class_id, f"q{fold}-{i % images}", f"s{fold}-{i}", *counts])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_values_are_those_of_the_summary() -> None:
+    values = np.random.default_rng(5).uniform(0.1, 0.9, 80).tolist()
+    frame = pd.concat([episodes(values[:40], classes=2), episodes(values[40:], fold=1, classes=2)], ignore_index=True)
+    folds = {0: [1, 2], 1: [3, 4]}
+    summary, found = summarise(frame, folds), intervals(frame, folds, rng())
+    assert found["mean"].value == pytest.approx(summary["miou"])
+    assert found["fb"].value == pytest.approx(summary["fb_iou"])
+    assert found["fold 1"].value == pytest.approx(summary["folds"]["1"]["miou"])
+    assert found["class 3"].value == pytest.approx(summary["folds"]["1"]["classes"]["3"])
+    assert all(0 <= each.low < each.value < each.high <= 1 for each in found.values())
+
+
+def test_the_standard_error_of_independent_episodes_is_that_of_their_mean() -> None:
+    values = np.random.default_rng(1).uniform(0.2, 0.8, 400)
+    found = intervals(episodes(values.tolist()), {0: [1]}, rng())["class 1"]
+    assert found.error == pytest.approx(values.std(ddof=1) / math.sqrt(400), rel=0.02)
+    assert found.high - found.low == pytest.approx(2 * 1.966 * found.error, rel=0.06)  # Student's t, about 399 degrees
+
+
+def test_few_query_images_widen_the_interval() -> None:
+    values = np.repeat(np.random.default_rng(2).uniform(0.2, 0.8, 20), 20).tolist()
+    order = [values[20 * (i % 20) + i // 20] for i in range(400)]  # the value follows the query image
+    clustered = intervals(episodes(order, images=20), {0: [1]}, rng())["mean"]
+    independent = intervals(episodes(order), {0: [1]}, rng())["mean"]
+    assert clustered.error > 3.5 * independent.error  # sqrt(20) = 4.5 times
+
+
+def test_equal_generators_give_equal_intervals() -> None:
+    frame = episodes(np.linspace(0.1, 0.9, 50).tolist())
+    assert intervals(frame, {0: [1]}, rng()) == intervals(frame, {0: [1]}, rng())
+
+
+def test_there_is_no_interval_for_a_mean_with_a_missing_fold() -> None:
+    found = intervals(episodes([0.2, 0.5, 0.7]), {0: [1], 1: [2]}, rng())
+    assert "mean" not in found and "fold 0" in found
+
+
+def test_a_class_without_episodes_has_no_interval_and_takes_the_mean_with_it() -> None:
+    frame = episodes([0.2, 0.5, 0.7, 0.4])
+    found = intervals(frame, {0: [1, 2]}, rng())
+    assert "class 2" not in found and "mean" not in found and "class 1" in found
+    assert intervals(frame, {0: [1, 2]}, rng(), ScoringRules(absent_class="skip"))["mean"].value == pytest.approx(0.45)
+
+
+def test_runs_over_the_same_images_do_not_pass_for_new_images() -> None:
+    values = np.random.default_rng(3).uniform(0.2, 0.8, 60).tolist()
+    once = intervals(episodes(values), {0: [1]}, rng())["mean"]
+    copies = pd.concat([episodes(values, run=run) for run in range(4)], ignore_index=True)
+    four = intervals(copies, {0: [1]}, rng())["mean"]
+    assert four.value == pytest.approx(once.value)
+    assert four.error == pytest.approx(once.error, rel=0.15)
+
+
+def test_a_method_equals_itself() -> None:
+    frame = episodes(np.linspace(0.1, 0.9, 50).tolist())
+    found = paired_differences(frame, frame, {0: [1]}, rng())["mean"]
+    assert (found.difference, found.error, found.p_value, found.low, found.high) == (0, 0, 1, 0, 0)
+
+
+def test_a_paired_test_agrees_with_students_where_episodes_share_nothing() -> None:
+    from scipy import stats
+
+    base = np.random.default_rng(7).uniform(0.3, 0.6, 300)
+    other = base + np.random.default_rng(8).normal(0.004, 0.05, 300)
+    a, b = (np.round(values, 3) for values in (other, base))
+    expected = stats.ttest_rel(a, b)
+    found = paired_differences(episodes(a.tolist()), episodes(b.tolist()), {0: [1]}, rng())["mean"]
+    assert found.difference == pytest.approx((a - b).mean())
+    assert found.p_value == pytest.approx(expected.pvalue, rel=0.08)
+    interval = expected.confidence_interval()
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=0.0012)
+
+
+def test_what_two_methods_share_cancels() -> None:
+    base = np.random.default_rng(9).uniform(0.1, 0.8, 200)
+    found = paired_differences(
+        episodes((base + 0.02).round(3).tolist()), episodes(base.round(3).tolist()), {0: [1]}, rng()
+    )["mean"]
+    assert found.difference == pytest.approx(0.02, abs=1e-4)
+    assert found.p_value < 1e-6
+
+
+def test_rows_may_come_in_any_order() -> None:
+    frame = episodes(np.linspace(0.1, 0.9, 20).tolist())
+    mixed = frame.sample(frac=1, random_state=1)
+    assert paired_differences(frame, mixed, {0: [1]}, rng())["mean"].difference == 0
+
+
+def test_other_episodes_are_refused() -> None:
+    frame = episodes([0.1, 0.2, 0.3])
+    with pytest.raises(RecordError, match="3 and 2 rows"):
+        paired_differences(frame, frame[:2], {0: [1]}, rng())
+    with pytest.raises(RecordError, match=r"row 1 is .*'query': 'q0-1'.*'query': 'other'"):
+        paired_differences(frame, frame.assign(query=["q0-0", "other", "q0-2"]), {0: [1]}, rng())
+
+
+def test_effect_size_counts_images_not_episodes() -> None:
+    a, b = episodes([0.5, 0.7, 0.4, 0.4], images=2), episodes([0.4, 0.4, 0.4, 0.5], images=2)
+    found = effect_size(a, b)
+    # By image: (0.1 + 0) / 2 = 0.05 and (0.3 - 0.1) / 2 = 0.1; mean 0.075, deviation 0.035355.
+    assert found.cohen_d == pytest.approx(0.075 / 0.0353553, rel=1e-4)
+    assert found.better == pytest.approx((2 + 0.5) / 4)
+    assert found.images == 2
+
+
+def test_the_most_different_episodes_come_first() -> None:
+    change = episode_change(episodes([0.5, 0.9, 0.1]), episodes([0.4, 0.2, 0.6]))
+    assert most_different(change, 2)["episode"].tolist() == [1, 2]
+    assert most_different(change, 2)["change"].tolist() == pytest.approx([0.7, -0.5])

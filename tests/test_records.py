@@ -1,0 +1,131 @@
+"""Records: what is written is read back, and what is wrong is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from fssbench import records
+from fssbench.errors import RecordError
+from fssbench.records import (
+    COLUMNS,
+    BankEntry,
+    Environment,
+    MethodEntry,
+    Run,
+    WeightsEntry,
+    find_records,
+    read_record,
+    read_run,
+    write_record,
+)
+from fssbench.scoring.metrics import summarise
+
+
+def frame() -> pd.DataFrame:
+    return pd.DataFrame([[0, 0, 0, 0, 1, 7, "007", "010 0011", 8, 1, 2, 89, 0, 0]], columns=COLUMNS)
+
+
+def run(**changes: Any) -> Run:
+    values: dict[str, Any] = {
+        "id": "r", "created": "2026-01-01T00:00:00Z", "method": MethodEntry(name="panet", title="PANet", config={}),
+        "backbone": "vgg16", "input_size": "native", "weights": {0: WeightsEntry(kind="random", sha256="0")},
+        "bank": BankEntry(fingerprint="f", dataset="shapes5i", protocol={}, protocol_hash="h", class_names={7: "Ä"},
+                          folds={0: [7]}, episodes={0: 1}),
+        "way": 1, "shot": 2, "folds": [0],
+        "environment": Environment(device="cpu", precision="float32", versions={}),
+        "summary": summarise(frame(), {0: [7]}),
+    }  # fmt: skip
+    return Run.model_validate(values | changes)
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write_record(tmp_path / "r", run(), frame())
+    record = read_record(tmp_path / "r")
+    assert record.run == run()
+    pd.testing.assert_frame_equal(record.episodes, frame(), check_dtype=False)
+    assert record.episodes["query"].tolist() == ["007"]  # an id, not a number
+
+
+def test_equal_records_are_equal_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_record(tmp_path / name, run(), frame())
+    for file in ("run.json", "episodes.csv"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_a_record_that_was_cut_off_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def only_episodes(target: Path, text: str) -> None:
+        if target.name == "run.json":
+            raise OSError("no space left on device")
+        target.write_text(text, encoding="utf-8")
+
+    monkeypatch.setattr(records, "atomic_write_text", only_episodes)
+    with pytest.raises(OSError, match="no space"):
+        write_record(tmp_path / "r", run(), frame())
+    assert (tmp_path / "r" / "episodes.csv").exists()
+    assert find_records(tmp_path) == []
+
+
+def test_records_are_found_at_any_depth_in_order(tmp_path: Path) -> None:
+    for name in ("b", "a/deep", "c"):
+        write_record(tmp_path / name, run(), frame())
+    assert [folder.relative_to(tmp_path).as_posix() for folder in find_records(tmp_path)] == ["a/deep", "b", "c"]
+    assert find_records(tmp_path / "b") == [tmp_path / "b"]
+
+
+def test_a_missing_record_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="no record at"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "Invalid JSON"), ('{"id": 3}', "run.json: id"), ("[]", "run.json")],
+)
+def test_a_broken_run_is_named_with_what_is_wrong(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(text, encoding="utf-8")
+    with pytest.raises(RecordError, match=message):
+        read_run(tmp_path)
+
+
+def test_an_unknown_field_is_refused(tmp_path: Path) -> None:
+    write_record(tmp_path, run(), frame())
+    path = tmp_path / "run.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"backbone"', '"backbones"'), encoding="utf-8")
+    with pytest.raises(RecordError, match=r"run\.json: backbone"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("fold,run\n0,0\n", "expected the columns"), ("", "could not be read"), ('"', "could not be read")],
+)
+def test_broken_episodes_are_named(text: str, message: str, tmp_path: Path) -> None:
+    write_record(tmp_path, run(), frame())
+    (tmp_path / "episodes.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(RecordError, match=message):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["-1", "1.5", "many", ""])
+def test_counts_that_are_no_counts_are_named(value: str, tmp_path: Path) -> None:
+    write_record(tmp_path, run(), frame())
+    path = tmp_path / "episodes.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace(",8,1,2,", f",{value},1,2,"), encoding="utf-8")
+    with pytest.raises(RecordError, match=r"episodes\.csv: tp"):
+        read_record(tmp_path)
+
+
+def test_an_image_named_na_stays_a_name(tmp_path: Path) -> None:
+    write_record(tmp_path, run(), frame().assign(query="NA", supports="null nan"))
+    assert read_record(tmp_path).episodes[["query", "supports"]].iloc[0].tolist() == ["NA", "null nan"]
+
+
+def test_the_summary_is_checked_when_it_is_asked_for(tmp_path: Path) -> None:
+    assert run().scores(tmp_path).miou == pytest.approx(8 / 11)
+    with pytest.raises(RecordError, match=r"run\.json: summary\.folds"):
+        run(summary={**run().summary, "folds": 3}).scores(tmp_path)
