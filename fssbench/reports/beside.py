@@ -10,6 +10,12 @@ from fssbench.reports.lines import Line, method_label
 from fssbench.reports.published import PaperScores, paper_scores, plain
 
 _USUAL = ("resnet50", "vgg16", "resnet101")  # whose numbers to show where the paper has none for our backbone
+_TRAINING = {
+    "imagenet": "training (ours is untrained)",
+    "random": "training (ours is untrained, with random weights)",
+    "checkpoint": "training (by fssbench; training images: {})",
+    "external": "training (not known: predictions from elsewhere)",
+}
 
 
 @dataclass(frozen=True)
@@ -75,10 +81,7 @@ def _differs(line: Line, other_backbone: str | None) -> tuple[str, ...]:
     words = []
     if other_backbone is not None:
         words.append(f"backbone ({line.setting.backbone}, not {other_backbone})")
-    if "imagenet" in line.setting.weights or "random" in line.setting.weights:
-        words.append("training (ours is untrained)")
-    elif "checkpoint" in line.setting.weights:
-        words.append(f"training (by fssbench, on {_training_list(line)})")
+    words += [_TRAINING[kind].format(_training_list(line)) for kind in _TRAINING if kind in line.setting.weights]
     if not run.bank.complete:
         words.append(f"images (incomplete bank: {run.bank.note})")
     theirs = PROTOCOLS.get(line.setting.method)
@@ -96,11 +99,8 @@ def _differs(line: Line, other_backbone: str | None) -> tuple[str, ...]:
 
 
 def _training_list(line: Line) -> str:
-    lists = {
-        str(entry.regime.get("regime", entry.regime).get("train_list", "a list the card does not name"))
-        for result in line.results
-        for entry in result.run.weights.values()
-    }
+    cards = [entry.regime.get("regime", {}) for result in line.results for entry in result.run.weights.values()]
+    lists = {str(card.get("trained_on", "not stated")) for card in cards}
     return " and ".join(sorted(lists))
 
 

@@ -14,6 +14,7 @@ WEIGHTS = {
     "random": "untrained (random weights)",
     "checkpoint": "trained",
     "authors": "authors' checkpoint",
+    "external": "predictions from elsewhere",
 }
 
 
@@ -82,7 +83,7 @@ def lines_of(results: Sequence[Result]) -> list[Line]:
 
 def method_label(setting: Setting) -> str:
     """The method as the field writes it, with what a reader must not overlook."""
-    extra = [setting.annotation] if setting.annotation != "mask" else []
+    extra = [word for word in dict.fromkeys((setting.annotation, setting.supervision)) if word != "mask"]
     extra += ["our reading"] if setting.our_reading else []
     return f"{setting.title} ({', '.join(extra)})" if extra else setting.title
 

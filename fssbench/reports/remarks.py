@@ -101,6 +101,14 @@ def _labels(lines: Sequence[Line]) -> list[str]:
     merged = sorted({line.setting.title for line in lines if any(r.run.method.merged_ways for r in line.results)})
     if merged:
         found.append(f"One way at a time: {listed(merged)} was run once a way, and merged.")
+    chosen = sorted({
+        (line.setting.title, str(entry.regime["regime"]["selected_on"]))
+        for line in lines
+        for result in line.results
+        for entry in result.run.weights.values()
+        if isinstance(entry.regime.get("regime"), dict) and "selected_on" in entry.regime["regime"]
+    })  # fmt: skip
+    found += [f"Checkpoints of {name} were selected on: {on}." for name, on in chosen]
     return found
 
 

@@ -29,10 +29,11 @@ class Setting:
     config: str  # JSON, keys sorted
     backbone: str
     input_size: str
-    weights: str  # "imagenet", "random", "checkpoint", "authors", or several
+    weights: str  # "imagenet", "random", "checkpoint", "authors", "external", or several
     annotation: str
     device: str
     precision: str
+    supervision: str = "mask"
     checkpoint: str = ""  # only where several checkpoints of one setting are in the results
 
 
@@ -144,13 +145,14 @@ def _setting(run: Run) -> Setting:
         annotation=run.annotation,
         device=run.environment.device,
         precision=run.environment.precision,
+        supervision=run.method.supervision,
     )
 
 
 def _kind(entry: WeightsEntry) -> str:
-    """A checkpoint converted from the authors' file is told from one trained here by its card."""
-    authors = entry.kind == "checkpoint" and str(entry.regime.get("source", "")).startswith("the authors")
-    return "authors" if authors else entry.kind
+    """A checkpoint converted from its authors' file is told from one trained here by its card's source."""
+    foreign = entry.regime.get("source", "fssbench train") != "fssbench train"
+    return "authors" if entry.kind == "checkpoint" and foreign else entry.kind
 
 
 def _seed(run: Run) -> int:
@@ -223,6 +225,7 @@ def _order(result: Result) -> tuple[object, ...]:
     place, setting = result.place, result.setting
     return (
         place.dataset, place.protocol, place.way, place.fingerprint, place.protocol_hash, place.episodes,
-        setting.title.lower(), setting.method, setting.backbone, setting.weights, setting.annotation, setting.config,
-        setting.input_size, setting.device, setting.precision, setting.checkpoint, result.shot, result.seed,
+        setting.title.lower(), setting.method, setting.backbone, setting.weights, setting.annotation,
+        setting.supervision, setting.config, setting.input_size, setting.device, setting.precision,
+        setting.checkpoint, result.shot, result.seed,
     )  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 from fssbench.errors import RecordError
 from fssbench.protocol import find_protocol
 from fssbench.records import Record
+from fssbench.reports.layouts import fold_tables
 from fssbench.reports.lens import limits, through
 from fssbench.reports.lines import lines_of
 from fssbench.reports.results import episodes_of, load_results
@@ -118,3 +119,44 @@ def test_a_lens_says_what_it_cannot_change(make_record: Make, tmp_path: Path) ->
     assert "other episodes" in text and "seeds" not in text  # both have seed 0
     own = " ".join(limits(result, find_protocol("fssbench")))
     assert "Not possible" not in own
+
+
+@pytest.mark.parametrize(
+    ("weights", "regime", "label"),
+    [
+        ("checkpoint", {"source": "fssbench train"}, "trained"),
+        ("checkpoint", {"source": "the authors' panet.pth", "sha256": "0"}, "authors' checkpoint"),
+        ("external", {"note": ""}, "predictions from elsewhere"),
+        ("imagenet", {}, "untrained (ImageNet backbone)"),
+        ("random", {}, "untrained (random weights)"),
+    ],
+)
+def test_where_weights_come_from_is_said(
+    make_record: Make, tmp_path: Path, weights: str, regime: dict[str, str], label: str
+) -> None:
+    make_record(tmp_path / "a", weights=weights, regime=regime)
+    (table,) = fold_tables(load_results(tmp_path))
+    assert table.rows[0].cells[2].text == label
+
+
+def test_what_a_checkpoint_was_selected_on_is_said(make_record: Make, tmp_path: Path) -> None:
+    regime = {"source": "x", "regime": {"trained_on": "train", "selected_on": "the test fold"}}
+    make_record(tmp_path / "a", title="PFENet", weights="checkpoint", regime=regime)
+    (table,) = fold_tables(load_results(tmp_path))
+    assert "Checkpoints of PFENet were selected on: the test fold." in table.notes
+
+
+@pytest.mark.parametrize(
+    ("changes", "label"),
+    [
+        ({"our_reading": True}, "PANet (our reading)"),
+        ({"annotation": "box"}, "PANet (box)"),
+        ({"supervision": "image label"}, "PANet (image label)"),
+        ({}, "PANet"),
+    ],
+)
+def test_what_a_reader_must_not_overlook_is_in_the_name(
+    make_record: Make, tmp_path: Path, changes: dict[str, object], label: str
+) -> None:
+    make_record(tmp_path / "a", title="PANet", **changes)
+    assert fold_tables(load_results(tmp_path))[0].rows[0].cells[0].text == label
