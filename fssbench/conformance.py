@@ -66,11 +66,19 @@ class Pixels:
             return one_by_one(method, self.query, self.support, self.support_labels, self.query_labels, self.auxiliary)
         return build_episodes(method, self.query, self.support, self.support_labels, self.query_labels, self.auxiliary)
 
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Pixels:
+        """The same with every tensor changed."""
+        return Pixels(
+            change(self.query),
+            change(self.support),
+            change(self.support_labels),
+            change(self.query_labels),
+            None if self.auxiliary is None else change(self.auxiliary),
+        )
+
     def only(self, b: int) -> Pixels:
         """One of the episodes."""
-        auxiliary = None if self.auxiliary is None else self.auxiliary[b : b + 1]
-        parts = (self.query, self.support, self.support_labels, self.query_labels)
-        return Pixels(*(part[b : b + 1] for part in parts), auxiliary)
+        return self.mapped(lambda tensor: tensor[b : b + 1])
 
 
 def render(method: Method, b: int = 1, n: int = 1, k: int = 1, seed: int = 0) -> Pixels:
@@ -147,7 +155,7 @@ def check_gradients(subject: Subject) -> None:
             loss = method.loss(render(method, 2, 1, 2, seed).built(method))
         if loss.dim() or not torch.isfinite(loss):
             raise MethodError(f"expected the loss to be one finite number, found {loss}")
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         reached |= {name for name, p in method.named_parameters() if p.grad is not None and bool(p.grad.any())}
         missed = [name for name, p in method.named_parameters() if p.requires_grad and name not in reached]
         if not missed:
@@ -270,18 +278,21 @@ def _upsampled(method: Method, logits: Tensor, query: Tensor) -> Tensor:
     size = (query.shape[2], query.shape[3])
     flat = logits.float().flatten(0, -4)
     corners = method.align_corners
-    return F.interpolate(flat, size, mode="bilinear", align_corners=corners).unflatten(0, logits.shape[:-3])
+    full: Tensor = F.interpolate(flat, size, mode="bilinear", align_corners=corners).unflatten(0, logits.shape[:-3])
+    return full
 
 
 def _overfitted(method: Method, pixels: Pixels, subject: Subject) -> float:
     """The best query IoU in eval mode, looked at every 10 steps, until it is above 0.9."""
     trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    twice = pixels.mapped(
+        lambda tensor: tensor.repeat_interleave(2, 0)
+    )  # BatchNorm needs more than one value a channel
     optimizer, best = torch.optim.Adam(trained, lr=subject.rate), 0.0
     for step in range(1, subject.steps + 1):
         method.train()
         optimizer.zero_grad()
-        # Twice the same episode: a norm layer on the batch needs more than one value a channel.
-        method.loss(_doubled(pixels).built(method)).backward()  # type: ignore[no-untyped-call]
+        method.loss(twice.built(method)).backward()
         optimizer.step()
         if step % 10 == 0:
             method.eval()
@@ -291,12 +302,6 @@ def _overfitted(method: Method, pixels: Pixels, subject: Subject) -> float:
             if best > 0.9:
                 break
     return best
-
-
-def _doubled(pixels: Pixels) -> Pixels:
-    auxiliary = None if pixels.auxiliary is None else pixels.auxiliary.repeat_interleave(2, 0)
-    parts = (pixels.query, pixels.support, pixels.support_labels, pixels.query_labels)
-    return Pixels(*(part.repeat_interleave(2, 0) for part in parts), auxiliary)
 
 
 def _expect_finite(logits: Tensor, when: str) -> None:

@@ -60,7 +60,8 @@ def cosine_scores(features: Tensor, vectors: Tensor, eps: float = 1e-8) -> Tenso
     with torch.autocast(features.device.type, enabled=False):
         flat, directions = features.float().flatten(2), F.normalize(vectors.float(), dim=2, eps=eps)
         scores = (directions @ flat) / flat.norm(dim=1, keepdim=True).clamp_min(eps)
-    return scores.unflatten(2, features.shape[2:])
+    maps: Tensor = scores.unflatten(2, features.shape[2:])
+    return maps
 
 
 @lru_cache(maxsize=256)  # images of native size have many sizes

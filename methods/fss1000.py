@@ -95,7 +95,7 @@ class MaskedBackbone(Backbone):
             net.name, net.body, net._steps, net.channels, f"{net.signature} masked", net._imagenet, net.mean, net.std
         )
         self.first = next(name for name, layer in net.body.named_modules() if isinstance(layer, nn.Conv2d))
-        _replace(net.body, self.first, _four_channels(net.body.get_submodule(self.first)))
+        _take_mask(net.body.get_submodule(self.first))
         for name, layer in list(net.body.named_modules()):
             if isinstance(layer, nn.BatchNorm2d):
                 act = getattr(layer, "act", None)
@@ -194,7 +194,8 @@ class FSS1000(Method):
     def supports(self, pixels: Tensor, masks: Tensor) -> Tensor:
         """The sum over K supports, normalised among themselves: B x K x 3 (and 1) x H x W -> B x C x h x w."""
         deep = self._encoded(pixels.flatten(0, 1), masks.flatten(0, 1), pixels.shape[1])["deep"]
-        return deep.unflatten(0, pixels.shape[:2]).sum(1)
+        total: Tensor = deep.unflatten(0, pixels.shape[:2]).sum(1)
+        return total
 
     def related(self, compared: Tensor, query: Features) -> Tensor:
         """The relation network, B x 1 x H x W before the sigmoid. In training the batch is normalised together."""
@@ -241,16 +242,13 @@ def set_group(module: nn.Module, group: int | None) -> None:
             layer.group = group
 
 
-def _four_channels(conv: nn.Module) -> nn.Conv2d:
+def _take_mask(conv: nn.Module) -> None:
+    """Give a convolution a fourth input channel, and new weights."""
     if not isinstance(conv, nn.Conv2d):
         raise TypeError(f"expected a convolution, found {type(conv).__name__}")
-    made = type(conv)(
-        4, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation, bias=conv.bias is not None
-    )  # type: ignore[arg-type]
-    nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
-    if made.bias is not None:
-        nn.init.zeros_(made.bias)
-    return made
+    conv.in_channels = 4
+    conv.weight = nn.Parameter(conv.weight.new_empty(conv.out_channels, 4, *conv.kernel_size))
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
 
 
 def _replace(body: nn.Module, name: str, layer: nn.Module) -> None:

@@ -146,7 +146,8 @@ class PANet(Method):
         pixels = F.cross_entropy(full, targets, ignore_index=VOID, reduction="none")
         each = pixels.sum((1, 2)) / (targets != VOID).sum((1, 2)).clamp_min(1)
         assigned_ways = (area[:, 1:, 0] > 0).to(each.dtype)  # B x N
-        return (each.unflatten(0, (b, n, k)).mean(2) * assigned_ways).mean(1)
+        loss: Tensor = (each.unflatten(0, (b, n, k)).mean(2) * assigned_ways).mean(1)
+        return loss
 
     def load_official(self, state: Mapping[str, Tensor]) -> None:
         """Load a snapshot of the authors' train.py."""

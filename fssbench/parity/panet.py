@@ -64,7 +64,8 @@ def _support_names(case: Case) -> list[str]:
 
 def _queries_first(x: Tensor, queries: int) -> Tensor:
     """(batch * queries) x ... to the authors' order, query * batch + item."""
-    return x.unflatten(0, (-1, queries)).transpose(0, 1).flatten(0, 1)
+    ordered: Tensor = x.unflatten(0, (-1, queries)).transpose(0, 1).flatten(0, 1)
+    return ordered
 
 
 def _plain(case: Case) -> bool:
@@ -105,7 +106,7 @@ def _scribbles(labels: NDArray[np.uint8], instances: NDArray[np.uint8]) -> NDArr
     return drawn
 
 
-def _maps(case: Case) -> list[tuple[NDArray[np.uint8], ...]]:
+def _maps(case: Case) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]]:
     """Labels, instances and scribbles of each support."""
     made = []
     for index, name in enumerate(_support_names(case)):
@@ -129,10 +130,12 @@ def _support_labels(case: Case) -> Tensor:
     """B x N x K x H x W codes of `fssbench.method`."""
     shape = (case.batch, _ways(case), case.shots)
     if _plain(case):
-        return case.masks(f"{name}_mask" for name in _support_names(case)).unflatten(0, shape)
+        masks: Tensor = case.masks(f"{name}_mask" for name in _support_names(case)).unflatten(0, shape)
+        return masks
     code = {"mask": _mask_codes, "scribble": _scribble_codes, "bbox": _box_codes}[case.meta["annotation"]]
     made = [code(case, index, *maps) for index, maps in enumerate(_maps(case))]
-    return torch.from_numpy(np.stack(made)).unflatten(0, shape)
+    codes: Tensor = torch.from_numpy(np.stack(made)).unflatten(0, shape)
+    return codes
 
 
 def _mask_codes(

@@ -29,11 +29,11 @@ def weight(name: str, shape: tuple[int, ...], seed: int, gain: float) -> NDArray
     if leaf == "num_batches_tracked":
         return np.zeros(shape, np.int64)
     if leaf in ("bias", "running_mean"):
-        return (0.1 * draw.standard_normal(shape)).astype(np.float32)
+        return np.asarray(0.1 * draw.standard_normal(shape), np.float32)
     if leaf == "running_var" or len(shape) == 1:
         return draw.uniform(0.5, 1.5, shape).astype(np.float32)
     deviation = gain * np.sqrt(2.0 / math.prod(shape[1:]))
-    return (deviation * draw.standard_normal(shape)).astype(np.float32)
+    return np.asarray(deviation * draw.standard_normal(shape), np.float32)
 
 
 def state_dict(shapes: Mapping[str, tuple[int, ...]], seed: int, gain: float) -> dict[str, NDArray[np.generic]]:
@@ -68,7 +68,7 @@ def mask(size: Size, seed: int, name: str) -> NDArray[np.uint8]:
 
 def normalised(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """H x W x 3 -> 3 x H x W, contiguous, in ImageNet's mean and deviation."""
-    values = (rgb.astype(np.float32) / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
+    values = (rgb.astype(np.float32) / 255 - np.array(IMAGENET_MEAN, np.float32)) / np.array(IMAGENET_STD, np.float32)
     return np.ascontiguousarray(values.transpose(2, 0, 1))
 
 
