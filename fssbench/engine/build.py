@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fssbench.backbones import Backbone
-from fssbench.checkpoints import load_checkpoint
+from fssbench.checkpoints import read_card, restore
 from fssbench.errors import CheckpointError, MethodError
 from fssbench.files import sha256_file
 from fssbench.method import Method
@@ -42,8 +42,7 @@ def build_method(spec: MethodSpec, fold: int) -> tuple[Method, WeightsEntry]:
     nothing is ever left at random silently.
     """
     cls = find_method(spec.name)
-    chosen = [*spec.settings, *([f"backbone={spec.backbone}"] if spec.backbone else [])]
-    config = parse_settings(cls.Config, chosen)
+    chosen = (*spec.settings, *((f"backbone={spec.backbone}",) if spec.backbone else ()))
     weights = spec.weights or ("imagenet" if cls.info.untrained else None)
     if weights is None:
         raise CheckpointError(
@@ -51,13 +50,14 @@ def build_method(spec: MethodSpec, fold: int) -> tuple[Method, WeightsEntry]:
             f"authors' by `fssbench import-checkpoint {spec.name} FILE --fold {fold}`, or ask for --weights imagenet "
             "(backbone only, untrained head) or --weights random by name."
         )
+    if weights not in ("imagenet", "random"):
+        return _from_checkpoint(spec.name, Path(weights.replace("{fold}", str(fold))), chosen, fold)
+    config = parse_settings(cls.Config, chosen)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         method = cls(config)
     if weights == "imagenet":
         load_imagenet(method)
-    elif weights != "random":
-        return _from_checkpoint(spec, method, Path(weights.replace("{fold}", str(fold))), fold)
     return method.eval(), WeightsEntry(kind=weights, sha256=parameters_sha256(method.state_dict()))
 
 
@@ -99,18 +99,16 @@ def code_sha256(methods: Sequence[Method]) -> str:
     return digest.hexdigest()
 
 
-def _from_checkpoint(spec: MethodSpec, method: Method, path: Path, fold: int) -> tuple[Method, WeightsEntry]:
-    state, card = load_checkpoint(path)
-    if card.method != spec.name:
-        raise CheckpointError(f"{path} was made for method {card.method!r}, expected {spec.name!r}")
+def _from_checkpoint(name: str, path: Path, settings: tuple[str, ...], fold: int) -> tuple[Method, WeightsEntry]:
+    """A method as its checkpoint's card configures it, with the changes of `settings`."""
+    card = read_card(path)
+    if card.method != name:
+        raise CheckpointError(f"{path} was made for method {card.method!r}, expected {name!r}")
     if card.fold is not None and card.fold != fold:
         raise CheckpointError(
             f"{path} was trained for fold {card.fold}, expected fold {fold}: its classes would not be novel. "
             "Give one checkpoint a fold, as in --weights 'panet-fold{fold}.safetensors'."
         )
-    try:
-        method.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not fit {spec.name} as configured: {error}") from error
+    method, card = restore(path, settings)
     regime = card.model_dump(mode="json")
-    return method.eval(), WeightsEntry(kind="checkpoint", path=str(path), sha256=sha256_file(path), regime=regime)
+    return method, WeightsEntry(kind="checkpoint", path=str(path), sha256=sha256_file(path), regime=regime)

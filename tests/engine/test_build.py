@@ -1,0 +1,75 @@
+"""Weights: named, found, of the right method and fold, and never random by accident."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import toy_methods
+
+from fssbench.checkpoints import Card, save_checkpoint
+from fssbench.engine.build import MethodSpec, build_method
+from fssbench.errors import CheckpointError, FssbenchError
+
+NAME = "toy_methods:Toy"
+
+
+def checkpoint(path: Path, **card: object) -> Path:
+    """A checkpoint of Toy whose weights are all one, made with a scale of 3."""
+    config = toy_methods.ToyConfig(scale=3.0)
+    state = {name: torch.ones_like(value) for name, value in toy_methods.Toy(config).state_dict().items()}
+    values = {"method": NAME, "backbone": "toy", "config": config.model_dump(), "fold": 0, "source": "a test"} | card
+    save_checkpoint(path, state, Card(**values))  # type: ignore[arg-type]
+    return path
+
+
+def test_a_checkpoint_brings_its_weights_and_its_settings(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path / "w.safetensors")
+    method, entry = build_method(MethodSpec(NAME, weights=str(path)), 0)
+    assert all((value == 1).all() for value in method.state_dict().values())
+    assert method.config.scale == 3.0
+    assert entry.kind == "checkpoint"
+    assert len(entry.sha256) == 64
+    changed, _ = build_method(MethodSpec(NAME, ("scale=5",), weights=str(path)), 0)
+    assert changed.config.scale == 5.0
+
+
+def test_one_path_names_a_checkpoint_a_fold(tmp_path: Path) -> None:
+    for fold in (0, 1):
+        checkpoint(tmp_path / f"f{fold}.safetensors", fold=fold)
+    for fold in (0, 1):
+        build_method(MethodSpec(NAME, weights=str(tmp_path / "f{fold}.safetensors")), fold)
+
+
+@pytest.mark.parametrize(
+    ("card", "fold", "words"),
+    [({"fold": 1}, 0, "trained for fold 1, expected fold 0"), ({"method": "panet"}, 0, "made for method 'panet'")],
+)
+def test_a_foreign_checkpoint_is_refused(tmp_path: Path, card: dict, fold: int, words: str) -> None:
+    path = checkpoint(tmp_path / "w.safetensors", **card)
+    with pytest.raises(CheckpointError, match=words):
+        build_method(MethodSpec(NAME, weights=str(path)), fold)
+
+
+def test_a_missing_checkpoint_is_an_error_and_no_random_weights(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        build_method(MethodSpec(NAME, weights=str(tmp_path / "none.safetensors")), 0)
+
+
+def test_a_method_that_needs_training_asks_for_weights_by_name() -> None:
+    with pytest.raises(CheckpointError, match="PFENet has to be trained"):
+        build_method(MethodSpec("pfenet"), 0)
+
+
+def test_random_weights_repeat_with_their_seed() -> None:
+    one, a = build_method(MethodSpec(NAME, weights="random", seed=4), 0)
+    two, b = build_method(MethodSpec(NAME, weights="random", seed=4), 0)
+    _, c = build_method(MethodSpec(NAME, weights="random", seed=5), 0)
+    assert a.sha256 == b.sha256 != c.sha256
+    assert all(torch.equal(x, y) for x, y in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+
+
+def test_an_unknown_backbone_lists_those_there_are() -> None:
+    with pytest.raises(FssbenchError, match="efficientnet_lite0"):
+        build_method(MethodSpec("panet", backbone="resnet5", weights="random"), 0)
