@@ -75,8 +75,17 @@ def _named(words: Mapping[str, str], ours: Mapping[str, Any], theirs: Protocol) 
     return [
         f"{word} ({_shown(ours[field])}, not {_shown(other[field])})"
         for field, word in words.items()
-        if field in ours and _plain(ours[field]) != _plain(other[field])
+        if field in ours and _plain(ours[field]) != _plain(other[field]) and not _both_test_images(field, ours, other)
     ]
+
+
+def _both_test_images(field: str, ours: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """The pool "default" is the data set's own list of test images, by whatever name."""
+    return field == "pool" and "default" in (other["pool"], ours["pool"]) and _val(other["pool"]) == _val(ours["pool"])
+
+
+def _val(pool: str) -> bool:
+    return pool == "default" or pool.endswith("val")
 
 
 def _plain(value: Any) -> Any:

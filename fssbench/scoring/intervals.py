@@ -15,7 +15,8 @@ import pandas as pd
 from scipy import stats
 
 from fssbench.scoring.clusters import Clusters, Floats, Ints, build_clusters, variance
-from fssbench.scoring.metrics import FoldScores, Rows, Sums, by_fold, pool, prepare, score
+from fssbench.scoring.metrics import FoldScores, Rows, Sums, pool, prepare, score
+from fssbench.scoring.pixels import iou
 from fssbench.scoring.rules import NEUTRAL, ScoringRules
 
 RESAMPLES = 1000
@@ -29,6 +30,14 @@ class Statistics:
     value: Floats  # P
     influence: Floats  # E x P: first-order contribution of each row
     draws: Floats  # R x P
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """How often each image counts."""
+
+    image: Ints  # E: the image that a row queries
+    weights: Floats  # R x n
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ def intervals(
 ) -> dict[str, Interval]:
     """Intervals by name: "mean", "fb", "fold 0", "fold 0 fb", "class 7". Numbers that do not exist are left out."""
     clusters = build_clusters(episodes)
-    found = statistics(episodes, fold_classes, image_weights(clusters, rng, resamples), rules)
+    found = statistics(episodes, fold_classes, resample(clusters, rng, resamples), rules)
     error, freedom = standard_errors(found.influence, clusters)
     low, high = widen(found.value, found.draws, error, freedom, level)
     return {
@@ -62,9 +71,10 @@ def intervals(
     }
 
 
-def image_weights(clusters: Clusters, rng: np.random.Generator, resamples: int) -> Floats:
-    """Random weights of the rows, R x E: one exponential weight an image, shared by all episodes that query it."""
-    return rng.exponential(size=(resamples, clusters.images))[:, clusters.image]
+def resample(clusters: Clusters, rng: np.random.Generator, resamples: int) -> Resamples:
+    """One exponential weight an image and resample, shared by all episodes that query the image."""
+    weights = rng.exponential(size=(resamples, clusters.images))
+    return Resamples(clusters.image, weights)
 
 
 def standard_errors(influence: Floats, clusters: Clusters) -> tuple[Floats, Floats]:
@@ -86,118 +96,150 @@ def widen(value: Floats, draws: Floats, error: Floats, freedom: Floats, level: f
 def statistics(
     episodes: pd.DataFrame,
     fold_classes: Mapping[int, Sequence[int]],
-    weights: Floats,
+    resamples: Resamples,
     rules: ScoringRules = NEUTRAL,
 ) -> Statistics:
-    """All numbers of a result: value, influence of each row, and value under each row of `weights` (R x E).
+    """All numbers of a result: value, influence of each row, and value in each resample.
 
     Runs are scored one by one and averaged. There is a mean only if every fold of the bank is there.
     """
-    positions = pd.Series(np.arange(len(episodes)), index=episodes.index)
-    runs = sorted({int(run) for run in episodes["run"].tolist()})
-    parts = [
-        _run_statistics(part, positions[part.index].to_numpy(), fold_classes, weights, rules)
-        for run in runs
-        for part in [episodes[episodes["run"] == run]]
-    ]
-    common = [name for name in parts[0].names if all(name in part.names for part in parts)]
-    chosen = [[part.names.index(name) for name in common] for part in parts]
+    run_of = episodes["run"].to_numpy()
+    fold_of = episodes["fold"].to_numpy()
+    runs = []
+    for run in np.unique(run_of):
+        parts = {}
+        for fold in np.unique(fold_of[run_of == run]).tolist():
+            where = np.flatnonzero((run_of == run) & (fold_of == fold))
+            parts[fold] = _part(episodes.iloc[where], where, fold_classes[fold], resamples, rules)
+        runs.append(_run_numbers(parts, fold_classes, rules))
+    names = [name for name in runs[0] if all(name in run for run in runs)]
+    numbers = [_average([run[name] for run in runs]) for name in names]
     return Statistics(
-        names=tuple(common),
-        value=np.mean([part.value[index] for part, index in zip(parts, chosen, strict=True)], axis=0),
-        influence=np.mean([part.influence[:, index] for part, index in zip(parts, chosen, strict=True)], axis=0),
-        draws=np.mean([part.draws[:, index] for part, index in zip(parts, chosen, strict=True)], axis=0),
+        names=tuple(names),
+        value=np.array([number.value for number in numbers]),
+        influence=np.stack([number.influence for number in numbers], -1),
+        draws=np.stack([number.draws for number in numbers], -1),
     )
 
 
 @dataclass(frozen=True)
 class _Number:
-    """One statistic of one run: value, influence of the run's rows, draws."""
+    """One statistic: value, influence of all rows, draws."""
 
     value: float
     influence: Floats  # E
     draws: Floats  # R
 
 
-def _run_statistics(
-    episodes: pd.DataFrame,
-    positions: Ints,
-    fold_classes: Mapping[int, Sequence[int]],
-    weights: Floats,
-    rules: ScoringRules,
-) -> Statistics:
-    numbers: dict[str, _Number] = {}
-    index = pd.Series(positions, index=episodes.index)
-    for fold, part in by_fold(episodes).items():
-        where = index[part.index].to_numpy()
-        rows = prepare(part, fold_classes[fold], rules)
-        queries = pd.factorize(part["query"])[0]
-        numbers |= _fold_numbers(fold, rows, queries, weights[:, where], where, weights.shape[1], rules)
-    folds = [f"fold {fold}" for fold in fold_classes]
-    if all(name in numbers for name in folds):
-        everything = [f"class {c}" for classes in fold_classes.values() for c in classes]
-        numbers["mean"] = _average([numbers[n] for n in (everything if rules.averaging == "classes" else folds)])
-        numbers["fb"] = _average([numbers[f"{name} fb"] for name in folds])
-    return Statistics(
-        names=tuple(numbers),
-        value=np.array([number.value for number in numbers.values()]),
-        influence=np.stack([number.influence for number in numbers.values()], -1),
-        draws=np.stack([number.draws for number in numbers.values()], -1),
-    )
+@dataclass(frozen=True)
+class _Part:
+    """One fold of one run, pooled: as it is, and in every resample."""
+
+    rows: Rows
+    image: Ints  # of the part's rows
+    where: Ints  # the part's rows among all E
+    total: int  # E
+    sums: Sums
+    drawn: Sums
+
+    def number(self, value: Floats, influence: Floats, draws: Floats) -> _Number:
+        """A statistic of this part; other rows have no influence on it."""
+        placed = np.zeros(self.total)
+        placed[self.where] = influence
+        return _Number(float(value), placed, draws)
 
 
-def _fold_numbers(
-    fold: int, rows: Rows, queries: Ints, weights: Floats, where: Ints, total: int, rules: ScoringRules
+def _part(
+    episodes: pd.DataFrame, where: Ints, classes: Sequence[int], resamples: Resamples, rules: ScoringRules
+) -> _Part:
+    rows, image = prepare(episodes, classes, rules), resamples.image[where]
+    return _Part(rows, image, where, len(resamples.image), pool(rows), pool(rows, image, resamples.weights))
+
+
+def _run_numbers(
+    parts: Mapping[int, _Part], fold_classes: Mapping[int, Sequence[int]], rules: ScoringRules
 ) -> dict[str, _Number]:
-    """IoU of each class, mIoU and FB-IoU of one fold. `where` are the rows' places among all `total` rows."""
-    plain, resampled = pool(rows), pool(rows, weights)
-    scores, draws = score(plain, rules), score(resampled, rules)
-    by_class = _class_influence(rows, queries, plain, scores)  # E x C
+    """All numbers of one run. The mean and FB-IoU are there if every fold is."""
+    numbers: dict[str, _Number] = {}
+    for fold, part in parts.items():
+        numbers |= _fold_numbers(fold, part, rules)
+    if set(parts) != set(fold_classes):
+        return numbers
+    folds = [f"fold {fold}" for fold in fold_classes]
+    if rules.averaging == "classes":
+        every = [numbers[f"class {c}"] for classes in fold_classes.values() for c in classes]
+        known = [each for each in every if np.isfinite(each.value)]
+        numbers["mean"] = _average(known if rules.absent_class == "skip" and known else every)
+    else:
+        numbers["mean"] = _average([numbers[name] for name in folds])
+    if rules.fb_pooling == "all":
+        numbers["fb"] = _pooled_fb(list(parts.values()))
+    else:
+        numbers["fb"] = _average([numbers[f"{name} fb"] for name in folds])
+    return numbers
+
+
+def _fold_numbers(fold: int, part: _Part, rules: ScoringRules) -> dict[str, _Number]:
+    """IoU of each class, mIoU and FB-IoU of one fold."""
+    scores, draws = score(part.sums, rules), score(part.drawn, rules)
+    by_class = _class_influence(part, scores)  # E x C
     known = ~np.isnan(scores.class_iou)
     share = known / max(known.sum(), 1) if rules.absent_class == "skip" else np.full(len(known), 1 / len(known))
-    fb = _fb_influence(rows, plain, scores)
-
-    def placed(influence: Floats) -> Floats:
-        out = np.zeros(total)
-        out[where] = influence
-        return out
-
     found = {
-        f"class {c}": _Number(float(scores.class_iou[i]), placed(by_class[:, i]), draws.class_iou[:, i])
-        for i, c in enumerate(rows.classes)
+        f"class {c}": part.number(scores.class_iou[i], by_class[:, i], draws.class_iou[:, i])
+        for i, c in enumerate(part.rows.classes)
     }
-    found[f"fold {fold}"] = _Number(float(scores.miou), placed(by_class @ share), draws.miou)
-    found[f"fold {fold} fb"] = _Number(float(scores.fb_iou), placed(fb), draws.fb_iou)
+    found[f"fold {fold}"] = part.number(scores.miou, by_class @ share, draws.miou)
+    change = _fb_influence(part.rows, part.sums.classes.sum(-2), part.sums.background)
+    found[f"fold {fold} fb"] = part.number(scores.fb_iou, change, draws.fb_iou)
     return found
 
 
-def _class_influence(rows: Rows, queries: Ints, sums: Sums, scores: FoldScores) -> Floats:
+def _class_influence(part: _Part, scores: FoldScores) -> Floats:
     """d IoU = (TP - IoU x union) / sum of unions, for each row and its class.
 
     The derivative alone is too small with few images, or a few large ones, since each image pulls the IoU towards
     itself: dividing by sqrt(1 - its share) makes the variance unbiased to first order (leverage, as in HC2 errors).
     """
-    union = sums.classes.sum(-1)
+    rows, union = part.rows, part.sums.classes.sum(-1)
     influence = np.zeros((len(rows.position), len(rows.classes)))
     for i in range(len(rows.classes)):
         mine = (rows.position == i) & rows.counted
         if union[i] > 0:
             own = rows.foreground[mine].sum(-1)
-            share = (np.bincount(queries[mine], own) / union[i])[queries[mine]]
+            _, image = np.unique(part.image[mine], return_inverse=True)
+            share = (np.bincount(image, own) / union[i])[image]
             change = (rows.foreground[mine, 0] - scores.class_iou[i] * own) / union[i]
             influence[mine, i] = change / np.sqrt(np.maximum(1 - share, 0.25))
     return influence
 
 
-def _fb_influence(rows: Rows, sums: Sums, scores: FoldScores) -> Floats:
-    fg_union, bg_union = sums.classes.sum(), sums.background.sum()
-    fg = (rows.foreground[:, 0] - scores.fg_iou * rows.foreground.sum(-1)) / (fg_union or np.nan)
-    bg = (rows.background[:, 0] - scores.bg_iou * rows.background.sum(-1)) / (bg_union or np.nan)
-    half: Floats = (fg + bg) / 2
-    return half
+def _fb_influence(rows: Rows, foreground: Floats, background: Floats) -> Floats:
+    """The same for FB-IoU, from the pooled counts of all classes and of the background (3 each)."""
+
+    def change(counts: Floats, pooled: Floats) -> Floats:
+        union = pooled.sum() or np.nan
+        result: Floats = (counts[:, 0] - pooled[0] / union * counts.sum(-1)) / union
+        return result
+
+    return (change(rows.foreground, foreground) + change(rows.background, background)) / 2
+
+
+def _pooled_fb(parts: Sequence[_Part]) -> _Number:
+    """FB-IoU of the counts of all folds together."""
+    foreground = np.sum([part.sums.classes.sum(-2) for part in parts], axis=0)
+    background = np.sum([part.sums.background for part in parts], axis=0)
+    drawn_fg = np.sum([part.drawn.classes.sum(-2) for part in parts], axis=0)
+    drawn_bg = np.sum([part.drawn.background for part in parts], axis=0)
+    influence = np.zeros(parts[0].total)
+    for part in parts:
+        influence[part.where] = _fb_influence(part.rows, foreground, background)
+    return _Number(float((iou(foreground) + iou(background)) / 2), influence, (iou(drawn_fg) + iou(drawn_bg)) / 2)
 
 
 def _average(numbers: Sequence[_Number]) -> _Number:
+    if len(numbers) == 1:
+        return numbers[0]
     return _Number(
         float(np.mean([number.value for number in numbers])),
         np.mean([number.influence for number in numbers], axis=0),

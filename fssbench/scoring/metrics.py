@@ -46,7 +46,6 @@ class Sums:
     """Pooled counts; `...` is empty, or the resamples."""
 
     classes: Floats  # ... x C x 3
-    present: npt.NDArray[np.bool_]  # ... x C: whether any row counted
     background: Floats  # ... x 3; NaN where it is not known
 
 
@@ -100,22 +99,27 @@ def _as_mean(counts: Ints) -> Floats:
     return np.stack([each, (counts.sum(-1) > 0) - each, np.zeros_like(each)], -1)
 
 
-def pool(rows: Rows, weights: Floats | None = None) -> Sums:
-    """Sums of counts by class. `weights` (R x E) says how often each row counts in each of R resamples."""
-    count = len(rows.position)
-    weight = np.ones((1, count)) if weights is None else weights
-    classes = np.zeros((len(weight), len(rows.classes), 3))
-    present = np.zeros((len(weight), len(rows.classes)), dtype=np.bool_)
-    for i in range(len(rows.classes)):
-        mine = np.flatnonzero((rows.position == i) & rows.counted)
-        classes[:, i] = weight[:, mine] @ rows.foreground[mine]
-        present[:, i] = weight[:, mine].any(-1)
-    background = weight @ rows.background
-    if not rows.knows_background:
-        background[:] = np.nan
-    if weights is None:
-        return Sums(classes[0], present[0], background[0])
-    return Sums(classes, present, background)
+def pool(rows: Rows, groups: Ints | None = None, weights: Floats | None = None) -> Sums:
+    """Sums of counts by class. `weights` (R x n) says how often each of n groups of rows counts in R resamples.
+
+    `groups` (E) says which group a row belongs to; a group is all rows of one query image.
+    """
+    if weights is None or groups is None:
+        classes = np.stack([rows.foreground[rows.position == i].sum(0) for i in range(len(rows.classes))])
+        return Sums(classes, rows.background.sum(0) if rows.knows_background else np.full(3, np.nan))
+    resampled = np.stack(
+        [_weighted(rows.foreground, rows.position == i, groups, weights) for i in range(len(rows.classes))], axis=1
+    )
+    background = _weighted(rows.background, np.ones(len(groups), dtype=np.bool_), groups, weights)
+    return Sums(resampled, background if rows.knows_background else np.full_like(background, np.nan))
+
+
+def _weighted(counts: Floats, chosen: npt.NDArray[np.bool_], groups: Ints, weights: Floats) -> Floats:
+    """R x 3: rows are summed by group first, so that only n columns are multiplied, not E."""
+    names, place = np.unique(groups[chosen], return_inverse=True)
+    by_group = np.stack([np.bincount(place, column, minlength=len(names)) for column in counts[chosen].T], -1)
+    total: Floats = weights[:, names] @ by_group
+    return total
 
 
 def score(sums: Sums, rules: ScoringRules = NEUTRAL) -> FoldScores:

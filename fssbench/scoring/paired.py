@@ -15,7 +15,7 @@ from scipy import stats
 
 from fssbench.errors import RecordError
 from fssbench.scoring.clusters import build_clusters
-from fssbench.scoring.intervals import RESAMPLES, image_weights, standard_errors, statistics, widen
+from fssbench.scoring.intervals import RESAMPLES, resample, standard_errors, statistics, widen
 from fssbench.scoring.metrics import BACKGROUND_CLASS
 from fssbench.scoring.pixels import iou
 from fssbench.scoring.rules import NEUTRAL, ScoringRules
@@ -63,8 +63,8 @@ def paired_differences(
     first, second = aligned(first, second)
     together = first.assign(supports=_either(first["supports"], second["supports"]))
     clusters = build_clusters(together)
-    weights = image_weights(clusters, rng, resamples)
-    a, b = (statistics(frame, fold_classes, weights, rules) for frame in (first, second))
+    drawn = resample(clusters, rng, resamples)
+    a, b = (statistics(frame, fold_classes, drawn, rules) for frame in (first, second))
     change = a.value - b.value
     error, freedom = standard_errors(a.influence - b.influence, clusters)
     low, high = widen(change, a.draws - b.draws, error, freedom, level)

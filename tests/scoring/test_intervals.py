@@ -43,6 +43,20 @@ def test_values_are_those_of_the_summary() -> None:
     assert all(0 <= each.low < each.value < each.high <= 1 for each in found.values())
 
 
+@pytest.mark.parametrize(
+    "rules", [ScoringRules(fb_pooling="all", averaging="classes"), ScoringRules(ignore_label="background")]
+)
+def test_values_follow_the_rules(rules: ScoringRules) -> None:
+    values = np.random.default_rng(6).uniform(0.1, 0.9, 70).tolist()
+    frame = pd.concat([episodes(values[:40], classes=2), episodes(values[40:], fold=1, classes=2)], ignore_index=True)
+    frame["ignored_fg"] = np.arange(70)
+    folds = {0: [1, 2], 1: [3, 4]}
+    summary, found = summarise(frame, folds, rules), intervals(frame, folds, rng(), rules)
+    assert found["mean"].value == pytest.approx(summary["miou"])
+    assert found["fb"].value == pytest.approx(summary["fb_iou"])
+    assert found["fb"].low < found["fb"].value < found["fb"].high
+
+
 def test_the_standard_error_of_independent_episodes_is_that_of_their_mean() -> None:
     values = np.random.default_rng(1).uniform(0.2, 0.8, 400)
     found = intervals(episodes(values.tolist()), {0: [1]}, rng())["class 1"]
