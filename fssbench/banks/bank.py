@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -69,27 +71,27 @@ class Bank:
     @cached_property
     def fingerprint(self) -> str:
         """Hex SHA-256 of what the benchmark depends on (fssbench.banks.fingerprint)."""
-        return str(self._file.attrs["fingerprint"])
+        return self._attribute("/", "fingerprint")
 
     @cached_property
     def dataset(self) -> str:
         """The data set's name."""
-        return str(self._file.attrs["dataset"])
+        return self._attribute("/", "dataset")
 
     @cached_property
     def pool(self) -> str:
         """The image list that episodes were drawn from."""
-        return str(self._file.attrs["pool"])
+        return self._attribute("/", "pool")
 
     @cached_property
     def note(self) -> str:
         """What whoever reads results should know, e.g. classes that were skipped."""
-        return str(self._file.attrs["note"])
+        return self._attribute("/", "note")
 
     @cached_property
     def protocol(self) -> Protocol:
         """How the episodes were drawn and are to be scored."""
-        return parse_protocol(str(self._file.attrs["protocol"]))
+        return parse_protocol(self._attribute("/", "protocol"))
 
     @cached_property
     def class_names(self) -> dict[int, str]:
@@ -100,14 +102,14 @@ class Bank:
     @cached_property
     def fold_classes(self) -> dict[int, tuple[int, ...]]:
         """Fold -> the classes its episodes are of."""
-        folds = sorted(int(name) for name in self._file["folds"])
+        folds = sorted(int(name) for name in self._members("folds"))
         return {fold: tuple(self._array(f"folds/{fold}/classes").tolist()) for fold in folds}
 
     @cached_property
     def draws(self) -> tuple[int, ...]:
         """The numbers of shots that were drawn. A nested bank holds one draw and serves every smaller number."""
         fold = next(iter(self.fold_classes))
-        return tuple(sorted(int(name) for name in self._file[f"folds/{fold}"] if name != "classes"))
+        return tuple(sorted(int(name) for name in self._members(f"folds/{fold}") if name != "classes"))
 
     @property
     def shots(self) -> int:
@@ -118,7 +120,7 @@ class Bank:
     def ways(self) -> int:
         """Classes an episode."""
         fold = next(iter(self.fold_classes))
-        return int(self._file[f"folds/{fold}/{self.shots}/classes"].shape[1])
+        return int(self._array(f"folds/{fold}/{self.shots}/classes").shape[1])
 
     def episodes(self, fold: int, shots: int | None = None) -> Episodes:
         """A fold's episodes with `shots` supports a way (default: all). Raises `BankError` if it has no such."""
@@ -134,7 +136,7 @@ class Bank:
                 "or generate a bank with that number of shots."
             )
         group = f"folds/{fold}/{drawn}"
-        columns = {name: self._array(f"{group}/{name}") for name in self._file[group]}
+        columns = {name: self._array(f"{group}/{name}") for name in self._members(group)}
         columns["support"] = columns["support"][:, :, :wanted]
         return Episodes(**columns)
 
@@ -153,7 +155,7 @@ class Bank:
     @cached_property
     def has_images(self) -> bool:
         """False for an index bank, which holds no image or mask bytes."""
-        return "bytes" in self._file["images"]
+        return "bytes" in self._members("images")
 
     def image_sha256(self, i: int) -> str:
         """Hex SHA-256 of the image file's bytes; empty where the bank was made from masks alone."""
@@ -194,11 +196,11 @@ class Bank:
     @cached_property
     def annotation_kinds(self) -> tuple[str, ...]:
         """What `annotation` knows: "mask", and what was derived when the bank was made."""
-        return ("mask", *sorted(self._file.get("annotations", ())))
+        return ("mask", *(self._members("annotations") if "annotations" in self._members("/") else ()))
 
     def annotation_rule(self, kind: str) -> str:
         """The rule and seed that an annotation was derived by."""
-        return str(self._file[f"annotations/{kind}"].attrs["rule"])
+        return self._attribute(f"annotations/{kind}", "rule")
 
     def annotation(self, kind: str, i: int, class_id: int) -> NDArray[np.uint8]:
         """H x W codes for one class: 0 background, 1 object, 3 unlabelled, 255 void.
@@ -265,10 +267,25 @@ class Bank:
         return self._array("masks/class_id")
 
     def _array(self, name: str) -> NDArray[Any]:
-        try:
+        with self._reading(name):
             return np.asarray(self._file[name][()])
-        except (OSError, KeyError) as error:
-            raise BankError(f"{self.path}: {name} cannot be read ({error}). Copy the bank again.") from error
+
+    def _attribute(self, name: str, key: str) -> str:
+        with self._reading(f"{name} {key}"):
+            return str(self._file[name].attrs[key])
+
+    def _members(self, group: str) -> list[str]:
+        """Names in a group, ascending."""
+        with self._reading(group):
+            return sorted(self._file[group])
+
+    @contextlib.contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """HDF5's own checksums fail with these errors, if the file changed after it was opened."""
+        try:
+            yield
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            raise BankError(f"{self.path}: {what} cannot be read ({error}). Copy the bank again.") from error
 
     def _texts(self, name: str) -> list[str]:
         return [text.decode("utf-8") for text in self._array(name).tolist()]
@@ -279,11 +296,9 @@ class Bank:
                 f"{self.path}: expected a bank with images, found an index bank, which holds none. "
                 "Bind it to local data by `fssbench attach`."
             )
-        try:
-            start, end = self._offsets(group)[i : i + 2]
+        start, end = self._offsets(group)[i : i + 2]
+        with self._reading(f"{group} {i}"):
             return bytes(self._file[f"{group}/bytes"][start:end])
-        except OSError as error:
-            raise BankError(f"{self.path}: {group} {i} cannot be read ({error}). Copy the bank again.") from error
 
     def _offsets(self, group: str) -> NDArray[np.int64]:
         if group not in self._offset_cache:

@@ -91,21 +91,40 @@ def test_a_file_that_is_not_there_and_a_folder_say_so(tmp_path: Path) -> None:
         open_bank(tmp_path)
 
 
-def use(bank: Bank) -> None:
-    """Read everything that a run may read."""
+def use(bank: Bank) -> list[object]:
+    """Everything that a run reads."""
+    seen: list[object] = [bank.fingerprint, bank.class_names, bank.protocol, bank.annotation_kinds]
     for fold in bank.fold_classes:
-        bank.episodes(fold)
-    for i in range(len(bank.image_ids)):
-        bank.image_bytes(i)
-        bank.label_map(i)
+        episodes = bank.episodes(fold)
+        seen += [episodes.classes.tolist(), episodes.support.tolist(), episodes.query.tolist()]
+    seen += [(bank.image_bytes(i), bank.label_map(i).tobytes()) for i in range(len(bank.image_ids))]
+    return seen
 
 
-def test_damage_after_opening_is_seen_when_the_bytes_are_read(bank: Path, tmp_path: Path) -> None:
-    """A worker opens without the whole-file hash: fletcher32 and the hashes of images and masks still see it."""
+def test_damage_after_opening_is_refused_or_harmless(bank: Path, tmp_path: Path) -> None:
+    """A worker opens without the whole-file hash: HDF5's checksums and the hashes of images and masks still see it."""
+    whole, rng, path = bank.read_bytes(), random.Random(2), tmp_path / "late.h5"
+    with open_bank(bank) as intact:
+        expected = use(intact)
+    refused = 0
+    for _ in range(40):
+        damaged, place = bytearray(whole), rng.randrange(512 * 8, len(whole) * 8)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            with open_bank(path, verify=False) as opened:
+                assert use(opened) == expected  # the bit was one that nothing reads
+        except BankError as error:
+            assert "late.h5" in str(error)
+            refused += 1
+    assert refused > 20
+
+
+def test_a_damaged_image_is_seen_when_it_is_read(bank: Path, tmp_path: Path) -> None:
     whole, path = bytearray(bank.read_bytes()), tmp_path / "late.h5"
     with open_bank(bank) as intact:
         image = intact.image_bytes(5)
     whole[whole.index(image) + 100] ^= 4  # image bytes are stored as they are
     path.write_bytes(whole)
     with open_bank(path, verify=False) as opened, pytest.raises(BankError, match=r"late\.h5"):
-        use(opened)
+        opened.image_bytes(5)
