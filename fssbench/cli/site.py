@@ -48,7 +48,9 @@ def leaderboard_build(
 @app.command("audit")
 def audit_command(
     results: Path = RESULTS,
-    bank: list[Path] | None = BANK,
+    bank: list[Path] | None = typer.Option(
+        None, help="Banks, or folders of banks (default: episodes/ if it is there)."
+    ),
     as_json: bool = JSON,
 ) -> None:
     """Judge records by their own counts, by each other, and by the banks at hand; exit status 1 for any finding."""
@@ -60,7 +62,8 @@ def audit_command(
 
     if not results.is_dir():
         raise RecordError(f"expected a folder of records at {results}, found none. Name it as the first argument.")
-    judged = audit(results, find_banks(bank or []))
+    usual = [Path("episodes")] if Path("episodes").is_dir() else []
+    judged = audit(results, find_banks(bank or usual))
     if as_json:
         print_json(asdict(judged))
     else:

@@ -124,7 +124,10 @@ def _short(value: Any) -> str:
 def _known(run: Run, banks: Mapping[str, Reference]) -> Iterator[Problem]:
     if run.bank.fingerprint not in banks:
         known = ", ".join(sorted(fingerprint[:12] for fingerprint in banks))
-        yield "bank.fingerprint", f"unknown: expected one of {known}, found {run.bank.fingerprint[:12]}"
+        yield (
+            "bank.fingerprint",
+            f"expected a bank at hand (--bank): {known}; found {run.bank.fingerprint[:12]}, which is none of them",
+        )
 
 
 def duplicates(records: Iterable[tuple[str, Run, str]]) -> Iterator[Finding]:

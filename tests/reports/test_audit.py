@@ -182,7 +182,10 @@ def test_text_from_a_record_cannot_steer_the_terminal(record: Path) -> None:
     assert "\x1b" not in line
 
 
-def test_the_command_exits_with_1_for_a_finding_and_0_without(record: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_exits_with_1_for_a_finding_and_0_without(
+    record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no folder `episodes` lies
     with pytest.raises(SystemExit) as sound:
         main(["audit", str(record.parent)])
     assert sound.value.code == 0

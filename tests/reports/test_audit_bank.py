@@ -113,3 +113,15 @@ def test_the_command_takes_banks(record: Path, bank: Path, capsys: pytest.Captur
         main(["audit", str(record.parent), "--bank", str(bank)])
     assert done.value.code == 0
     assert capsys.readouterr().out == ""
+
+
+def test_without_the_option_the_folder_episodes_is_asked(
+    record: Path, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "here" / "episodes").mkdir(parents=True)
+    bank.rename(tmp_path / "here" / "episodes" / "bank.h5")
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(SystemExit) as done:
+        main(["audit", str(record.parent)])
+    assert done.value.code == 0
+    assert "not at hand" not in capsys.readouterr().err
