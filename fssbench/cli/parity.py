@@ -37,8 +37,8 @@ def _table(rows: list[dict[str, Any]]) -> None:
         [
             row["case"],
             row["tensor"],
-            f"{row['deviation']:.1e}",
-            f"{row['tolerance']:.1e}",
+            _short(row["deviation"]),
+            _short(row["tolerance"]),
             "yes" if row["passed"] else "NO",
         ]
         for row in rows
@@ -46,3 +46,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
     typer.echo(tabulate(shown, headers=["case", "tensor", "max deviation", "tolerance", "pass"], disable_numparse=True))
     failed = sum(not row["passed"] for row in rows)
     typer.echo(f"\n{len(rows) - failed} of {len(rows)} tensors pass.")
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1e}"
