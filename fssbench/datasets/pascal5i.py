@@ -45,6 +45,7 @@ POOLS: dict[str, _Pool] = {
     "train": _Pool("trainaug", training=True),
     "train-oslsm": _Pool("trainaug", "train", training=True),
     "no-novel": _Pool("trainaug", training=True, drop_novel=True),
+    "train-oslsm-no-novel": _Pool("trainaug", "train", training=True, drop_novel=True),  # SG-One and PMMs
 }
 
 
@@ -74,10 +75,7 @@ class Pascal5i(Dataset):
         pairs = self.pairs(fold)
         if pairs is not None:
             return tuple(dict.fromkeys(image_id for image_id, _ in pairs))
-        if self._pool.drop_novel:
-            novel = set(self.folds[fold])
-            return tuple(image_id for image_id in self._ids if not novel & self._shown[image_id])
-        return self._ids
+        return self._without_novel(fold)
 
     def fold_classes(self, fold: int) -> tuple[int, ...]:
         """The five held-out classes, or the fifteen others for a training pool."""
@@ -88,7 +86,7 @@ class Pascal5i(Dataset):
         """The published pairs of the fold's classes, in the list's order, as far as their images are there."""
         if self._pool.pairs is None:
             return None
-        classes, present = set(self.fold_classes(fold)), set(self._ids)
+        classes, present = set(self.fold_classes(fold)), set(self._without_novel(fold))
         return tuple(pair for pair in pascal5i_pairs(self._pool.pairs) if pair[1] in classes and pair[0] in present)
 
     def image_bytes(self, image_id: str) -> bytes:
@@ -96,6 +94,13 @@ class Pascal5i(Dataset):
 
     def mask(self, image_id: str) -> Mask:
         return Mask(self._read_mask(image_id))
+
+    def _without_novel(self, fold: int) -> Sequence[str]:
+        """The pool's images, without those that show a held-out class if it drops them."""
+        if not self._pool.drop_novel:
+            return self._ids
+        novel = set(self.folds[fold])
+        return tuple(image_id for image_id in self._ids if not novel & self._shown[image_id])
 
     @cached_property
     def _ids(self) -> tuple[str, ...]:
@@ -111,7 +116,7 @@ class Pascal5i(Dataset):
     def _shown(self) -> dict[str, set[int]]:
         """The classes that each image shows, were it by one pixel."""
         masks = ((image_id, label_map(self.mask(image_id), f"mask of {image_id}")) for image_id in self._ids)
-        return {image_id: set(np.unique(labels).tolist()) for image_id, labels in masks}
+        return {image_id: set(np.flatnonzero(np.bincount(labels.ravel())).tolist()) for image_id, labels in masks}
 
     @cached_property
     def _read_mask(self) -> Callable[[str], bytes]:

@@ -68,3 +68,11 @@ def test_the_real_masks_hold_the_published_numbers_of_pairs(masks: Path) -> None
     assert [len(listed.pairs(fold) or ()) for fold in range(4)] == [346, 451, 725, 346]
     for fold in range(4):  # every listed pair shows its class
         assert all(class_id in facts[image].areas for image, class_id in listed.pairs(fold) or ())
+
+
+@pytest.mark.slow
+def test_dropping_novel_classes_leaves_the_published_numbers_of_training_pairs(masks: Path) -> None:
+    data = Pascal5i(masks, pool="train-oslsm-no-novel")
+    pairs = [data.pairs(fold) or () for fold in range(4)]
+    assert [len(fold) for fold in pairs] == [10062, 8272, 5129, 10274]  # counted by others
+    assert [len({image for image, _ in fold}) for fold in pairs] == [7509, 6604, 4687, 7999]
