@@ -92,7 +92,8 @@ def compare(
     import json
 
     from fssbench.reports.comparison import compare as compare_results
-    from fssbench.reports.comparison import comparison_data, comparison_tables
+    from fssbench.reports.comparison import comparison_data
+    from fssbench.reports.comparison_tables import comparison_tables
     from fssbench.reports.render import render_tables
     from fssbench.reports.results import load_results
 

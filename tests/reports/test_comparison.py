@@ -10,7 +10,8 @@ import pytest
 
 from fssbench.errors import RecordError, UsageError
 from fssbench.records import Record
-from fssbench.reports.comparison import compare, comparison_data, comparison_tables
+from fssbench.reports.comparison import compare, comparison_data
+from fssbench.reports.comparison_tables import comparison_tables
 from fssbench.reports.render import render_tables
 from fssbench.reports.results import load_results
 
