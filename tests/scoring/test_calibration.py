@@ -143,4 +143,5 @@ def test_intervals_cover_their_nominal_rate(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DESIGNS)
 def test_equal_methods_are_told_apart_at_the_nominal_rate(name: str) -> None:
-    assert 0.03 <= rejections(DESIGNS[name], trials=1500, seed=4) <= 0.07
+    # Rather too seldom than too often: the variance is kept from falling below what query images alone give.
+    assert 0.02 <= rejections(DESIGNS[name], trials=1500, seed=4) <= 0.065
