@@ -155,13 +155,13 @@ def _entry(result: Result, with_intervals: bool) -> Entry:
 
 
 def _unique(entries: Sequence[Entry]) -> list[Entry]:
-    """Slugs that no two records share: those that clash get a piece of their path's hash."""
+    """Slugs that no two records share: those that clash get a piece of their run's hash."""
     slugs = [entry.slug for entry in entries]
 
     def own(entry: Entry) -> str:
         if slugs.count(entry.slug) == 1:
             return entry.slug
-        return f"{entry.slug}-{hashlib.sha256(entry.result.sources[0].path.as_posix().encode()).hexdigest()[:8]}"
+        return f"{entry.slug}-{hashlib.sha256(entry.run.model_dump_json().encode()).hexdigest()[:8]}"
 
     return [replace(entry, slug=own(entry)) for entry in entries]
 
