@@ -11,7 +11,7 @@ DEMO ?= demo
 
 demo: $(VENV)/.demo
 	$(BIN)/fssbench generate-episodes shapes5i --shots 5 --episodes 100 --auxiliary 3 --out $(DEMO)/shapes5i.h5 --force
-	$(BIN)/fssbench run panet fsil --backbone efficientnet_lite0 --shots 1 5 --set input_size=256 \
+	$(BIN)/fssbench run panet fsil --backbone efficientnet_lite0 --shots 1 5 --set size=256,256 \
 		--bank $(DEMO)/shapes5i.h5 --out $(DEMO)/results --save-predictions
 	$(BIN)/fssbench show $(DEMO)/shapes5i.h5 --sheet 8 --out $(DEMO)/episodes.png --force
 	$(BIN)/fssbench report $(DEMO)/results --format markdown > $(DEMO)/table.md
@@ -28,7 +28,7 @@ types: $(VENV)/.test
 	$(BIN)/mypy
 
 pytest: $(VENV)/.test
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n auto --dist loadfile
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow

@@ -9,13 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import os
-
-# Before torch is imported: one thread, so that results repeat and a busy machine does not stall on spinning threads.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-import pytest  # noqa: E402
+import pytest
 from PIL import Image
 
 
