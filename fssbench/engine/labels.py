@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fssbench.engine.inputs import prepare_label, support_codes
-from fssbench.method import OTHER_WAY, Preprocess
+from fssbench.method import OTHER_WAY, Preprocess, warn_if_empty
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +39,7 @@ class Labels:
         found = self._kept.get((key, how))
         if found is None:
             found = torch.from_numpy(prepare_label(self._codes(key), how).copy())
+            warn_if_empty(found)  # small objects can vanish when the label is resized
             if len(self._kept) >= self._limit:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[key, how] = found
