@@ -33,6 +33,7 @@ from fssbench.method import (
     SupportBatch,
     load_converted,
     strip_prefix,
+    strongest,
 )
 from methods.dense_comparison import (
     TRUNK_NAMES,
@@ -151,8 +152,8 @@ class CANet(Method):
     def decide(self, logits: Tensor) -> Tensor:
         """Argmax; with `or`, a pixel is foreground if any shot says so."""
         if self.config.fusion == "or":
-            return logits.argmax(2).amax(1)
-        return logits.argmax(1)
+            return strongest(logits, 2).amax(1)
+        return strongest(logits, 1)
 
     def comparison(self, episodes: EpisodeBatch) -> Tensor:
         """The dense comparison with shots fused: B x C x h x w, or (B K) x C x h x w if they are fused later."""

@@ -30,6 +30,7 @@ from fssbench.method import (
     SupportBatch,
     load_converted,
     strip_prefix,
+    strongest,
 )
 from methods import blocks
 from methods.conv4d import Squeeze, correlation_bytes, resize_query
@@ -242,7 +243,7 @@ class HSNet(Method):
 
         As in the authors' code: not half of K, so that one vote suffices where no pixel has more than two.
         """
-        votes = logits.argmax(2).sum(1)  # B x H x W
+        votes = strongest(logits, 2).sum(1)  # B x H x W
         most = votes.flatten(1).amax(1).clamp(min=1)[:, None, None]
         return (2 * votes >= most).long()
 

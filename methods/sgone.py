@@ -33,6 +33,7 @@ from fssbench.method import (
     SupportBatch,
     load_converted,
     strip_prefix,
+    strongest,
 )
 from methods.blocks import VGG_CONVOLUTIONS, cosine_scores, pool_prototypes, resize
 
@@ -111,7 +112,7 @@ class SGOne(Method):
 
     def decide(self, logits: Tensor) -> Tensor:
         """Argmax; with `max`, a pixel is foreground if any shot says so."""
-        return logits.argmax(2).amax(1) if self.config.fusion == "max" else logits.argmax(1)
+        return strongest(logits, 2).amax(1) if self.config.fusion == "max" else strongest(logits, 1)
 
     def loss(self, episodes: EpisodeBatch) -> Tensor:
         """Mean cross entropy of the upsampled logits; each shot's own under `max`."""

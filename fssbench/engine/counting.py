@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fssbench.method import VOID, Preprocess
+from fssbench.method import VOID, Preprocess, strongest
 
 if TYPE_CHECKING:
     from fssbench.method import Method
@@ -31,7 +31,7 @@ class Resolution:
 def labels_at(
     method: Method, logits: Tensor, ways: int, size: tuple[int, int], how: Preprocess, resolution: Resolution
 ) -> Tensor:
-    """The label, H x W int64 with 0..N, of one query from its logits, at the scoring resolution.
+    """The label, H x W with 0..N, of one query from its logits, at the scoring resolution.
 
     `logits` is (1 + N) x h x w or S x (1 + N) x h x w; with `ways` above N = 1 it is a list of one-way logits stacked
     as ways x ..., merged by taking in each pixel the strongest way of those that claim it.
@@ -44,7 +44,7 @@ def labels_at(
     margin = full[..., 1, :, :] - full[..., 0, :, :]
     if margin.dim() == 4:  # ways x S x H x W
         margin = margin.mean(1)
-    best = margin.masked_fill(~claimed, -torch.inf).argmax(0) + 1
+    best = strongest(margin.masked_fill(~claimed, -torch.inf), 0) + 1
     return best * claimed.any(0)
 
 
@@ -73,9 +73,11 @@ def count(prediction: Tensor, truth: Tensor, ways: int) -> Tensor:
     >>> count(torch.tensor([[1, 1, 0, 0]]), torch.tensor([[1, 0, 255, 1]]), 1)
     tensor([[1, 1, 1, 0, 0, 1]])
     """
-    # One pass: how often does each (prediction, truth) pair occur?
-    known = torch.where(truth == VOID, ways + 1, truth.long())
-    table = torch.bincount((prediction.long() * (ways + 2) + known).flatten(), minlength=(ways + 1) * (ways + 2))
+    # One pass: how often does each (prediction, truth) pair occur? In bytes as long as the pairs fit.
+    pairs = (ways + 1) * (ways + 2)
+    number = torch.uint8 if pairs <= 256 else torch.int64
+    known = torch.where(truth == VOID, truth.new_tensor(ways + 1), truth).to(number)
+    table = torch.bincount((prediction.to(number) * (ways + 2) + known).flatten(), minlength=pairs)
     table = table.view(ways + 1, ways + 2)
     rows = []
     for way in range(1 if ways == 1 else 0, ways + 1):

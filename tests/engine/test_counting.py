@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fssbench.engine.counting import Resolution, count, labels_at, truth_at
-from fssbench.method import Method, Preprocess
+from fssbench.method import Method, Preprocess, strongest
 from fssbench.scoring.pixels import count_pixels
 
 
@@ -41,7 +41,7 @@ def test_logits_are_resized_to_the_original_size_before_the_argmax(align_corners
     logits = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
     label = labels_at(a_method(align_corners), logits, 1, (31, 17), Preprocess((40, 40)), Resolution())
     whole = F.interpolate(logits[None], (31, 17), mode="bilinear", align_corners=align_corners)
-    assert torch.equal(label, whole.argmax(1)[0])
+    assert label.tolist() == whole.argmax(1)[0].tolist()
 
 
 def test_the_padding_of_an_input_is_cut_off_before_resizing() -> None:
@@ -54,6 +54,19 @@ def test_the_padding_of_an_input_is_cut_off_before_resizing() -> None:
     label = labels_at(a_method(), logits, 1, (50, 100), how, Resolution())
     assert label.shape == (50, 100)
     assert label.all()
+
+
+@pytest.mark.parametrize("channels", [2, 3, 6])
+def test_the_strongest_channel_is_torchs_argmax_ties_included(channels: int) -> None:
+    logits = torch.randint(0, 4, (3, channels, 9, 8), generator=torch.Generator().manual_seed(channels)).float()
+    assert strongest(logits, 1).tolist() == logits.argmax(1).tolist()
+
+
+def test_counting_survives_more_ways_than_fit_a_byte() -> None:
+    generator = torch.Generator().manual_seed(0)
+    prediction, truth = (torch.randint(0, 21, (40, 50), generator=generator).to(torch.uint8) for _ in range(2))
+    expected = [count_pixels(prediction.numpy(), truth.numpy(), way).tolist() for way in range(21)]
+    assert count(prediction, truth, 20).tolist() == expected
 
 
 def test_one_way_results_are_merged_by_the_strongest_claim() -> None:
