@@ -11,7 +11,7 @@ from fssbench.settings import parse_settings
 SIZE = "size=64,96"
 SETTINGS: dict[str, list[str]] = {  # beside size and backbone: what makes a method small
     "hsnet": ["size=160,160"],  # below, the support positions that its strides keep all lie outside the object
-    "oslsm": ["width=32", "codes=50", "support_size=64,64", "dropout=0"],
+    "oslsm": ["stride=8", "width=32", "codes=50", "support_size=64,64", "dropout=0"],
     "pfenet": ["ppm_scales=0.5,0.25"],
     "rpmms": ["components=1,2"],
 }

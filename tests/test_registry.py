@@ -1,0 +1,60 @@
+"""Names of methods: found, suggested, and never taken from somebody else's folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import toy_methods
+
+from fssbench.errors import MethodError
+from fssbench.registry import BUILT_IN, find_method, method_names
+
+WANTED = {"oslsm", "sgone", "panet", "fss1000", "canet", "pl", "pmms", "rpmms", "pfenet", "fsil", "hsnet"}
+
+
+def test_every_method_of_the_field_that_we_promise_is_there() -> None:
+    assert set(method_names()) >= WANTED
+    for name in WANTED:
+        assert find_method(name).info.title
+
+
+def test_a_plug_in_is_found_by_module_and_class() -> None:
+    assert find_method("toy_methods:Toy") is toy_methods.Toy
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("pannet", "did you mean 'panet'"),
+        ("toy_methods:Toyy", "could not be imported"),
+        ("no_such_module:X", "could not be imported"),
+        ("toy_methods:_info", "subclass of"),
+    ],
+)
+def test_a_name_that_is_no_method_says_why(name: str, words: str) -> None:
+    with pytest.raises(MethodError, match=words):
+        find_method(name)
+
+
+def test_a_users_own_folder_called_methods_is_not_taken_for_ours(tmp_path: Path) -> None:
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "__init__.py").write_text("")
+    ours = Path(__file__).resolve().parent.parent
+    code = (
+        "import sys; sys.path[:0] = ['.', sys.argv[1]]\n"
+        "from fssbench.registry import find_method\n"
+        "from fssbench.errors import MethodError\n"
+        "try: find_method('panet')\n"
+        "except MethodError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ours)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "the package 'methods' is not fssbench's" in done.stdout
+
+
+def test_the_table_of_names_is_in_order() -> None:
+    assert list(BUILT_IN) == sorted(BUILT_IN)
