@@ -38,7 +38,9 @@ def run(
     bank: Path | None = typer.Option(None, "--bank", help="Episode bank. [the newest under episodes/]"),
     dataset: str | None = typer.Option(None, "--dataset", help="Take the newest bank of this data set."),
     ways: int | None = typer.Option(None, "--ways", help="Take the newest bank of so many ways."),
-    backbone: str | None = typer.Option(None, "--backbone", help="Another backbone than the paper's."),
+    backbone: str | None = typer.Option(
+        None, "--backbone", envvar="FSSBENCH_BACKBONE", help="Another backbone than the paper's."
+    ),
     weights: str | None = typer.Option(
         None,
         "--weights",

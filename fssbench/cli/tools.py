@@ -10,7 +10,7 @@ from fssbench.cli.app import app, messages, numbers, print_json
 from fssbench.errors import UsageError
 
 METHOD = typer.Argument(..., help="A method by name (`fssbench methods`), or package.module:Class.")
-BACKBONE = typer.Option(None, "--backbone", help="Another backbone than the paper's.")
+BACKBONE = typer.Option(None, "--backbone", envvar="FSSBENCH_BACKBONE", help="Another backbone than the paper's.")
 WEIGHTS = typer.Option(None, "--weights", metavar="imagenet|random|PATH", help="[imagenet, where that makes sense]")
 SET = typer.Option(None, "--set", metavar="FIELD=VALUE", help="A field of the config.")
 DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or mps.")
