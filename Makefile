@@ -10,8 +10,8 @@ DEMO ?= demo
 .PHONY: demo test test-slow lint types pytest format bench clean
 
 demo: $(VENV)/.demo
-	$(BIN)/fssbench generate-episodes shapes5i --shots 5 --episodes 100 --auxiliary 3 --out $(DEMO)/shapes5i.h5 --force
-	$(BIN)/fssbench run panet fsil --backbone efficientnet_lite0 --shots 1 5 --set size=256,256 \
+	$(BIN)/fssbench generate-episodes shapes5i --shots 5 --episodes 60 --auxiliary 3 --out $(DEMO)/shapes5i.h5 --force
+	$(BIN)/fssbench run panet fsil --backbone efficientnet_lite0 --shots 1 5 --set size=193,193 \
 		--bank $(DEMO)/shapes5i.h5 --out $(DEMO)/results --save-predictions
 	$(BIN)/fssbench show $(DEMO)/shapes5i.h5 --sheet 8 --out $(DEMO)/episodes.png --force
 	$(BIN)/fssbench report $(DEMO)/results --format markdown > $(DEMO)/table.md
