@@ -111,6 +111,9 @@ class Job:
         }
         self.spec_key = json.dumps([spec.name, config, sorted((f, w.sha256) for f, w in weights.items())])
         self.folder = request.out / self.id
+        # Taken now: the checkout may have moved on by the time the run is done.
+        options = {"channels_last": settings.channels_last, "compile": settings.compile_encoder}
+        self._environment = environment(settings.device, settings.precision, options)
         self.outcome = Outcome(spec.name, shot, self.folder, "failed")
 
     def begin(self, stack: ExitStack, progress: Progress) -> None:
@@ -225,11 +228,7 @@ class Job:
             annotation=settings.annotation,
             folds=self.folds,
             seed=self.spec.seed,
-            environment=environment(
-                settings.device,
-                settings.precision,
-                {"channels_last": settings.channels_last, "compile": settings.compile_encoder},
-            ),
+            environment=self._environment,
             seconds={phase: round(value, 3) for phase, value in self.seconds.items()},
             summary=summary,
         )

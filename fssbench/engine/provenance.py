@@ -36,7 +36,7 @@ def environment(device: torch.device, precision: str, options: dict[str, object]
 
 def command_line() -> str:
     """The command that started this process, as one would type it."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join(["fssbench", *sys.argv[1:]])
 
 
 def git_state() -> tuple[str | None, bool | None]:
