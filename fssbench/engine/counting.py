@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fssbench.method import VOID, Preprocess, strongest
@@ -73,20 +75,27 @@ def count(prediction: Tensor, truth: Tensor, ways: int) -> Tensor:
     >>> count(torch.tensor([[1, 1, 0, 0]]), torch.tensor([[1, 0, 255, 1]]), 1)
     tensor([[1, 1, 1, 0, 0, 1]])
     """
-    # One pass: how often does each (prediction, truth) pair occur? In bytes as long as the pairs fit.
+    table = pair_table(prediction, truth, ways)
+    return torch.from_numpy(counts_of(table.cpu().numpy()))
+
+
+def pair_table(prediction: Tensor, truth: Tensor, ways: int) -> Tensor:
+    """How often each (prediction, truth) pair occurs: (1 + N) x (2 + N) integers, 255 in the last column."""
     pairs = (ways + 1) * (ways + 2)
-    number = torch.uint8 if pairs <= 256 else torch.int64
+    number = torch.uint8 if pairs <= 256 else torch.int64  # a pair in a byte, where it fits
     known = torch.where(truth == VOID, truth.new_tensor(ways + 1), truth).to(number)
     table = torch.bincount((prediction.to(number) * (ways + 2) + known).flatten(), minlength=pairs)
-    table = table.view(ways + 1, ways + 2)
-    rows = []
-    for way in range(1 if ways == 1 else 0, ways + 1):
-        valid = table[:, : ways + 1]
-        tp = valid[way, way]
-        fp, fn = valid[way].sum() - tp, valid[:, way].sum() - tp
-        ignored = table[way, ways + 1]
-        rows.append(torch.stack([tp, fp, fn, valid.sum() - tp - fp - fn, ignored, table[:, ways + 1].sum() - ignored]))
-    return torch.stack(rows)
+    return table.view(ways + 1, ways + 2)
+
+
+def counts_of(tables: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows of `count` from tables of pairs: ... x (1 + N) x (2 + N) to ... x rows x 6."""
+    valid, ignored = tables[..., :-1], tables[..., -1]
+    tp = np.diagonal(valid, axis1=-2, axis2=-1)
+    fp, fn = valid.sum(-1) - tp, valid.sum(-2) - tp
+    tn = valid.sum((-2, -1))[..., None] - tp - fp - fn
+    rows = np.stack([tp, fp, fn, tn, ignored, ignored.sum(-1, keepdims=True) - ignored], -1)
+    return rows[..., 1:, :] if tables.shape[-2] == 2 else rows
 
 
 def _target(size: tuple[int, int], resolution: Resolution) -> tuple[int, int]:

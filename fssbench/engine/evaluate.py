@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fssbench.engine.clock import Clock
-from fssbench.engine.counting import Resolution, count, labels_at, truth_at
+from fssbench.engine.counting import Resolution, counts_of, labels_at, pair_table, truth_at
 from fssbench.engine.devices import is_out_of_memory
 from fssbench.engine.features import FeatureSource
 from fssbench.engine.inputs import PixelLoader, query_truth
@@ -234,16 +234,16 @@ class _FoldWork:
     def _segment(self, index: int, contender: Contender, rows: NDArray[np.int64], shot: int) -> None:
         logits, ways = self._logits(index, contender, rows, shot), self.episodes.classes.shape[1]
         with self.clock.phase("score"):
-            counts, labels = [], []
+            tables, labels = [], []
             for row, one in zip(rows.tolist(), logits, strict=True):
                 query = int(self.episodes.query[row])
                 size = int(self.bank.image_sizes[query][0]), int(self.bank.image_sizes[query][1])
                 label = labels_at(
                     contender.method, one, ways, size, contender.method.query_input, self.settings.resolution
                 )
-                counts.append(count(label, self._truth(query, self.episodes.classes[row]), ways))
+                tables.append(pair_table(label, self._truth(query, self.episodes.classes[row]), ways))
                 labels.append(label)
-            numbers = torch.stack(counts).cpu().numpy()
+            numbers = counts_of(torch.stack(tables).cpu().numpy())
         with self.clock.phase("write"):
             contender.take(
                 self.fold,

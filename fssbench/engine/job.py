@@ -112,7 +112,7 @@ class Job:
         self.spec_key = json.dumps([spec.name, config, sorted((f, w.sha256) for f, w in weights.items())])
         self.folder = request.out / self.id
         # Taken now: the checkout may have moved on by the time the run is done.
-        options = {"channels_last": settings.channels_last, "compile": settings.compile_encoder}
+        options: dict[str, object] = {"channels_last": settings.channels_last, "compile": settings.compile_encoder}
         self._environment = environment(settings.device, settings.precision, options)
         self.outcome = Outcome(spec.name, shot, self.folder, "failed")
 

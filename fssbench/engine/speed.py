@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,21 +84,25 @@ def measure(
     advance: Callable[[int], None] = lambda _: None,
 ) -> Speed:
     """Run a fold (or its first `episodes`), with the cache and without, and time the parts alone."""
-    drawn = bank.episodes(fold, max(shots))
-    rows = np.arange(min(episodes or len(drawn.query), len(drawn.query)))
+    whole = bank.episodes(fold, max(shots))
+    drawn = _some(whole, np.arange(min(episodes or len(whole.query), len(whole.query))))
+    rows = np.arange(len(drawn.query))
     method.to(settings.device)
     settings = replace(settings, exact_times=True)
     with numerics(settings.device, settings.precision):
         _warm_up(bank, fold, name, method, drawn, settings)
-        total, report, taken = _timed(bank, fold, drawn, name, method, shots, settings, rows, advance)
+        total, report, taken = _timed(bank, fold, drawn, name, method, shots, settings, advance)
         on, off, equal = {}, {}, True
         some = np.sort(np.random.default_rng(0).permutation(rows)[:off_episodes])
+        sample = _some(drawn, some)
         for shot in shots:
-            on[shot] = total if len(shots) == 1 else _timed(bank, fold, drawn, name, method, [shot], settings, rows)[0]
+            on[shot] = total if len(shots) == 1 else _timed(bank, fold, drawn, name, method, [shot], settings)[0]
             uncached = replace(settings, cache=False)
-            seconds, _, again = _timed(bank, fold, drawn, name, method, [shot], uncached, some)
+            seconds, _, again = _timed(bank, fold, sample, name, method, [shot], uncached)
             off[shot] = seconds * len(rows) / max(1, len(some))
-            equal &= all(np.array_equal(again.counts[key], taken.counts[key]) for key in again.counts)
+            equal &= all(
+                np.array_equal(again.counts[shot, i], taken.counts[shot, row]) for i, row in enumerate(some.tolist())
+            )
         parts = _Parts(bank, method, drawn, rows, settings)
         encode, pool = parts.encode_each(), parts.pool_each()
         heads = {shot: parts.head_each(shot) for shot in shots}
@@ -133,10 +137,9 @@ def _timed(
     method: Method,
     shots: Sequence[int],
     settings: Settings,
-    rows: NDArray[np.int64],
     advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[float, Report, _Takes]:
-    takes = _Takes(rows)
+    takes = _Takes(np.arange(len(drawn.query)))
     contender = takes.contender(name, method, shots)
     start = time.perf_counter()
     report = evaluate_fold(bank, fold, drawn, [contender], settings, advance)
@@ -147,7 +150,13 @@ def _timed(
 
 
 def _warm_up(bank: Bank, fold: int, name: str, method: Method, drawn: Episodes, settings: Settings) -> None:
-    _timed(bank, fold, drawn, name, method, [1], settings, np.arange(min(2, len(drawn.query))))
+    _timed(bank, fold, _some(drawn, np.arange(min(2, len(drawn.query)))), name, method, [1], settings)
+
+
+def _some(episodes: Episodes, rows: NDArray[np.int64]) -> Episodes:
+    """A part of the episodes, in their order."""
+    parts = {f.name: getattr(episodes, f.name) for f in fields(episodes)}
+    return replace(episodes, **{name: value[rows] for name, value in parts.items() if value is not None})
 
 
 class _Parts:
