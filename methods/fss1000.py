@@ -117,7 +117,7 @@ class RelationNetwork(nn.Module):
         super().__init__()
         widths = DECODER_WIDTHS[-len(skips) :]
         self.layer1, self.layer2 = conv_norm(2 * deep, WIDTH), conv_norm(WIDTH, WIDTH)
-        for number, (inputs, skip, width) in enumerate(zip((WIDTH, *widths), skips, widths, strict=False), 1):
+        for number, (inputs, skip, width) in enumerate(zip((WIDTH, *widths[:-1]), skips, widths, strict=True), 1):
             block = conv_norm(inputs + skip, width)
             block.extend(conv_norm(width, width) if number < len(skips) else [nn.Conv2d(width, 1, 1)])
             self.add_module(f"double_conv{number}", block)

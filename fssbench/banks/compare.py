@@ -70,7 +70,7 @@ def _row(ids: NDArray[np.str_], episodes: Episodes, i: int) -> tuple[object, ...
 def _episodes(where: str, a: list[tuple[object, ...]], b: list[tuple[object, ...]]) -> Iterator[str]:
     if len(a) != len(b):
         yield f"{where}: {len(a)} | {len(b)} episodes"
-    differing = [i for i, (left, right) in enumerate(zip(a, b, strict=False)) if left != right]
+    differing = [i for i in range(min(len(a), len(b))) if a[i] != b[i]]
     if differing:
         columns = ("run", "query", "classes", "supports", "auxiliary images")
         i = differing[0]

@@ -7,6 +7,7 @@ more the nearer they are to the rim, and the stroke joins the two cells that are
 from __future__ import annotations
 
 import heapq
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ def longest_stroke(region: Region, rng: np.random.Generator) -> Region:
     path = _shortened(_longest_path(_costs(cells)), rng)
     stroke = np.zeros(region.shape, dtype=bool)
     middles = [(top + row * side + side // 2, left + column * side + side // 2) for row, column in path]
-    for start, end in zip(middles, middles[1:] or middles, strict=False):
+    for start, end in pairwise(middles if len(middles) > 1 else middles * 2):  # a path of one cell is a point
         steps = max(abs(end[0] - start[0]), abs(end[1] - start[1]), 1)
         for i in range(steps + 1):
             stroke[start[0] + (end[0] - start[0]) * i // steps, start[1] + (end[1] - start[1]) * i // steps] = True
