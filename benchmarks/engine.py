@@ -1,6 +1,6 @@
 """What the engine costs beyond the work itself, and what a plain test loop costs: ratios within one run.
 
-    python benchmarks/engine.py [--bank BANK] [--episodes N] [--backbone NAME ...] [--out FILE]
+    python benchmarks/engine.py [--bank BANK] [--folds F ...] [--episodes N] [--backbone NAME ...] [--out FILE]
 
 Without a bank, episodes of the rendered data set shapes5i are drawn first. Prints one line a figure; writes JSON too.
 """
@@ -68,24 +68,27 @@ def budgeted(bank: Bank, fold: int, method: Method, settings: Settings, rows: np
     return time.perf_counter() - start
 
 
-def figures(bank: Bank, backbone: str, weights: str, episodes: int, sample: int) -> dict[str, object]:
-    """All figures of one backbone."""
-    method, _ = build_method(MethodSpec("panet", backbone=backbone, weights=weights), 0)
+def figures(bank: Bank, fold: int, backbone: str, weights: str, episodes: int, sample: int) -> dict[str, object]:
+    """All figures of one backbone on one fold."""
+    method, _ = build_method(MethodSpec("panet", backbone=backbone, weights=weights), fold)
     settings = Settings(torch.device("cpu"), spill_folder=Path(tempfile.gettempdir()))
-    got = measure(bank, 0, "panet", method, [1, 5], settings, episodes, sample)
+    got = measure(bank, fold, "panet", method, [1, 5], settings, episodes, sample)
     rows = np.arange(got.episodes)
     some = np.sort(np.random.default_rng(1).permutation(rows)[:sample])
     with numerics(settings.device, "fp32"):
-        drawn = bank.episodes(0, 5)
+        drawn = bank.episodes(fold, 5)
         plain = {shot: plain_loop(bank, drawn, some, method, shot) * len(rows) / len(some) for shot in (1, 5)}
         tenth = replace(settings, cache_bytes=max(1, got.cache_peak_bytes // 10))
-        unlimited, limited = (budgeted(bank, 0, method, s, rows) for s in (settings, tenth))
+        unlimited, limited = (budgeted(bank, fold, method, s, rows) for s in (settings, tenth))
     return {
+        "fold": fold,
         "backbone": backbone,
         "weights": weights,
         "episodes": got.episodes,
         "distinct_images": got.distinct_images,
         "seconds": got.total,
+        "phases": got.phases,
+        "floor": got.floor,
         "ratio_to_floor": got.ratio,
         "cache_off_over_on": {shot: got.off[shot] / got.on[shot] for shot in got.shots},
         "counts_equal": got.off_counts_equal,
@@ -104,16 +107,19 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=8, help="episodes that the slow loops run, scaled to all")
     parser.add_argument("--backbone", nargs="*", default=["efficientnet_lite0"])
     parser.add_argument("--weights", default="random")
+    parser.add_argument("--folds", type=int, nargs="*", default=[0])
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = options.bank or Path(folder) / "shapes5i.h5"
         if options.bank is None:
             protocol = find_protocol("fssbench").but(episodes=options.episodes)
-            generate(open_dataset("shapes5i"), Request(protocol, folds=(0,)), path)
+            generate(open_dataset("shapes5i"), Request(protocol, folds=tuple(options.folds)), path)
         with open_bank(path) as bank:
             results = [
-                figures(bank, name, options.weights, options.episodes, options.sample) for name in options.backbone
+                figures(bank, fold, name, options.weights, options.episodes, options.sample)
+                for name in options.backbone
+                for fold in options.folds
             ]
     text = json.dumps(results, indent=1)
     print(text)

@@ -212,13 +212,13 @@ def strongest(logits: Tensor, dim: int) -> Tensor:
     >>> strongest(torch.tensor([[0.0, 2.0], [1.0, 1.0], [1.0, 3.0]]), 0)
     tensor([1, 2], dtype=torch.uint8)
     """
-    first, *others = logits.unbind(dim)
-    best, label = first, torch.zeros_like(first, dtype=torch.uint8)
+    best, *others = logits.unbind(dim)
+    label: Tensor | None = None
     for number, other in enumerate(others, 1):
         higher = other > best
-        label = torch.where(higher, label.new_tensor(number), label)
+        label = higher.to(torch.uint8) if label is None else torch.where(higher, label.new_tensor(number), label)
         best = torch.maximum(best, other) if number < len(others) else best
-    return label
+    return torch.zeros_like(best, dtype=torch.uint8) if label is None else label
 
 
 def foreground(labels: Tensor) -> Tensor:

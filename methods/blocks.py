@@ -55,13 +55,20 @@ def pool_prototypes(features: Tensor, masks: Tensor, eps: float = 1e-5, align_co
     return masked_sums(features, masks, align_corners) / (area + eps).unsqueeze(2)
 
 
-def cosine_scores(features: Tensor, vectors: Tensor, eps: float = 1e-8) -> Tensor:
-    """Cosine similarity of each position with each vector: B x C x h x w and B x P x C -> B x P x h x w, float32."""
+def lengths(features: Tensor) -> Tensor:
+    """Euclidean length of every position's vector: B x C x h x w -> B x 1 x h x w, float32."""
+    return features.float().norm(dim=1, keepdim=True)
+
+
+def cosine_scores(features: Tensor, vectors: Tensor, known: Tensor | None = None, eps: float = 1e-8) -> Tensor:
+    """Cosine similarity of each position with each vector: B x C x h x w and B x P x C -> B x P x h x w, float32.
+
+    `known` are the `lengths` of the features, where they were computed before: once an image, not once an episode.
+    """
     with torch.autocast(features.device.type, enabled=False):
         flat, directions = features.float().flatten(2), F.normalize(vectors.float(), dim=2, eps=eps)
-        scores = (directions @ flat) / flat.norm(dim=1, keepdim=True).clamp_min(eps)
-    maps: Tensor = scores.unflatten(2, features.shape[2:])
-    return maps
+        dividend: Tensor = (directions @ flat).unflatten(2, features.shape[2:])
+        return dividend / (lengths(features) if known is None else known).clamp_min(eps)
 
 
 @lru_cache(maxsize=256)  # images of native size have many sizes

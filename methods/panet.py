@@ -35,7 +35,7 @@ from fssbench.method import (
     load_converted,
     strip_prefix,
 )
-from methods.blocks import VGG_CONVOLUTIONS, cosine_scores, pool_prototypes, resize
+from methods.blocks import VGG_CONVOLUTIONS, cosine_scores, lengths, pool_prototypes, resize
 
 
 class PANetConfig(MethodConfig):
@@ -80,12 +80,12 @@ class PANet(Method):
         self.query_input = Preprocess(config.size, mean=self.encoder.mean, std=self.encoder.std)
 
     def project(self, features: Features) -> Features:
-        """The compared stages as one map: B x C x h x w."""
+        """The compared stages as one map, B x C x h x w, and the length of each of its vectors, B x 1 x h x w."""
         maps = [features[stage] for stage in self.stages]
-        if len(maps) == 1:
-            return {"feature": maps[0]}
-        size = (maps[0].shape[2], maps[0].shape[3])
-        return {"feature": torch.cat([F.normalize(resize(x, size), dim=1) for x in maps], dim=1)}
+        if len(maps) > 1:
+            size = (maps[0].shape[2], maps[0].shape[3])
+            maps = [torch.cat([F.normalize(resize(x, size), dim=1) for x in maps], dim=1)]
+        return {"feature": maps[0], "length": lengths(maps[0])}
 
     def encode_support(self, support: SupportBatch) -> Features:
         """Masked means of foreground and background, M x 2 x C; in training also the map, for the alignment."""
@@ -108,7 +108,8 @@ class PANet(Method):
 
     def segment(self, episodes: EpisodeBatch) -> Tensor:
         """Scaled cosine similarities with the prototypes: B x (1 + N) x h x w."""
-        return self.config.scale * cosine_scores(episodes.query["feature"], self.prototypes(episodes))
+        query = episodes.query
+        return self.config.scale * cosine_scores(query["feature"], self.prototypes(episodes), query.get("length"))
 
     def loss(self, episodes: EpisodeBatch) -> Tensor:
         """Cross entropy of the query; in training mode plus that of the supports under the query's prototypes."""

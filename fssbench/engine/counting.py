@@ -33,21 +33,21 @@ class Resolution:
 def labels_at(
     method: Method, logits: Tensor, ways: int, size: tuple[int, int], how: Preprocess, resolution: Resolution
 ) -> Tensor:
-    """The label, H x W with 0..N, of one query from its logits, at the scoring resolution.
+    """Labels, B x H x W with 0..N, of queries of one size from their logits, at the scoring resolution.
 
-    `logits` is (1 + N) x h x w or S x (1 + N) x h x w; with `ways` above N = 1 it is a list of one-way logits stacked
-    as ways x ..., merged by taking in each pixel the strongest way of those that claim it.
+    `logits` is B x (1 + N) x h x w or B x S x (1 + N) x h x w; with `ways` above N = 1 they are one-way logits, B x
+    ways x ..., merged by taking in each pixel the strongest way of those that claim it.
     """
     target = _target(size, resolution)
     full = _resize(method, logits, size, how, target, resolution)
     if ways == 1 or logits.shape[-3] == 1 + ways:
-        return method.decide(full.unsqueeze(0))[0]
-    claimed = method.decide(full) > 0  # ways x H x W
+        return method.decide(full)
+    claimed = method.decide(full.flatten(0, 1)).unflatten(0, full.shape[:2]) > 0  # B x ways x H x W
     margin = full[..., 1, :, :] - full[..., 0, :, :]
-    if margin.dim() == 4:  # ways x S x H x W
-        margin = margin.mean(1)
-    best = strongest(margin.masked_fill(~claimed, -torch.inf), 0) + 1
-    return best * claimed.any(0)
+    if margin.dim() == 5:  # B x ways x S x H x W
+        margin = margin.mean(2)
+    best = strongest(margin.masked_fill(~claimed, -torch.inf), 1) + 1
+    return best * claimed.any(1)
 
 
 def truth_at(truth: Tensor, resolution: Resolution) -> Tensor:
@@ -75,17 +75,21 @@ def count(prediction: Tensor, truth: Tensor, ways: int) -> Tensor:
     >>> count(torch.tensor([[1, 1, 0, 0]]), torch.tensor([[1, 0, 255, 1]]), 1)
     tensor([[1, 1, 1, 0, 0, 1]])
     """
-    table = pair_table(prediction, truth, ways)
+    table = pair_table(prediction, columns_of(truth, ways), ways)
     return torch.from_numpy(counts_of(table.cpu().numpy()))
 
 
-def pair_table(prediction: Tensor, truth: Tensor, ways: int) -> Tensor:
+def columns_of(truth: Tensor, ways: int) -> Tensor:
+    """Each pixel's column in `pair_table`: 0..N as in `truth`, N + 1 for 255."""
+    return torch.where(truth == VOID, truth.new_tensor(ways + 1), truth)
+
+
+def pair_table(prediction: Tensor, columns: Tensor, ways: int) -> Tensor:
     """How often each (prediction, truth) pair occurs: (1 + N) x (2 + N) integers, 255 in the last column."""
     pairs = (ways + 1) * (ways + 2)
     number = torch.uint8 if pairs <= 256 else torch.int64  # a pair in a byte, where it fits
-    known = torch.where(truth == VOID, truth.new_tensor(ways + 1), truth).to(number)
-    table = torch.bincount((prediction.to(number) * (ways + 2) + known).flatten(), minlength=pairs)
-    return table.view(ways + 1, ways + 2)
+    pair = torch.add(columns.to(number), prediction.to(number), alpha=ways + 2)
+    return torch.bincount(pair.flatten(), minlength=pairs).view(ways + 1, ways + 2)
 
 
 def counts_of(tables: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fssbench.engine.clock import Clock
-from fssbench.engine.counting import Resolution, counts_of, labels_at, pair_table, truth_at
+from fssbench.engine.counting import Resolution, columns_of, counts_of, labels_at, pair_table, truth_at
 from fssbench.engine.devices import is_out_of_memory
 from fssbench.engine.features import FeatureSource
 from fssbench.engine.inputs import PixelLoader, query_truth
@@ -127,7 +127,7 @@ class _FoldWork:
             lambda n: say(f"the device ran out of memory: going on with {n} images a batch"),
         )
         self.store = FeatureStore({}, 0)
-        self.truths: OrderedDict[tuple[int, tuple[int, ...]], Tensor] = OrderedDict()
+        self.columns: OrderedDict[tuple[int, tuple[int, ...]], Tensor] = OrderedDict()
         self.done = 0
 
     def close(self) -> None:
@@ -234,15 +234,11 @@ class _FoldWork:
     def _segment(self, index: int, contender: Contender, rows: NDArray[np.int64], shot: int) -> None:
         logits, ways = self._logits(index, contender, rows, shot), self.episodes.classes.shape[1]
         with self.clock.phase("score"):
-            tables, labels = [], []
-            for row, one in zip(rows.tolist(), logits, strict=True):
-                query = int(self.episodes.query[row])
-                size = int(self.bank.image_sizes[query][0]), int(self.bank.image_sizes[query][1])
-                label = labels_at(
-                    contender.method, one, ways, size, contender.method.query_input, self.settings.resolution
-                )
-                tables.append(pair_table(label, self._truth(query, self.episodes.classes[row]), ways))
-                labels.append(label)
+            labels = self._labels(contender.method, logits, rows, ways)
+            tables = [
+                pair_table(label, self._columns(int(self.episodes.query[row]), self.episodes.classes[row]), ways)
+                for row, label in zip(rows.tolist(), labels, strict=True)
+            ]
             numbers = counts_of(torch.stack(tables).cpu().numpy())
         with self.clock.phase("write"):
             contender.take(
@@ -279,14 +275,24 @@ class _FoldWork:
                 )
         return logits
 
-    def _truth(self, query: int, classes: NDArray[np.int64]) -> Tensor:
+    def _labels(self, method: Method, logits: list[Tensor], rows: NDArray[np.int64], ways: int) -> list[Tensor]:
+        """The label of every episode; queries of one size that follow each other are resized together."""
+        sizes = [tuple(self.bank.image_sizes[int(self.episodes.query[row])].tolist()) for row in rows]
+        labels: list[Tensor] = []
+        for size, same in groupby(range(len(rows)), key=lambda i: sizes[i]):
+            together = torch.stack([logits[i] for i in same])
+            labels += labels_at(method, together, ways, size, method.query_input, self.settings.resolution)
+        return labels
+
+    def _columns(self, query: int, classes: NDArray[np.int64]) -> Tensor:
+        """The query's truth at the scoring resolution, as columns of `pair_table`."""
         key = query, tuple(classes.tolist())
-        if key not in self.truths:
-            truth = torch.from_numpy(query_truth(self.bank.label_map(query), key[1]))
-            self.truths[key] = truth_at(truth.to(self.settings.device), self.settings.resolution)
-            if len(self.truths) > 64:
-                self.truths.popitem(last=False)
-        return self.truths[key]
+        if key not in self.columns:
+            truth = torch.from_numpy(query_truth(self.bank.label_map(query), key[1])).to(self.settings.device)
+            self.columns[key] = columns_of(truth_at(truth, self.settings.resolution), len(key[1]))
+            if len(self.columns) > 64:
+                self.columns.popitem(last=False)
+        return self.columns[key]
 
 
 def _segmented(method: Method, batch: EpisodeBatch, ways: int) -> list[Tensor]:

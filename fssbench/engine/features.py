@@ -267,7 +267,14 @@ class FeatureSource:
         return self._pool(index, [key], maps, self._pixels(method.support_input, [key.image]))[0]
 
     def _together(self, items: Sequence[Features]) -> Features:
-        return {name: torch.cat([item[name].to(self._device) for item in items]) for name in items[0]} if items else {}
+        """One batch of features of one item each; a view, not a copy, where all are the same item."""
+        if not items:
+            return {}
+        if all(item is items[0] for item in items):
+            return {
+                name: value.to(self._device).expand(len(items), *value.shape[1:]) for name, value in items[0].items()
+            }
+        return {name: torch.cat([item[name].to(self._device) for item in items]) for name in items[0]}
 
     def _together_labels(self, index: int, keys: Sequence[SupportKey]) -> Tensor:
         how = self.methods[index].support_input

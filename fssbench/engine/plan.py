@@ -26,21 +26,30 @@ def plan_steps(
 ) -> list[Step]:
     """Cut a fold's episodes into steps of at most `batch`, episodes with the same query side by side.
 
-    A query's features are then needed in one stretch and can be let go after it. `shape_of` gives the network input
-    size of an image: a step holds queries of one size only. The cut depends on nothing but the bank and `batch`, so a
-    resumed run computes in the very batches of an uninterrupted one.
+    A query's features are then needed in one stretch and can be let go after it. A query with at least half a batch of
+    episodes has steps of its own, in which its features are shared instead of copied. `shape_of` gives the network
+    input size of an image: a step holds queries of one size only. The cut depends on nothing but the bank and `batch`,
+    so a resumed run computes in the very batches of an uninterrupted one.
     """
-    first_seen: dict[int, int] = {}
-    for query in episodes.query.tolist():
-        first_seen.setdefault(query, len(first_seen))
-    groups: dict[Hashable, list[int]] = {}
+    of_query: dict[int, list[int]] = {}
     for row, query in enumerate(episodes.query.tolist()):
-        groups.setdefault(shape_of(query), []).append(row)
-    steps = []
-    for rows in groups.values():
-        rows.sort(key=lambda row: (first_seen[int(episodes.query[row])], row))
-        steps += [Step(fold, np.array(rows[i : i + batch])) for i in range(0, len(rows), batch)]
-    return steps
+        of_query.setdefault(query, []).append(row)
+    steps: list[list[int]] = []
+    packed: dict[Hashable, list[int]] = {}
+    for query, rows in of_query.items():
+        if 2 * len(rows) >= batch:
+            steps += _cut(rows, batch)
+        else:
+            packed.setdefault(shape_of(query), []).extend(rows)
+    for rows in packed.values():
+        steps += _cut(rows, batch)
+    return [Step(fold, np.array(rows)) for rows in steps]
+
+
+def _cut(rows: Sequence[int], batch: int) -> list[list[int]]:
+    """Parts of at most `batch`, as equal as can be."""
+    parts = -(-len(rows) // batch)
+    return [part.tolist() for part in np.array_split(np.array(rows), parts)]
 
 
 def distinct(values: NDArray[np.int64]) -> list[int]:

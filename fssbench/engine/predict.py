@@ -68,7 +68,7 @@ def predict(
             if not finite(logits):
                 raise MethodError(f"{method.info.title} gave logits that are not finite for {path}")
             size = image.height, image.width
-            label = labels_at(method, logits[0], 1, size, method.query_input, Resolution())
+            label = labels_at(method, logits[:1], 1, size, method.query_input, Resolution())[0]
             yield path, image, label.to("cpu", torch.uint8).numpy()
 
 

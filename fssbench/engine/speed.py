@@ -7,6 +7,7 @@ size. The ratio of the whole run to that floor is what decoding, caching, resizi
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fssbench.banks.bank import Bank, Episodes
 
 BATCHES = (1, 2, 4, 8, 16)
+TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -183,13 +185,17 @@ class _Parts:
             )
         loader = PixelLoader(bank, 1)
         self._ways = int(drawn.classes.shape[1])
+        self._layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         self._query = loader.get(queries[0], method.query_input)[None].to(settings.device)
         self._support = loader.get(supports[0], method.support_input)[None].to(settings.device)
         loader.close()
 
     def encode_each(self) -> float:
         """Seconds an image in the encoder, at the best batch size."""
-        return self._best(lambda batch: self._method.encode(self._query.expand(batch, -1, -1, -1).contiguous()))
+        query, layout = self._query, self._layout
+        return self._best(
+            lambda batch: self._method.encode(query.expand(batch, -1, -1, -1).contiguous(memory_format=layout))
+        )
 
     def pool_each(self) -> float:
         """Seconds a support in `encode_support`; 0 where the method has none."""
@@ -243,16 +249,17 @@ class _Parts:
         )
 
     def _best(self, work: Callable[[int], object], batches: Sequence[int] = BATCHES) -> float:
-        """Seconds an item at the fastest batch size; the fastest of several tries, since machines are noisy."""
+        """Seconds an item at the best batch size, each size's being the median of its tries, as machines are noisy."""
         best = float("inf")
         for batch in batches:
-            for _ in range(4):
+            tries: list[float] = []
+            for _ in range(1 + TRIES):  # the first warms up
                 start = time.perf_counter()
                 work(batch)
                 if self._settings.device.type == "cuda":
                     torch.cuda.synchronize(self._settings.device)
-                took = (time.perf_counter() - start) / batch
-                best = min(best, took)
-                if took > 4 * best:
+                tries.append((time.perf_counter() - start) / batch)
+                if tries[-1] > 2 * best:
                     break
+            best = min(best, statistics.median(tries[1:] or tries))
         return best

@@ -39,7 +39,7 @@ def test_counting_on_the_device_equals_counting_in_numpy(prediction: np.ndarray,
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_logits_are_resized_to_the_original_size_before_the_argmax(align_corners: bool) -> None:
     logits = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
-    label = labels_at(a_method(align_corners), logits, 1, (31, 17), Preprocess((40, 40)), Resolution())
+    label = labels_at(a_method(align_corners), logits[None], 1, (31, 17), Preprocess((40, 40)), Resolution())[0]
     whole = F.interpolate(logits[None], (31, 17), mode="bilinear", align_corners=align_corners)
     assert label.tolist() == whole.argmax(1)[0].tolist()
 
@@ -51,7 +51,7 @@ def test_the_padding_of_an_input_is_cut_off_before_resizing() -> None:
     logits[1, :20, :] = 1  # the image, 20 x 40 on the canvas
     logits[0, :20, :] = -1
     logits[1, 20:, :] = -5
-    label = labels_at(a_method(), logits, 1, (50, 100), how, Resolution())
+    label = labels_at(a_method(), logits[None], 1, (50, 100), how, Resolution())[0]
     assert label.shape == (50, 100)
     assert label.all()
 
@@ -71,7 +71,7 @@ def test_counting_survives_more_ways_than_fit_a_byte() -> None:
 
 def test_one_way_results_are_merged_by_the_strongest_claim() -> None:
     ways = torch.tensor([[[[0.0, 0, 0]], [[1.0, 3, -1]]], [[[0.0, 0, 0]], [[2.0, 1, -2]]]])  # 2 ways x 2 x 1 x 3
-    label = labels_at(a_method(), ways, 2, (1, 3), Preprocess((1, 3)), Resolution())
+    label = labels_at(a_method(), ways[None], 2, (1, 3), Preprocess((1, 3)), Resolution())[0]
     assert label.tolist() == [[2, 1, 0]]
 
 
