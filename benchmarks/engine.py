@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import tempfile
 import time
 from dataclasses import replace
@@ -95,7 +94,7 @@ def figures(bank: Bank, fold: int, backbone: str, weights: str, episodes: int, s
         "plain_loop_over_ours": sum(plain.values()) / got.total,
         "tenth_of_cache_over_unlimited": limited / unlimited,
         "cache_peak_mb": got.cache_peak_bytes / 2**20,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+        "peak_memory_mb": got.peak_memory_bytes / 2**20,
     }
 
 

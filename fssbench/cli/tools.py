@@ -111,6 +111,7 @@ def speed(
     settings: list[str] | None = SET,
     device: str = DEVICE,
     precision: str = PRECISION,
+    channels_last: bool = typer.Option(False, "--channels-last", help="Memory layout of the encoder."),
     as_json: bool = JSON,
 ) -> None:
     """Time decode, encode, head and scoring, and compare the whole with the floor: each part alone, once."""
@@ -125,7 +126,7 @@ def speed(
 
     chosen = Settings(
         device=pick_device(device), precision=precision, cache_bytes=parse_bytes(cache),
-        spill_folder=Path(tempfile.gettempdir()),
+        spill_folder=Path(tempfile.gettempdir()), channels_last=channels_last,
     )  # fmt: skip
     built, _ = build_method(MethodSpec(method, tuple(settings or ()), backbone, weights), fold)
     with open_bank(bank) as opened:
@@ -142,6 +143,9 @@ def speed(
     parts += "".join(f" + {got.episodes} heads x {1000 * s:.1f} ms ({k}-shot)" for k, s in got.head_each.items())
     typer.echo(f"  floor      {got.floor:9.2f} s  {parts}")
     typer.echo(f"  ratio      {got.ratio:9.2f}")
+    typer.echo(
+        f"  memory     {got.peak_memory_bytes / 2**30:9.2f} GiB, {got.cache_peak_bytes / 2**30:.2f} of it features"
+    )
     for shot in got.shots:
         times = f"{got.off[shot] / got.on[shot]:.1f} times the {got.on[shot]:.2f} s with it"
         typer.echo(f"  cache off  {got.off[shot]:9.2f} s at {shot}-shot (scaled from a sample): {times}")

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fssbench.engine.devices import describe, numerics
+from fssbench.engine.devices import describe, numerics, peak_memory
 from fssbench.engine.evaluate import Contender, Report, Settings, evaluate_fold
 from fssbench.engine.inputs import PixelLoader
 from fssbench.engine.plan import distinct, other_classes
@@ -50,6 +50,7 @@ class Speed:
     floor: float
     ratio: float
     cache_peak_bytes: int
+    peak_memory_bytes: int  # of process or GPU, after the run with the cache and before anything else is timed
     off: dict[int, float]  # shot -> seconds for all episodes with the cache off
     on: dict[int, float]  # shot -> seconds for all episodes of that shot alone, cache on
     off_counts_equal: bool
@@ -94,6 +95,7 @@ def measure(
     with numerics(settings.device, settings.precision):
         _warm_up(bank, fold, name, method, drawn, settings)
         total, report, taken = _timed(bank, fold, drawn, name, method, shots, settings, advance)
+        peak = peak_memory(settings.device)
         on, off, equal = {}, {}, True
         some = np.sort(np.random.default_rng(0).permutation(rows)[:off_episodes])
         sample = _some(drawn, some)
@@ -125,6 +127,7 @@ def measure(
         floor=floor,
         ratio=total / floor,
         cache_peak_bytes=report.store.peak_bytes,
+        peak_memory_bytes=peak,
         off=off,
         on=on,
         off_counts_equal=equal,

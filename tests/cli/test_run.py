@@ -187,3 +187,24 @@ def test_a_user_segments_their_own_images(bank: Path, tmp_path: Path, capsys) ->
 @pytest.mark.parametrize(("text", "value"), [("4GB", 4 << 30), ("0", 0), ("1.5k", 1536), ("10MiB", 10 << 20)])
 def test_sizes_are_read_in_the_usual_units(text: str, value: int) -> None:
     assert parse_bytes(text) == value
+
+
+def test_speed_says_where_the_time_goes_and_how_far_the_floor_is(bank: Path, capsys) -> None:
+    words = [
+        "speed",
+        "toy_methods:Toy",
+        "--weights",
+        "random",
+        "--bank",
+        bank,
+        "--episodes",
+        "4",
+        "--off-episodes",
+        "2",
+    ]
+    assert fssbench(*words, "--shots", "1", "5", "--channels-last") == 0
+    printed = capsys.readouterr().out
+    for word in ("decode", "encode", "head", "score", "floor", "ratio", "memory", "cache off"):
+        assert word in printed
+    assert fssbench(*words, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["episodes"] == 4
