@@ -56,7 +56,7 @@ def run(
     precision: str = typer.Option("fp32", "--precision", help="fp32 (official numbers), bf16 or fp16."),
     batch: int = typer.Option(8, "--batch", min=1, help="Episodes a step."),
     encode_batch: int | None = typer.Option(
-        None, "--encode-batch", min=1, help="Images a batch. [1 on a CPU, else 16]"
+        None, "--encode-batch", min=1, help="Images a batch. [4 on a CPU, else 16]"
     ),
     workers: int = typer.Option(2, "--workers", min=1, help="Threads that decode images."),
     cache: str = typer.Option("4GB", "--cache", metavar="SIZE", help="Memory for features; 0 encodes everything anew."),

@@ -101,10 +101,10 @@ class Scene:
 def make_scene(main_class: int, *key: int) -> Scene:
     """A picture with at least one figure of `main_class`, among look-alikes, others and clutter."""
     lots = Lots(*key)
-    figures = [_clutter(lots, lots.between(20, 90)) for _ in range(3 + lots.below(4))]
-    figures += [_object(lots, _look_alike(lots, main_class), 26, 56)]
-    figures += [_object(lots, 1 + lots.below(20), 24, 54) for _ in range(lots.below(3))]
-    figures += [_object(lots, main_class, 30, 72) for _ in range(2 if lots.chance(0.25) else 1)]
+    figures = [_clutter(lots, lots.between(20, 90)) for _ in range(2 + lots.below(4))]
+    figures += [_object(lots, _look_alike(lots, main_class), 32, 64)]
+    figures += [_object(lots, 1 + lots.below(20), 30, 64) for _ in range(lots.below(3))]
+    figures += [_object(lots, main_class, 44, 92) for _ in range(2 if lots.chance(0.25) else 1)]
     figures += [_clutter(lots, lots.between(7, 15)) for _ in range(lots.below(4))]  # these hide parts
     return Scene(key, tuple(figures))
 
@@ -139,7 +139,7 @@ def _figure(lots: Lots, shape: str, texture: str, class_id: int, radius: float) 
         radii=(radius * stretch, radius / stretch),
         turn=lots.turn(),
         build=lots.between(0, 1),
-        period=lots.between(8, 15),
+        period=lots.between(10, 18),
         texture_turn=lots.turn(),
         colours=_two_colours(lots),
     )

@@ -40,7 +40,7 @@ class Settings:
     annotation: str = "mask"
     workers: int = 2
     head_batch: int = 8
-    encode_batch: int | None = None  # None: 1 on a CPU (where batches gain nothing), else 16
+    encode_batch: int | None = None  # None: 4 on a CPU, else 16
     cache: bool = True
     cache_bytes: int = 4 << 30
     spill_folder: Path | None = None
@@ -121,7 +121,7 @@ class _FoldWork:
             Labels(bank, settings.annotation),
             settings.device,
             self.clock,
-            settings.encode_batch or (1 if on_cpu else 16),
+            settings.encode_batch or (4 if on_cpu else 16),
             settings.channels_last,
             _compiled() if settings.compile_encoder else None,
             lambda n: say(f"the device ran out of memory: going on with {n} images a batch"),

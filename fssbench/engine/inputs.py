@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,11 +31,15 @@ def prepare_image(image: Image.Image, how: Preprocess) -> NDArray[np.float32]:
         canvas = np.zeros((*how.size, 3), np.uint8)
         canvas[:height, :width] = pixels
         pixels = canvas
-    mean, std = np.array(how.mean, np.float32), np.array(how.std, np.float32)
-    values = (np.asarray(pixels, np.float32) / 255 - mean) / std
-    if how.channels == "bgr":
-        values = values[..., ::-1]
-    return np.ascontiguousarray(values.transpose(2, 0, 1), dtype=np.float32)
+    tables, order = _normalised(how.mean, how.std), (0, 1, 2) if how.channels == "rgb" else (2, 1, 0)
+    return np.stack([tables[channel].take(pixels[..., channel]) for channel in order])
+
+
+@lru_cache
+def _normalised(mean: tuple[float, float, float], std: tuple[float, float, float]) -> NDArray[np.float32]:
+    """3 x 256: what each value of a byte becomes in each channel. Looking up is faster than computing."""
+    values = np.arange(256, dtype=np.float32)[:, None] / 255
+    return np.ascontiguousarray(((values - np.array(mean, np.float32)) / np.array(std, np.float32)).T)
 
 
 def prepare_label(label: NDArray[np.uint8], how: Preprocess) -> NDArray[np.uint8]:
