@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -200,6 +200,22 @@ def check_cache(subject: Subject) -> None:
     _expect_close(cached, _segmented(method, pixels), "logits from features made one by one and in a batch")
 
 
+def check_shared_features(subject: Subject) -> None:
+    """`segment` takes one query's features expanded over a batch, as the engine shares them, and changes no input."""
+    method = subject.build()
+    drawn = render(method, 2, 1, 2)
+    pixels = replace(drawn, query=drawn.query[:1].expand_as(drawn.query).contiguous())
+    with torch.no_grad():
+        plain = pixels.built(method)
+        shared = replace(plain, query={name: value[:1].expand_as(value) for name, value in plain.query.items()})
+        inputs = [*shared.query.values(), *shared.support.values()]
+        before = [value.clone() for value in inputs]
+        logits = method.segment(shared)
+        if not all(torch.equal(value, kept) for value, kept in zip(inputs, before, strict=True)):
+            raise MethodError("expected `segment` to leave its features alone: they serve other episodes too")
+        _expect_close(logits, method.segment(plain), "logits from shared and from copied features of a query")
+
+
 def check_empty_support(subject: Subject) -> None:
     """A support without a pixel of its object gives finite logits and a warning."""
     method = subject.build()
@@ -260,6 +276,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
         check_overfits,
         check_eval_is_deterministic,
         check_cache,
+        check_shared_features,
         check_empty_support,
         check_state_dict,
         check_encode_is_pure,

@@ -186,6 +186,7 @@ class Method(nn.Module):
     def segment(self, episodes: EpisodeBatch) -> Tensor:
         """Logits, B x (1 + N) x h x w, background first, for any B, K and (up to `max_ways`) N.
 
+        Features are shared by episodes, within the batch and beyond it: never change them in place.
         A method that fuses shots only after the argmax returns B x S x (1 + N) x h x w and overrides `decide`.
         """
         raise NotImplementedError

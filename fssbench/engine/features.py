@@ -267,10 +267,10 @@ class FeatureSource:
         return self._pool(index, [key], maps, self._pixels(method.support_input, [key.image]))[0]
 
     def _together(self, items: Sequence[Features]) -> Features:
-        """One batch of features of one item each; a view, not a copy, where all are the same item."""
+        """One batch of features of one item each; a view, not a copy, where several are the same item."""
         if not items:
             return {}
-        if all(item is items[0] for item in items):
+        if len(items) > 1 and all(item is items[0] for item in items):
             return {
                 name: value.to(self._device).expand(len(items), *value.shape[1:]) for name, value in items[0].items()
             }

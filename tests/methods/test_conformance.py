@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from torch import Tensor
 
 from fssbench.conformance import CHECKS, Subject
+from fssbench.errors import MethodError
+from fssbench.method import EpisodeBatch
 from fssbench.registry import BUILT_IN, find_method
 from fssbench.settings import parse_settings
+from methods.panet import PANet
 
 SIZE = "size=64,96"
 SETTINGS: dict[str, list[str]] = {  # beside size and backbone: what makes a method small
@@ -34,3 +38,17 @@ def test_method_fulfils_the_contract(name: str, check: str) -> None:
 )
 def test_method_learns_a_single_episode(name: str) -> None:
     CHECKS["overfits"](subject(name))
+
+
+class InPlace(PANet):
+    """Changes what other episodes will be given."""
+
+    def segment(self, episodes: EpisodeBatch) -> Tensor:
+        episodes.support["prototypes"].neg_()
+        return super().segment(episodes)
+
+
+def test_a_method_that_changes_its_features_in_place_is_found_out() -> None:
+    config = parse_settings(PANet.Config, ["backbone=efficientnet_lite0", SIZE])
+    with pytest.raises(MethodError, match="leave its features alone"):
+        CHECKS["shared_features"](Subject(InPlace, config))
