@@ -133,8 +133,9 @@ class FeatureSource:
             if len(ahead) >= 4 * self._encode_batch + 8:
                 break
         waiting = list(ahead)
-        while len(jobs) % self._encode_batch and waiting:
-            jobs[waiting.pop(0)] = None
+        if not store.statistics.lost:  # where features have been lost, those made ahead of their need would be too
+            while len(jobs) % self._encode_batch and waiting:
+                jobs[waiting.pop(0)] = None
         self._loader.prefetch((image, how) for how, image in [*jobs, *waiting])
         wanted = set(needed)
         for how, images in _by_input(jobs):
