@@ -57,7 +57,8 @@ def pool_prototypes(features: Tensor, masks: Tensor, eps: float = 1e-5, align_co
 
 def lengths(features: Tensor) -> Tensor:
     """Euclidean length of every position's vector: B x C x h x w -> B x 1 x h x w, float32."""
-    return features.float().norm(dim=1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(features.float(), dim=1, keepdim=True)
+    return length
 
 
 def cosine_scores(features: Tensor, vectors: Tensor, known: Tensor | None = None, eps: float = 1e-8) -> Tensor:

@@ -42,7 +42,7 @@ def labels_at(
     full = _resize(method, logits, size, how, target, resolution)
     if ways == 1 or logits.shape[-3] == 1 + ways:
         return method.decide(full)
-    claimed = method.decide(full.flatten(0, 1)).unflatten(0, full.shape[:2]) > 0  # B x ways x H x W
+    claimed: Tensor = method.decide(full.flatten(0, 1)).unflatten(0, full.shape[:2]) > 0  # B x ways x H x W
     margin = full[..., 1, :, :] - full[..., 0, :, :]
     if margin.dim() == 5:  # B x ways x S x H x W
         margin = margin.mean(2)
