@@ -127,6 +127,7 @@ class _FoldWork:
             lambda n: say(f"the device ran out of memory: going on with {n} images a batch"),
         )
         self.store = FeatureStore({}, 0)
+        self.head_limit: dict[int, int] = {}  # contender -> episodes a batch, once the device ran out of memory
         self.columns: OrderedDict[tuple[int, tuple[int, ...]], Tensor] = OrderedDict()
         self.done = 0
 
@@ -250,7 +251,7 @@ class _FoldWork:
     def _logits(self, index: int, contender: Contender, rows: NDArray[np.int64], shot: int) -> list[Tensor]:
         """Checked logits of every episode: (1 + N) x h x w, S x (1 + N) x h x w, or N one-way logits stacked."""
         ways = self.episodes.classes.shape[1]
-        parts = max(1, len(rows))
+        parts = min(len(rows), self.head_limit.get(index, len(rows)))
         while True:
             try:
                 logits: list[Tensor] = []
@@ -264,7 +265,7 @@ class _FoldWork:
                 if not is_out_of_memory(error) or parts == 1:
                     raise
                 torch.cuda.empty_cache()
-                parts = max(1, parts // 2)
+                parts = self.head_limit[index] = max(1, parts // 2)
                 self.say(f"{contender.name}: the device ran out of memory: going on with {parts} episodes a batch")
         for row, one in zip(rows.tolist(), logits, strict=True):
             if not finite(one):
