@@ -26,6 +26,7 @@ from fssbench.engine.devices import numerics
 from fssbench.engine.evaluate import Contender, Settings, evaluate_fold
 from fssbench.engine.inputs import PixelLoader, prepare_label, support_codes
 from fssbench.engine.speed import measure
+from fssbench.files import atomic_write_text
 from fssbench.method import Method, build_episodes
 from fssbench.protocol import find_protocol
 
@@ -123,7 +124,7 @@ def main() -> None:
     text = json.dumps(results, indent=1)
     print(text)
     if options.out:
-        options.out.write_text(text + "\n")
+        atomic_write_text(options.out, text + "\n")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.devices import numerics
 from fssbench.engine.evaluate import Contender, Settings, evaluate_fold
 from fssbench.engine.inputs import PixelLoader, prepare_image, prepare_label, query_truth, support_codes
+from fssbench.files import atomic_write_text
 from fssbench.method import EpisodeBatch, Method, Preprocess, build_episodes
 from fssbench.protocol import find_protocol
 from fssbench.scoring.pixels import iou
@@ -201,7 +202,7 @@ def main() -> None:
     text = json.dumps(figures, indent=1)
     print(text)
     if options.out:
-        options.out.write_text(text + "\n")
+        atomic_write_text(options.out, text + "\n")
 
 
 if __name__ == "__main__":

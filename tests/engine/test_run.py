@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import toy_methods
+from torch import Tensor
 from toy_runs import frames
 
 from fssbench.banks.bank import open_bank
 from fssbench.errors import FssbenchError
+from fssbench.method import EpisodeBatch
 from fssbench.predictions import open_predictions
 from fssbench.records import COUNTS, read_record
 from fssbench.scoring.pixels import count_pixels
@@ -139,3 +141,18 @@ def test_a_request_the_bank_cannot_serve_is_refused_before_any_work(run, tmp_pat
         run(out=tmp_path / "never", **options)
     assert all(word in str(caught.value) for word in words)
     assert not list((tmp_path / "never").rglob("run.json"))
+
+
+def test_episodes_of_one_query_share_its_features_instead_of_copying_them(run, monkeypatch) -> None:
+    seen: list[tuple[int, set[int]]] = []
+    plain = toy_methods.Toy.segment
+
+    def watched(self: toy_methods.Toy, episodes: EpisodeBatch) -> Tensor:
+        seen.append((episodes.size[0], {value.stride(0) for value in episodes.query.values()}))
+        return plain(self, episodes)
+
+    monkeypatch.setattr(toy_methods.Toy, "segment", watched)
+    run(head_batch=2)  # half a batch is one episode: every query has steps of its own
+    strides = [stride for batch, stride in seen if batch == 2]
+    assert strides
+    assert all(stride == {0} for stride in strides)
