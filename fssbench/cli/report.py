@@ -39,10 +39,10 @@ def report(
     """Tables of results: method x backbone x weights, folds, mean and FB-IoU for each shot."""
     from fssbench.errors import RecordError
     from fssbench.protocol import find_protocol
-    from fssbench.reports.layouts import View
-    from fssbench.reports.lens import through
-    from fssbench.reports.render import render
-    from fssbench.reports.results import load_results
+    from fssbench.reports.entries.lens import through
+    from fssbench.reports.entries.results import load_results
+    from fssbench.reports.formats.render import render
+    from fssbench.reports.tables.layouts import View
 
     lens = None if protocol is None else find_protocol(protocol)
     wanted = numbers(shots)
@@ -91,11 +91,11 @@ def compare(
     """Paired tests on shared episodes: which differences are real, by class, and where they are largest."""
     import json
 
-    from fssbench.reports.comparison import compare as compare_results
-    from fssbench.reports.comparison import comparison_data
-    from fssbench.reports.comparison_tables import comparison_tables
-    from fssbench.reports.render import render_tables
-    from fssbench.reports.results import load_results
+    from fssbench.reports.entries.results import load_results
+    from fssbench.reports.formats.render import render_tables
+    from fssbench.reports.studies.comparison import compare as compare_results
+    from fssbench.reports.studies.comparison import comparison_data
+    from fssbench.reports.tables.comparison import comparison_tables
 
     wanted = numbers(shots)
     found = [r for folder in records for r in load_results(folder) if wanted is None or r.shot in wanted]

@@ -34,10 +34,10 @@ def leaderboard_build(
 
     With --bank, records that hold their masks (--save-predictions) get pictures of their episodes.
     """
-    from fssbench.reports.audit_bank import find_banks
-    from fssbench.reports.gallery import site_gallery
-    from fssbench.reports.leaderboard import build_site
-    from fssbench.reports.results import load_results
+    from fssbench.audit.bank import find_banks
+    from fssbench.reports.board.build import build_site
+    from fssbench.reports.entries.results import load_results
+    from fssbench.reports.pictures.gallery import site_gallery
 
     found = load_results(results)
     gallery = site_gallery(find_banks(bank)) if bank else None
@@ -56,9 +56,9 @@ def audit_command(
     """Judge records by their own counts, by each other, and by the banks at hand; exit status 1 for any finding."""
     from dataclasses import asdict
 
+    from fssbench.audit.bank import find_banks
+    from fssbench.audit.judge import audit
     from fssbench.errors import RecordError
-    from fssbench.reports.audit import audit
-    from fssbench.reports.audit_bank import find_banks
 
     if not results.is_dir():
         raise RecordError(f"expected a folder of records at {results}, found none. Name it as the first argument.")
@@ -82,9 +82,9 @@ def plot(
     force: bool = FORCE,
 ) -> None:
     """Draw RESULTS: by class, by object size, by episode, by shots, by speed; PNG and SVG."""
-    from fssbench.reports.leaderboard_entries import collect
-    from fssbench.reports.plots import draw_all
-    from fssbench.reports.results import load_results
+    from fssbench.reports.board.entries import collect
+    from fssbench.reports.entries.results import load_results
+    from fssbench.reports.pictures.plots import draw_all
 
     found = load_results(results)
     _refuse_overwriting(out, force)
@@ -101,9 +101,9 @@ def gallery(
     force: bool = FORCE,
 ) -> None:
     """Show the best, the median and the worst episodes of RESULTS: supports, truth and prediction."""
-    from fssbench.reports.audit_bank import find_banks
-    from fssbench.reports.gallery import write_gallery
-    from fssbench.reports.results import load_results
+    from fssbench.audit.bank import find_banks
+    from fssbench.reports.entries.results import load_results
+    from fssbench.reports.pictures.gallery import write_gallery
 
     found = load_results(results)
     _refuse_overwriting(out, force)
@@ -123,11 +123,11 @@ def sensitivity_command(
     as_json: bool = JSON,
 ) -> None:
     """Say how much the choice of the support matters, by method and class, on banks with several supports a query."""
+    from fssbench.audit.bank import find_banks
     from fssbench.errors import UsageError
-    from fssbench.reports.audit_bank import find_banks
-    from fssbench.reports.results import load_results
-    from fssbench.reports.sensitivity import sensitivity, text, values
-    from fssbench.reports.sensitivity_pictures import write_extremes
+    from fssbench.reports.entries.results import load_results
+    from fssbench.reports.pictures.supports import write_extremes
+    from fssbench.reports.studies.sensitivity import sensitivity, text, values
 
     if (out is None) != (not bank):
         raise UsageError("expected --out and --bank together: pictures need the bank's images and a place to go.")

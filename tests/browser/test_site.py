@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fssbench.protocol import PFENET
-from fssbench.reports.leaderboard import build_site
-from fssbench.reports.results import load_results
+from fssbench.reports.board.build import build_site
+from fssbench.reports.entries.results import load_results
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

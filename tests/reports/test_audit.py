@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from fssbench.audit.judge import Audit, audit
 from fssbench.cli.app import main
-from fssbench.reports.audit import Audit, audit
 
 Make = Callable[..., Any]
 

@@ -10,10 +10,10 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
+from fssbench.audit.bank import find_banks
+from fssbench.audit.judge import Audit, audit
 from fssbench.cli.app import main
 from fssbench.errors import BankError
-from fssbench.reports.audit import Audit, audit
-from fssbench.reports.audit_bank import find_banks
 
 Change = Callable[[pd.DataFrame], None]
 

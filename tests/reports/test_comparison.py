@@ -10,10 +10,10 @@ import pytest
 
 from fssbench.errors import RecordError, UsageError
 from fssbench.records import Record
-from fssbench.reports.comparison import compare, comparison_data
-from fssbench.reports.comparison_tables import comparison_tables
-from fssbench.reports.render import render_tables
-from fssbench.reports.results import load_results
+from fssbench.reports.entries.results import load_results
+from fssbench.reports.formats.render import render_tables
+from fssbench.reports.studies.comparison import compare, comparison_data
+from fssbench.reports.tables.comparison import comparison_tables
 
 Make = Callable[..., Record]
 

@@ -13,15 +13,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fssbench.audit.bank import find_banks
 from fssbench.banks.bank import open_bank
 from fssbench.cli.app import main
 from fssbench.errors import RecordError
 from fssbench.records import COLUMNS
-from fssbench.reports.audit_bank import find_banks
-from fssbench.reports.gallery import pick, site_gallery, write_gallery
-from fssbench.reports.gallery_pictures import judge, query_ways, strip
-from fssbench.reports.leaderboard import build_site
-from fssbench.reports.results import load_results
+from fssbench.reports.board.build import build_site
+from fssbench.reports.entries.results import load_results
+from fssbench.reports.pictures.gallery import pick, site_gallery, write_gallery
+from fssbench.reports.pictures.strips import judge, query_ways, strip
 from fssbench.show import TILE
 
 Make = Callable[..., Any]

@@ -14,9 +14,9 @@ import pytest
 from fssbench.cli.app import main
 from fssbench.errors import UsageError
 from fssbench.protocol import PFENET
-from fssbench.reports.leaderboard import build_site
-from fssbench.reports.leaderboard_entries import axis_of, slug
-from fssbench.reports.results import load_results
+from fssbench.reports.board.build import build_site
+from fssbench.reports.board.entries import axis_of, slug
+from fssbench.reports.entries.results import load_results
 
 Make = Callable[..., Any]
 ATTACK = "</title></script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}"

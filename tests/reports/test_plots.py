@@ -14,10 +14,19 @@ from PIL import Image
 
 from fssbench.cli.app import main
 from fssbench.records import COLUMNS
-from fssbench.reports.leaderboard_entries import Bank, collect
-from fssbench.reports.plots import by_class, by_episode, by_size, by_speed, draw_all, episode_rate, shots, size_curve
-from fssbench.reports.plots_style import save, style
-from fssbench.reports.results import load_results
+from fssbench.reports.board.entries import Bank, collect
+from fssbench.reports.entries.results import load_results
+from fssbench.reports.pictures.plots import (
+    by_class,
+    by_episode,
+    by_size,
+    by_speed,
+    draw_all,
+    episode_rate,
+    shots,
+    size_curve,
+)
+from fssbench.reports.pictures.style import save, style
 
 Make = Callable[..., Any]
 

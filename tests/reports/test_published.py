@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from fssbench.records import Record
-from fssbench.reports.beside import beside, sentence
-from fssbench.reports.layouts import View, fold_tables
-from fssbench.reports.lines import lines_of
-from fssbench.reports.published import ROUNDING, PublishedResult, paper_scores, published_results
-from fssbench.reports.results import load_results
+from fssbench.reports.entries.lines import lines_of
+from fssbench.reports.entries.results import load_results
+from fssbench.reports.papers.beside import beside, sentence
+from fssbench.reports.papers.registry import ROUNDING, PublishedResult, paper_scores, published_results
+from fssbench.reports.tables.layouts import View, fold_tables
 
 Make = Callable[..., Record]
 

@@ -19,13 +19,13 @@ import pytest
 
 from fssbench.protocol import find_protocol
 from fssbench.records import Record
-from fssbench.reports.latex import document
-from fssbench.reports.layouts import View, class_tables, fold_tables
-from fssbench.reports.lens import through
-from fssbench.reports.markdown import to_markdown
-from fssbench.reports.render import render
-from fssbench.reports.results import Result, load_results
-from fssbench.reports.tables import Cell, Column, Row, Table, number, ranked
+from fssbench.reports.entries.lens import through
+from fssbench.reports.entries.results import Result, load_results
+from fssbench.reports.formats.latex import document
+from fssbench.reports.formats.markdown import to_markdown
+from fssbench.reports.formats.render import render
+from fssbench.reports.tables.layouts import View, class_tables, fold_tables
+from fssbench.reports.tables.model import Cell, Column, Row, Table, number, ranked
 
 Make = Callable[..., Record]
 GOLDEN = Path(__file__).parent / "golden"

@@ -10,10 +10,10 @@ import pytest
 from fssbench.errors import RecordError
 from fssbench.protocol import find_protocol
 from fssbench.records import Record
-from fssbench.reports.layouts import fold_tables
-from fssbench.reports.lens import limits, through
-from fssbench.reports.lines import lines_of
-from fssbench.reports.results import episodes_of, load_results
+from fssbench.reports.entries.lens import limits, through
+from fssbench.reports.entries.lines import lines_of
+from fssbench.reports.entries.results import episodes_of, load_results
+from fssbench.reports.tables.layouts import fold_tables
 
 Make = Callable[..., Record]
 HALVES = {0: 0.2, 1: 0.4, 2: 0.5, 3: 0.9}

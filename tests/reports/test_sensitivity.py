@@ -17,8 +17,8 @@ from PIL import Image
 from fssbench.cli.app import main
 from fssbench.errors import RecordError
 from fssbench.records import COLUMNS, write_record
-from fssbench.reports.results import load_results
-from fssbench.reports.sensitivity import extremes, sensitivity, spread, widest
+from fssbench.reports.entries.results import load_results
+from fssbench.reports.studies.sensitivity import extremes, sensitivity, spread, widest
 
 Make = Callable[..., Any]
 

@@ -1,0 +1,1 @@
+"""Whether records can be believed, as far as their files can tell."""

@@ -1,0 +1,206 @@
+"""What the leaderboard ranks: results grouped into banks and boards. Those of two fingerprints never meet in one."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from fssbench.records import Run
+from fssbench.reports.board.paper import Paper, paper_of
+from fssbench.reports.board.scores import Scores, scores_of
+from fssbench.reports.entries.results import Result
+
+DATASETS = {"pascal5i": "PASCAL-5i", "coco20i": "COCO-20i", "fss1000": "FSS-1000", "shapes5i": "Shapes-5i"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One result on a board. `slug` is safe in a path and a URL; `rank` only where all folds were run."""
+
+    slug: str
+    result: Result
+    scores: Scores
+    paper: Paper | None
+    rank: int | None = None
+
+    @property
+    def run(self) -> Run:
+        """The first of the records that the result is made of."""
+        return self.result.run
+
+    @property
+    def title(self) -> str:
+        return self.run.method.title or self.run.method.name
+
+    @property
+    def trained(self) -> str:
+        return "trained" if "checkpoint" in self.result.setting.weights else "untrained"
+
+    @property
+    def origin(self) -> str:
+        return "reading" if self.run.method.our_reading else "reproduced"
+
+    @property
+    def supervision(self) -> str:
+        """What the support says about its object, and what the method asks for besides."""
+        run = self.run
+        kinds = [run.annotation] if run.annotation != "mask" else [run.method.supervision]
+        if run.method.auxiliary_images:
+            kinds.append(f"{run.method.auxiliary_images} extra images")
+        return " + ".join(kinds)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A common scale for the figures of a table, from `low` to `high` (fractions), 200 units wide."""
+
+    low: float
+    high: float
+
+    def x(self, value: float) -> float:
+        """Where a fraction stands, in units of the figure, kept inside it."""
+        return round(6 + 188 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low), 2)
+
+    @property
+    def ticks(self) -> list[float]:
+        """Round values inside the axis, three to six of them."""
+        step = next(s for s in (0.05, 0.1, 0.2, 0.25) if (self.high - self.low) / s <= 5.001)
+        first = math.ceil(self.low / step - 1e-9)
+        return [round(i * step, 4) for i in range(first, int(self.high / step + 1e-9) + 1)]
+
+
+@dataclass(frozen=True)
+class Board:
+    """One ranking: one bank, one protocol, one way, one shot; best first, those without a mean last.
+
+    `part` gives fold and number of episodes where runs stopped short of the bank's; empty for whole ones.
+    """
+
+    slug: str
+    way: int
+    shot: int
+    part: tuple[tuple[int, int], ...]
+    entries: tuple[Entry, ...]
+    axis: Axis
+
+    @property
+    def ranked(self) -> int:
+        return sum(entry.rank is not None for entry in self.entries)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """All boards of one fingerprint and protocol."""
+
+    slug: str
+    dataset: str
+    protocol: str
+    fingerprint: str
+    protocol_hash: str
+    fold_numbers: tuple[int, ...]
+    classes: int
+    episodes: int
+    boards: tuple[Board, ...]
+    namesakes: int = 0  # other banks of this data set: never to be compared with this one
+
+    @property
+    def title(self) -> str:
+        """The data set's name as the field writes it."""
+        return DATASETS.get(self.dataset, self.dataset)
+
+    @property
+    def folds(self) -> int:
+        return len(self.fold_numbers)
+
+
+def collect(results: Iterable[Result], with_intervals: bool = True) -> tuple[Bank, ...]:
+    """Results as banks with their boards, in an order that depends on nothing but the results."""
+    entries = sorted((_entry(result, with_intervals) for result in results), key=_bank_key)
+    entries = _unique(entries)
+    banks = [_bank(list(group)) for _, group in groupby(entries, key=_bank_key)]
+    names = [bank.dataset for bank in banks]
+    return tuple(replace(bank, namesakes=names.count(bank.dataset) - 1) for bank in banks)
+
+
+def slug(*words: object) -> str:
+    """Words as a name that is safe in a path and a URL.
+
+    >>> slug("PASCAL-5i", "<script>", 1, "shot")
+    'pascal-5i-script-1-shot'
+    """
+    text = "-".join(str(word) for word in words).lower()
+    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")[:80] or "unnamed"
+
+
+def axis_of(values: Sequence[float | None]) -> Axis:
+    """The narrowest axis in steps of 5 % that holds all values, at least 10 % wide."""
+    known = [value for value in values if value is not None] or [0.0, 1.0]
+    low = math.floor(min(known) * 20 - 0.2) / 20
+    high = math.ceil(max(known) * 20 + 0.2) / 20
+    return Axis(max(0.0, low), min(1.0, max(high, low + 0.1)))
+
+
+def _bank_key(entry: Entry) -> tuple[str, str, str, str]:
+    place = entry.result.place
+    return place.dataset, place.protocol, place.fingerprint, place.protocol_hash
+
+
+def _entry(result: Result, with_intervals: bool) -> Entry:
+    scores = scores_of(result, with_intervals)
+    return Entry(slug(result.run.id), result, scores, paper_of(result, scores.miou.value))
+
+
+def _unique(entries: Sequence[Entry]) -> list[Entry]:
+    """Slugs that no two records share: those that clash get a piece of their run's hash."""
+    slugs = [entry.slug for entry in entries]
+
+    def own(entry: Entry) -> str:
+        if slugs.count(entry.slug) == 1:
+            return entry.slug
+        return f"{entry.slug}-{hashlib.sha256(entry.run.model_dump_json().encode()).hexdigest()[:8]}"
+
+    return [replace(entry, slug=own(entry)) for entry in entries]
+
+
+def _bank(entries: Sequence[Entry]) -> Bank:
+    run = entries[0].run
+    dataset, protocol, fingerprint, protocol_hash = _bank_key(entries[0])
+    name = slug(dataset, protocol, fingerprint[:8], protocol_hash[:4])
+
+    def key(entry: Entry) -> tuple[int, int, tuple[tuple[int, int], ...]]:
+        return entry.run.way, entry.run.shot, entry.result.place.episodes
+
+    boards = [_board(name, list(group)) for _, group in groupby(sorted(entries, key=key), key=key)]
+    return Bank(
+        slug=name,
+        dataset=dataset,
+        protocol=protocol,
+        fingerprint=fingerprint,
+        protocol_hash=protocol_hash,
+        fold_numbers=tuple(sorted(run.bank.folds)),
+        classes=sum(len(classes) for classes in run.bank.folds.values()),
+        episodes=sum(run.bank.episodes.values()),
+        boards=tuple(boards),
+    )
+
+
+def _board(bank: str, entries: Sequence[Entry]) -> Board:
+    def key(entry: Entry) -> tuple[bool, float, str, str, str]:
+        value = entry.scores.miou.value
+        return value is None, -(value or 0.0), entry.title, entry.run.backbone, entry.slug
+
+    ordered = sorted(entries, key=key)
+    values = [entry.scores.miou.value for entry in ordered]
+    ranked = tuple(
+        replace(entry, rank=None if value is None else 1 + sum(other is not None and other > value for other in values))
+        for entry, value in zip(ordered, values, strict=True)
+    )
+    shown = [bound for e in ranked for bound in (e.scores.miou.value, e.scores.miou.low, e.scores.miou.high)]
+    shown += [entry.paper.value for entry in ranked if entry.paper]
+    way, shot, part = ranked[0].run.way, ranked[0].run.shot, ranked[0].result.place.episodes
+    words = [f"{fold}x{count}" for fold, count in part]
+    return Board(slug(bank, f"{way}way", f"{shot}shot", *words), way, shot, part, ranked, axis_of(shown))

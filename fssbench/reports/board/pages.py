@@ -1,0 +1,177 @@
+"""The leaderboard's pages, rendered into a folder. Text from records reaches HTML through autoescaping only."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from fssbench import __version__
+from fssbench.reports.board.entries import Bank, Board, Entry, axis_of
+
+TEMPLATES = Path(__file__).parent / "templates"
+ASSETS = ("style.css", "site.js", "icon.svg")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a result's gallery, lying beside its page."""
+
+    file: str
+    width: int
+    height: int
+    iou: float
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """IoU of one class by every entry of a board; None where an entry lacks the class."""
+
+    name: str
+    episodes: int
+    ious: tuple[float | None, ...]
+
+    @property
+    def best(self) -> float | None:
+        return max((value for value in self.ious if value is not None), default=None)
+
+
+Pictures = Sequence[tuple[str, Sequence[Picture]]]
+DrawGallery = Callable[[Entry, Path], Pictures]
+
+
+def write_pages(folder: Path, banks: Sequence[Bank], gallery: DrawGallery | None = None) -> None:
+    """Write the whole site into `folder`. `gallery` draws a result's pictures into a folder that it is given."""
+    entries = [entry for bank in banks for board in bank.boards for entry in board.entries]
+    environment = _environment(total=len(entries), version=__version__)
+    for name in ASSETS:
+        shutil.copyfile(TEMPLATES / name, folder / name)
+    index = environment.get_template("index.html").render(
+        root="",
+        banks=banks,
+        methods=len({entry.run.method.name for entry in entries}),
+        episodes=sum(entry.scores.episodes for entry in entries),
+        filters=filter_options(banks),
+    )
+    _write(folder / "index.html", index)
+    for bank in banks:
+        for board in bank.boards:
+            _write_board(folder, environment, bank, board)
+            for entry in board.entries:
+                _write_record(folder, environment, bank, board, entry, gallery)
+
+
+def filter_options(banks: Sequence[Bank]) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """The select boxes: name, title, and (value, text) of each option."""
+    boards = [(bank, board) for bank in banks for board in bank.boards]
+    entries = [entry for _, board in boards for entry in board.entries]
+
+    def plain(values: set[str]) -> list[tuple[str, str]]:
+        return [(value, value) for value in sorted(values)]
+
+    def counted(values: set[int]) -> list[tuple[str, str]]:
+        return [(str(value), str(value)) for value in sorted(values)]
+
+    words = {"trained": "trained", "untrained": "untrained", "reproduced": "reproduced", "reading": "our reading"}
+
+    def worded(values: set[str]) -> list[tuple[str, str]]:
+        return [(value, words[value]) for value in sorted(values, reverse=True)]
+
+    return [
+        ("dataset", "Data set", sorted({(bank.dataset, bank.title) for bank in banks})),
+        ("protocol", "Protocol", plain({bank.protocol for bank in banks})),
+        ("way", "Way", counted({board.way for _, board in boards})),
+        ("shot", "Shot", counted({board.shot for _, board in boards})),
+        ("backbone", "Backbone", plain({entry.run.backbone for entry in entries})),
+        ("supervision", "Supervision", plain({entry.supervision for entry in entries})),
+        ("trained", "Training", worded({entry.trained for entry in entries})),
+        ("origin", "Code", worded({entry.origin for entry in entries})),
+    ]
+
+
+def class_matrix(board: Board) -> list[tuple[int, list[MatrixRow]]]:
+    """The rows of every fold, in the order of class ids."""
+    classes: dict[tuple[int, int], tuple[str, int]] = {}
+    for entry in board.entries:
+        for one in entry.scores.classes:
+            classes.setdefault((one.fold, one.class_id), (one.name, one.episodes))
+    held = [{one.class_id: one.score.value for one in entry.scores.classes} for entry in board.entries]
+    folds: dict[int, list[MatrixRow]] = {}
+    for (fold, class_id), (name, episodes) in sorted(classes.items()):
+        ious = tuple(mine.get(class_id) for mine in held)
+        folds.setdefault(fold, []).append(MatrixRow(name, episodes, ious))
+    return list(folds.items())
+
+
+def _write_board(folder: Path, environment: Environment, bank: Bank, board: Board) -> None:
+    template = environment.get_template("board.html")
+    page = template.render(root="../", bank=bank, board=board, matrix=class_matrix(board))
+    _write(folder / "boards" / f"{board.slug}.html", page)
+
+
+def _write_record(
+    folder: Path, environment: Environment, bank: Bank, board: Board, entry: Entry, gallery: DrawGallery | None
+) -> None:
+    home = folder / "records" / entry.slug
+    home.mkdir(parents=True)
+    sources = entry.result.sources
+    files = {"run.json" if len(sources) == 1 else f"run-{i}.json": source for i, source in enumerate(sources, 1)}
+    bounds = [b for c in entry.scores.classes for b in (c.score.value, c.score.low, c.score.high)]
+    page = environment.get_template("record.html").render(
+        root="../../",
+        bank=bank,
+        board=board,
+        entry=entry,
+        axis=axis_of(bounds),
+        missing=[fold for fold in bank.fold_numbers if fold not in entry.scores.folds],
+        pictures=gallery(entry, home) if gallery else [],
+        everything=[(name, source.run.model_dump(mode="json")) for name, source in files.items()],
+    )
+    _write(home / "index.html", page)
+    for name, source in files.items():
+        shutil.copyfile(source.path / "run.json", home / name)
+
+
+def _environment(**shared: Any) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals.update(shared)
+    environment.filters.update(_FILTERS)
+    return environment
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
+
+
+_FILTERS: Mapping[str, Callable[..., str]] = {
+    "percent": _percent,
+    "plain": _plain,
+    "signed": _signed,
+    "thousands": lambda value: f"{value:,}".replace(",", " "),
+}
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", newline="\n")

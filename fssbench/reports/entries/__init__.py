@@ -1,0 +1,1 @@
+"""Records become results that can be compared: merged, repeated, measured."""

@@ -1,0 +1,1 @@
+"""Tables as markdown, LaTeX, HTML."""

@@ -1,0 +1,32 @@
+"""Results in a format by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fssbench.errors import UsageError, unknown_name
+from fssbench.reports.entries.results import Result
+from fssbench.reports.formats.html import to_html
+from fssbench.reports.formats.latex import to_latex
+from fssbench.reports.formats.markdown import to_markdown
+from fssbench.reports.tables.data import to_csv, to_json
+from fssbench.reports.tables.layouts import View, class_tables, fold_tables
+from fssbench.reports.tables.model import Table
+
+_TABLES = {"markdown": to_markdown, "latex": to_latex, "html": to_html}
+
+
+def render(name: str, results: Sequence[Result], view: View, *, per_class: bool = False) -> str:
+    """The results as `markdown`, `latex`, `html`, `csv` or `json`. Equal results give equal bytes."""
+    if name == "json":
+        return to_json(results, view)
+    if name == "csv":
+        return to_csv(results, view, per_class=per_class)
+    return render_tables(name, class_tables(results, view) if per_class else fold_tables(results, view))
+
+
+def render_tables(name: str, tables: Sequence[Table]) -> str:
+    """Tables as `markdown`, `latex` or `html`."""
+    if name not in _TABLES:
+        raise UsageError(unknown_name("format", name, [*_TABLES, "csv", "json"]))
+    return _TABLES[name](tables)

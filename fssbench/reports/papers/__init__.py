@@ -1,0 +1,1 @@
+"""What papers print, and what separates their measurements from ours."""

@@ -1,0 +1,113 @@
+"""A paper's numbers beside ours: which of its rows belongs to a line, and in words what differs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fssbench.protocol import PROTOCOLS
+from fssbench.reports.entries.lines import Line, method_label
+from fssbench.reports.papers.differences import (
+    draw_differences,
+    input_difference,
+    resolution_difference,
+    rule_differences,
+)
+from fssbench.reports.papers.registry import PaperScores, paper_scores, plain
+
+_USUAL = ("resnet50", "vgg16", "resnet101")  # whose numbers to show where the paper has none for our backbone
+_TRAINING = {
+    "imagenet": "training (ours is untrained)",
+    "random": "training (ours is untrained, with random weights)",
+    "checkpoint": "training (by fssbench; training images: {})",
+    "external": "training (not known: predictions from elsewhere)",
+}
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A paper's row for one line: its numbers by shot, all for one backbone."""
+
+    backbone: str
+    shots: dict[int, PaperScores]
+    differs: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Paper and year."""
+        first = next(iter(self.shots.values()))
+        return f"{first.method} ({first.venue} {first.year})"
+
+    @property
+    def verified(self) -> bool:
+        """Whether all its numbers were read from a source."""
+        return all(scores.verified for scores in self.shots.values())
+
+
+def beside(line: Line) -> Beside | None:
+    """What the papers say of this line's method, at its backbone or else at a usual one; None if nothing."""
+    found = {shot: _by_backbone(line, shot) for shot in sorted(line.shots)}
+    names = list(dict.fromkeys(name for by_backbone in found.values() for name in by_backbone))
+    if not names:
+        return None
+    ours = plain(line.setting.backbone).removesuffix("bn")
+    chosen = next((name for name in (ours, *_USUAL) if name in names), names[0])
+    shots = {shot: by_backbone[chosen] for shot, by_backbone in found.items() if chosen in by_backbone}
+    backbone = next(iter(shots.values())).backbone
+    return Beside(backbone, shots, _differs(line, backbone if chosen != ours else None))
+
+
+def sentence(line: Line, paper: Beside) -> str:
+    """Where the paper's row comes from, and what separates it from ours."""
+    sources = list(dict.fromkeys(source for scores in paper.shots.values() for source in scores.sources))
+    parts = [f"{paper.label}, {paper.backbone}: " + ("; ".join(sources) or "no source that could be read")]
+    if not paper.verified:
+        parts.append("Numbers with ~ are unverified: from memory")
+    if any(_disagrees(scores) for scores in paper.shots.values()):
+        parts.append("Ranges: sources disagree")
+    notes = list(dict.fromkeys(note for scores in paper.shots.values() for note in scores.notes))
+    if notes:
+        parts.append("They say: " + "; ".join(notes))
+    whose = f"{method_label(line.setting)}, {line.setting.backbone}"
+    differs = "; ".join(paper.differs) or "nothing that the record knows of"
+    return ". ".join(parts) + f". {whose} differs from it in: {differs}."
+
+
+def _by_backbone(line: Line, shot: int) -> dict[str, PaperScores]:
+    place, setting = line.place, line.setting
+    for name in (setting.method, setting.title):
+        found = paper_scores(name, place.dataset, place.way, shot, setting.annotation)
+        if found:
+            return found
+    return {}
+
+
+def _differs(line: Line, other_backbone: str | None) -> tuple[str, ...]:
+    run = line.results[0].run
+    words = []
+    if other_backbone is not None:
+        words.append(f"backbone ({line.setting.backbone}, not {other_backbone})")
+    words += [_TRAINING[kind].format(_training_list(line)) for kind in _TRAINING if kind in line.setting.weights]
+    if not run.bank.complete:
+        words.append(f"images (incomplete bank: {run.bank.note})")
+    theirs = PROTOCOLS.get(line.setting.method)
+    if theirs is None:
+        words.append("protocol (the paper's is not known to fssbench)")
+    elif theirs.hash != line.place.protocol_hash:
+        ours = run.bank.protocol
+        details = [resolution_difference(ours, theirs), *draw_differences(ours, theirs)]
+        details += [] if line.place.lens == theirs.name else rule_differences(ours, theirs)
+        named = ", ".join(filter(None, details))
+        words.append(f"protocol ({line.place.protocol}, not {theirs.name}: {named})")
+    if theirs is not None and (size := input_difference(run.input_size, theirs)):
+        words.append(size)
+    return tuple(words)
+
+
+def _training_list(line: Line) -> str:
+    cards = [entry.regime.get("regime", {}) for result in line.results for entry in result.run.weights.values()]
+    lists = {str(card.get("trained_on", "not stated")) for card in cards}
+    return " and ".join(sorted(lists))
+
+
+def _disagrees(scores: PaperScores) -> bool:
+    return any(span is not None and span.low != span.high for span in (*scores.miou_folds, scores.miou, scores.fb_iou))

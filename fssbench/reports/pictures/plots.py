@@ -1,0 +1,255 @@
+"""Plots of a ranking, and of a bank over its shots: matplotlib figures, PNG and SVG, byte for byte the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+
+from fssbench.reports.board.entries import Bank, Board, Entry
+from fssbench.reports.board.scores import Score, episode_iou
+from fssbench.reports.entries.results import episodes_of
+from fssbench.reports.pictures.style import BAR, FAINT, INK, SOFT, colour, mark_folds, marker, new_figure, save, style
+from fssbench.scoring.metrics import BACKGROUND_CLASS
+from fssbench.scoring.pixels import iou
+
+SIZE_BINS = 8  # of equal numbers of episodes
+MOST_PANELS = 16  # results a figure shows, best first
+
+
+@dataclass(frozen=True)
+class Curve:
+    """IoU by object size: the geometric middle of each bin (share of the image) and the pooled IoU within it."""
+
+    size: npt.NDArray[np.float64]
+    value: npt.NDArray[np.float64]
+
+
+def draw_all(banks: Sequence[Bank], folder: Path) -> list[Path]:
+    """Every plot of every bank; the files' names say which. A plot for which there is no data is left out."""
+    written: list[Path] = []
+    with style():
+        for bank in banks:
+            for board in bank.boards:
+                for name, draw in BOARD_PLOTS.items():
+                    figure = draw(bank, board)
+                    written += save(figure, folder, f"{board.slug}-{name}") if figure else []
+            figure = shots(bank)
+            written += save(figure, folder, f"{bank.slug}-shots") if figure else []
+    return written
+
+
+def by_class(bank: Bank, board: Board) -> Figure | None:
+    """Bars by class with 95 % intervals, one panel a result, classes in the order of the folds."""
+    entries = board.entries[:MOST_PANELS]
+    classes = sorted({(c.fold, c.class_id, c.name) for entry in entries for c in entry.scores.classes})
+    if not classes:
+        return None
+    figure, axes = new_figure(max(6.0, 1.5 + 0.3 * len(classes)), 1.0 + 1.25 * len(entries), len(entries))
+    for axis, entry in zip(axes, entries, strict=True):
+        scores = {c.class_id: c.score for c in entry.scores.classes}
+        held = [scores.get(class_id, Score(None)) for _, class_id, _ in classes]
+        heights = [100 * (score.value or 0.0) for score in held]
+        axis.bar(range(len(classes)), heights, width=0.72, color=BAR)
+        _whiskers(axis, list(range(len(classes))), held)
+        axis.set_title(_label(entry))
+        axis.set_ylim(0, 100)
+        axis.grid(visible=False, axis="x")
+        mark_folds(axis, [fold for fold, _, _ in classes])
+    axes[-1].set_xticks(range(len(classes)), [name for _, _, name in classes], rotation=60, ha="right")
+    axes[-1].set_xlim(-0.6, len(classes) - 0.4)
+    figure.supylabel("IoU, per cent", fontsize=9)
+    _title(figure, bank, board)
+    return figure
+
+
+def by_size(bank: Bank, board: Board) -> Figure | None:
+    """IoU against the object's share of its image: pooled in bins of equal numbers of episodes."""
+    figure, (axis,) = new_figure(7.0, 4.2)
+    drawn = 0
+    for position, entry in enumerate(board.entries[:MOST_PANELS]):
+        curve = size_curve(episodes_of(entry.result))
+        if curve is not None:
+            axis.plot(
+                100 * curve.size, 100 * curve.value, color=colour(position), marker=marker(position), ms=4.5, lw=1.4,
+                label=_label(entry),
+            )  # fmt: skip
+            drawn += 1
+    if not drawn:
+        return None
+    _log_axis(axis, (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100))
+    axis.set_xlabel("object's share of the image, per cent")
+    axis.set_ylabel("IoU, per cent")
+    axis.set_ylim(0, 100)
+    _legend(axis)
+    _title(figure, bank, board)
+    return figure
+
+
+def size_curve(rows: pd.DataFrame, bins: int = SIZE_BINS) -> Curve | None:
+    """The pooled IoU of episodes with objects of similar size. None for fewer than two episodes a bin."""
+    rows = rows[(rows["class_id"] != BACKGROUND_CLASS) & (rows["tp"] + rows["fn"] > 0)]
+    if len(rows) < 2 * bins:
+        return None
+    counts = rows[["tp", "fp", "fn"]].to_numpy(np.float64)
+    valid = rows[["tp", "fp", "fn", "tn"]].sum(axis=1).to_numpy(np.float64)
+    share = (counts[:, 0] + counts[:, 2]) / valid
+    parts = np.array_split(np.argsort(share, kind="stable"), bins)
+    middle = np.array([np.exp(np.log(share[part]).mean()) for part in parts])
+    return Curve(middle, np.array([float(iou(counts[part].sum(0))) for part in parts]))
+
+
+def by_episode(bank: Bank, board: Board) -> Figure | None:
+    """How the IoU of single episodes is spread: one panel a result; the line is the median."""
+    entries = board.entries[:MOST_PANELS]
+    figure, axes = new_figure(6.4, 0.9 + 0.72 * len(entries), len(entries))
+    edges = np.linspace(0.0, 100.0, 41)
+    for axis, entry in zip(axes, entries, strict=True):
+        rows = episodes_of(entry.result)
+        values = 100 * episode_iou(rows[rows["class_id"] != BACKGROUND_CLASS]).dropna().to_numpy()
+        weights = np.full(len(values), 100 / max(len(values), 1))
+        axis.hist(values, bins=edges.tolist(), weights=weights, color=BAR)
+        if len(values):
+            axis.axvline(float(np.median(values)), color=INK, lw=1.2)
+        axis.text(0.0, 0.96, _label(entry), transform=axis.transAxes, va="top", fontsize=8.5, fontweight="bold")
+        axis.set_yticks([])
+        axis.tick_params(axis="x", length=0)
+        axis.spines["left"].set_visible(False)
+        axis.set_xlim(0, 100)
+    axes[-1].set_xlabel("IoU of one episode, per cent")
+    _title(figure, bank, board)
+    return figure
+
+
+def shots(bank: Bank) -> Figure | None:
+    """mIoU against the number of shots, 1 way; a line a method. None with fewer than two numbers of shots."""
+    ways = min(board.way for board in bank.boards)
+    boards = [board for board in bank.boards if board.way == ways and not board.part]
+    if len({board.shot for board in boards}) < 2:
+        return None
+    lines: dict[tuple[str, str], dict[int, Score]] = {}
+    for board in boards:
+        for entry in board.entries:
+            if entry.scores.miou.value is not None:
+                key = (_label(entry), str(entry.result.setting))
+                lines.setdefault(key, {}).setdefault(board.shot, entry.scores.miou)
+    several = {key: points for key, points in lines.items() if len(points) > 1}
+    if not several:
+        return None
+    figure, (axis,) = new_figure(6.4, 4.4)
+    ranked = sorted(several.items(), key=lambda item: -(item[1][max(item[1])].value or 0.0))
+    for position, ((label, _), points) in enumerate(ranked):
+        places = sorted(points)
+        held = [points[shot] for shot in places]
+        axis.plot(
+            places, [100 * (score.value or 0.0) for score in held], color=colour(position), marker=marker(position),
+            ms=5, lw=1.4, label=label,
+        )  # fmt: skip
+        _whiskers(axis, places, held, colour(position))
+    known = sorted({board.shot for board in boards})
+    _log_axis(axis, known)
+    axis.set_xlim(known[0] / 1.15, known[-1] * 1.15)
+    axis.set_xlabel("shots")
+    axis.set_ylabel("mIoU, per cent")
+    _legend(axis)
+    figure.suptitle(f"{bank.title}, protocol {bank.protocol}, {ways}-way", x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def by_speed(bank: Bank, board: Board) -> Figure | None:
+    """mIoU against episodes a second, as the runs measured them; a marker a device, since devices do not compare."""
+    points = [(entry, rate) for entry in board.entries if (rate := episode_rate(entry)) and entry.scores.miou.value]
+    if not points:
+        return None
+    figure, (axis,) = new_figure(7.0, 4.2)
+    devices = sorted({entry.result.setting.device for entry, _ in points})
+    for position, (entry, rate) in enumerate(points[:MOST_PANELS]):
+        device = entry.result.setting.device
+        label = _label(entry) if len(devices) == 1 else f"{_label(entry)}, {device}"
+        axis.errorbar(
+            [rate], [100 * (entry.scores.miou.value or 0.0)], yerr=_errors([entry.scores.miou]), fmt="none",
+            ecolor=SOFT, elinewidth=1,
+        )  # fmt: skip
+        axis.plot(
+            [rate], [100 * (entry.scores.miou.value or 0.0)], linestyle="none", color=colour(position),
+            marker=marker(devices.index(device)) if len(devices) > 1 else marker(position), ms=7, label=label,
+        )  # fmt: skip
+    _log_axis(axis, [step * 10.0**power for power in range(-4, 5) for step in (1, 2, 5)])
+    rates = [rate for _, rate in points]
+    axis.set_xlim(min(rates) / 1.6, max(rates) * 1.6)
+    axis.set_xlabel(f"episodes a second{f', {devices[0]}' if len(devices) == 1 else ''}")
+    axis.set_ylabel("mIoU, per cent")
+    _legend(axis)
+    _title(figure, bank, board)
+    return figure
+
+
+def episode_rate(entry: Entry) -> float | None:
+    """Episodes a second over everything that the records timed; None where they timed nothing."""
+    seconds = sum(source.run.seconds.get("total", sum(source.run.seconds.values())) for source in entry.result.sources)
+    return entry.scores.episodes / seconds if seconds > 0 else None
+
+
+BOARD_PLOTS: dict[str, Callable[[Bank, Board], Figure | None]] = {
+    "classes": by_class,
+    "size": by_size,
+    "episodes": by_episode,
+    "speed": by_speed,
+}
+
+
+def _label(entry: Entry) -> str:
+    parts = [entry.title, entry.run.backbone, entry.result.setting.checkpoint]
+    return " ".join(_short(part) for part in parts if part)
+
+
+def _short(text: str, limit: int = 22) -> str:
+    """Text on one line that a font can draw, cut where it would push the figure aside."""
+    line = "".join(character if character.isprintable() else " " for character in text)
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def _title(figure: Figure, bank: Bank, board: Board) -> None:
+    text = f"{bank.title}, protocol {bank.protocol}, {board.way}-way {board.shot}-shot"
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11)
+
+
+def _errors(scores: Sequence[Score]) -> npt.NDArray[np.float64]:
+    """2 x n: how far each interval reaches below and above, in per cent; 0 where there is none."""
+    reach = [
+        (score.value - score.low, score.high - score.value)
+        if score.value is not None and score.low is not None and score.high is not None
+        else (0.0, 0.0)
+        for score in scores
+    ]
+    errors: npt.NDArray[np.float64] = np.clip(100 * np.array(reach).T, 0.0, None)
+    return errors
+
+
+def _whiskers(axis: Axes, places: Sequence[int], scores: Sequence[Score], tone: str = INK) -> None:
+    known = [(place, score) for place, score in zip(places, scores, strict=True) if score.low is not None]
+    if known:
+        held = [score for _, score in known]
+        axis.errorbar(
+            [place for place, _ in known], [100 * (score.value or 0.0) for score in held], yerr=_errors(held),
+            fmt="none", ecolor=tone, elinewidth=0.9, capsize=1.5,
+        )  # fmt: skip
+
+
+def _log_axis(axis: Axes, ticks: Sequence[float]) -> None:
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(FixedLocator([float(tick) for tick in ticks]))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_locator(FixedLocator([]))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _legend(axis: Axes) -> None:
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5, edgecolor=FAINT)

@@ -1,0 +1,1 @@
+"""Questions over several results: which differences are real, what the support matters."""

@@ -1,0 +1,1 @@
+"""Results laid out as tables: cells, sentences, notes; no format."""
