@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,13 +13,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from fssbench.errors import CheckpointError
+from fssbench.errors import CheckpointError, FssbenchError
 from fssbench.files import atomic_path, sha256_file
 from fssbench.method import Method, load_converted
-from fssbench.registry import find_method
+from fssbench.registry import BUILT_IN, find_method
 from fssbench.settings import parse_settings
-
-_NESTED = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep the weights
+from fssbench.state_dicts import read_state_dict
 
 
 class Card(BaseModel):
@@ -37,6 +34,7 @@ class Card(BaseModel):
     regime: dict[str, Any] = {}  # what it was trained on, for how long, what it was selected on
     source: str  # "the authors' FILE", a web address, or "fssbench train"
     sha256: str | None = None  # of the authors' file; None if trained here
+    notes: tuple[str, ...] = ()  # what was done to the file's names and entries when it was imported
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Tensor], card: Card, *, force: bool = False) -> None:
@@ -99,40 +97,24 @@ def restore(path: Path, settings: tuple[str, ...] = ()) -> tuple[Method, Card]:
     return method.eval(), card
 
 
-def read_official(path: Path) -> dict[str, Tensor]:
-    """The state dict in an authors' .pth or .pt file, found also below `state_dict`, `model` and the like.
-
-    Nothing in the file is executed. Raises `CheckpointError` if the file is missing, damaged, needs code to be read,
-    or holds no state dict.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}: expected the file that the method's authors published")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_refusal(path, str(error))) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, OSError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({_first_line(error)}): expected a file written by torch.save. "
-            "Was the download cut off, or a web page saved in its place?"
-        ) from error
-    return _state_dict(path, content)
-
-
 def import_official(
     name: str,
     path: Path,
     fold: int | None,
     *,
+    key: str | None = None,
     settings: tuple[str, ...] = (),
     source: str = "",
     regime: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Tensor], Card]:
     """The authors' checkpoint in our names, with its card. Raises `CheckpointError` unless every key has its place."""
-    state = read_official(path)
+    found = read_state_dict(path, key)
     cls = find_method(name)
     method = cls(parse_settings(cls.Config, settings))
-    method.load_official(state)
+    try:
+        method.load_official(found.tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error} `fssbench checkpoint {path}` shows what may fit.") from None
     converted = method.state_dict()
     broken = [key for key, value in converted.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
@@ -145,38 +127,26 @@ def import_official(
         regime=dict(regime or {}),
         source=source or f"the authors' {path.name}",
         sha256=sha256_file(path),
+        notes=tuple(found.notes),
     )
     return converted, card
 
 
-def _state_dict(path: Path, content: object) -> dict[str, Tensor]:
-    while isinstance(content, Mapping):
-        if content and all(isinstance(value, Tensor) for value in content.values()):
-            return {str(name): value for name, value in content.items()}
-        inner = next((content[key] for key in _NESTED if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            found = ", ".join(str(key) for key in list(content)[:8]) or "nothing"
-            raise CheckpointError(
-                f"{path} holds no state dict: expected names with tensors, alone or below {', '.join(_NESTED)}; "
-                f"found {found}"
-            )
-        content = inner
-    raise CheckpointError(f"{path} holds no state dict: expected names with tensors, found a {type(content).__name__}")
+def fitting(tensors: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    """The built-in methods and backbones whose `load_official` takes exactly these names and shapes, and nothing less.
 
-
-def _refusal(path: Path, reason: str) -> str:
-    needed = re.search(r"GLOBAL (\S+)", reason)
-    if needed is None:
-        return (
-            f"{path} cannot be read: expected a file written by torch.save, found something else or a damaged one. "
-            "Was the download cut off, or a web page saved in its place?"
-        )
-    return (
-        f"{path} needs {needed[1]} to be read, and fssbench runs no code from a file: expected tensors only. "
-        "If you trust its authors, keep only the weights, where their code is installed: "
-        "`state = torch.load(FILE, weights_only=False)`, then `torch.save(state['state_dict'], NEW)`."
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    Only names and shapes are looked at: methods of one architecture (with and without training) cannot be told apart.
+    """
+    shapes = {name: value.to("meta") for name, value in tensors.items()}
+    fits = []
+    for name in BUILT_IN:
+        cls = find_method(name)
+        for backbone in cls.info.backbones:
+            try:
+                with torch.device("meta"):
+                    method = cls(parse_settings(cls.Config, (f"backbone={backbone}",)))
+                    method.load_official(shapes)
+            except (FssbenchError, KeyError, IndexError, RuntimeError, NotImplementedError):
+                continue  # converters are written for the right file and may fail in any way on another
+            fits.append((name, backbone))
+    return fits

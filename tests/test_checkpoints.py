@@ -1,7 +1,6 @@
 """Our checkpoints and the authors': round trips, and every way a file can be wrong."""
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from fssbench.checkpoints import (
     import_official,
     load_checkpoint,
     read_card,
-    read_official,
     restore,
     save_checkpoint,
 )
@@ -24,26 +22,6 @@ from fssbench.files import sha256_file
 from fssbench.method import build_episodes
 from fssbench.parity.case import load_case
 
-PLUGIN = """
-from torch import nn
-from fssbench.method import Method, MethodConfig, MethodInfo, Preprocess, load_converted, strip_prefix
-
-class Config(MethodConfig):
-    backbone: str = "one-layer"
-    width: int = 2
-
-class Tiny(Method):
-    info = MethodInfo("Tiny", "A paper", "A venue", 2020, "https://example.org", None, ("one-layer",))
-    Config = Config
-    query_input = Preprocess((8, 8))
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.encoder = nn.Conv2d(3, config.width, 1)
-
-    def load_official(self, state):
-        load_converted(self, {f"encoder.{k}": v for k, v in strip_prefix(state).items()}, unused=("encoder.fc.",))
-"""
 TINY = "tiny_plugin:Tiny"
 CARD = Card(method="canet", backbone="resnet50", config={"size": [321, 321]}, fold=2, source="a test", sha256="ab")
 
@@ -142,62 +120,6 @@ def test_the_authors_weights_are_found_however_they_were_saved(tmp_path: Path, w
     state, card = import_official(TINY, path, 1)
     assert torch.equal(state["encoder.weight"], official()["weight"])
     assert (card.fold, card.backbone, card.sha256) == (1, "one-layer", sha256_file(path))
-
-
-def test_an_old_style_file_is_read(tmp_path: Path) -> None:
-    torch.save(official(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    assert read_official(tmp_path / "old.pth").keys() == official().keys()
-
-
-class Payload:
-    """Unpickled, it would write a file."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return Path.touch, (self.target,)
-
-
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("new_format", [True, False])
-def test_code_in_an_authors_file_is_never_run(tmp_path: Path, new_format: bool) -> None:
-    trap = tmp_path / "trap"
-    content = {"state_dict": official(), "args": Payload(trap)}
-    torch.save(content, tmp_path / "evil.pth", _use_new_zipfile_serialization=new_format)
-    with pytest.raises(CheckpointError, match=r"needs .* runs no code from a file"):
-        read_official(tmp_path / "evil.pth")
-    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(content["args"]))
-    with pytest.raises(CheckpointError):
-        read_official(tmp_path / "evil.pkl")
-    assert not trap.exists()
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"<!DOCTYPE html><html>not found</html>", b"\x80\x02", b"PK\x03\x04junk", b"\0" * 99]
-)
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "x.pth").write_bytes(content)
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        read_official(tmp_path / "x.pth")
-
-
-def test_a_download_cut_off_is_refused(tmp_path: Path) -> None:
-    path = saved(tmp_path / "x.pth", {"state_dict": {"a": torch.zeros(5000)}})
-    whole = path.read_bytes()
-    for keep in (10, len(whole) // 2, len(whole) - 30):
-        path.write_bytes(whole[:keep])
-        with pytest.raises(CheckpointError, match="cut off"):
-            read_official(path)
-
-
-@pytest.mark.parametrize(
-    ("content", "found"),
-    [({"epoch": 3, "lr": 0.1}, "found epoch, lr"), ([torch.zeros(1)], "found a list"), ({}, "found nothing")],
-)
-def test_a_file_without_weights_is_refused(tmp_path: Path, content: object, found: str) -> None:
-    with pytest.raises(CheckpointError, match=found):
-        read_official(saved(tmp_path / "x.pth", content))
 
 
 def test_a_missing_file_is_an_error_and_nothing_is_written(tmp_path: Path) -> None:

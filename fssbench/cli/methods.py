@@ -1,14 +1,13 @@
-"""`fssbench methods` and `fssbench import-checkpoint`."""
+"""`fssbench methods`."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from fssbench.cli.app import app, messages, print_json
-from fssbench.errors import MethodError, UsageError
+from fssbench.errors import MethodError
 
 if TYPE_CHECKING:
     from fssbench.method import Method
@@ -33,36 +32,6 @@ def methods(
         except MethodError as error:  # one broken plug-in must not hide the others
             messages.print(f"{known}: {error}", markup=False, soft_wrap=True)
     print_json(entries) if as_json else _list(entries)
-
-
-@app.command("import-checkpoint")
-def import_checkpoint(
-    method: str = typer.Argument(..., help="Method by name (`fssbench methods`), or package.module:Class."),
-    file: Path = typer.Argument(..., help="The .pth or .pt file that the method's authors published."),
-    fold: int = typer.Option(..., "--fold", min=0, help="The fold whose classes it has not seen."),
-    out: Path | None = typer.Option(None, "--out", help="[checkpoints/METHOD-BACKBONE-foldF.safetensors]"),
-    backbone: str | None = typer.Option(None, "--backbone", help="Another backbone than the paper's."),
-    settings: list[str] | None = typer.Option(None, "--set", metavar="FIELD=VALUE", help="A field of the config."),
-    source: str = typer.Option("", "--source", help="Where the file is from, such as a web address."),
-    trained_on: str = typer.Option("not stated", "--trained-on", help="Its training images."),
-    selected_on: str = typer.Option("not stated", "--selected-on", help="What it was chosen on among its like."),
-    force: bool = typer.Option(False, "--force", help="Overwrite the output."),
-    as_json: bool = typer.Option(False, "--json", help="Print path and card as JSON."),
-) -> None:
-    """Turn the authors' checkpoint into ours, every key accounted for. No code in the file is executed."""
-    from fssbench.checkpoints import import_official, save_checkpoint
-
-    chosen = [*(settings or ()), *([f"backbone={backbone}"] if backbone else [])]
-    regime = {"trained_on": trained_on, "selected_on": selected_on}
-    state, card = import_official(method, file, fold, settings=tuple(chosen), source=source, regime=regime)
-    target = out or Path("checkpoints") / f"{method.replace(':', '-')}-{card.backbone}-fold{fold}.safetensors"
-    if target.suffix != ".safetensors":
-        raise UsageError(f"expected --out to end in .safetensors, found {target}")
-    save_checkpoint(target, state, card, force=force)
-    if as_json:
-        print_json({"path": str(target), "entries": len(state), "card": card.model_dump(mode="json")})
-    else:
-        typer.echo(f"{target}: {len(state)} entries of {method}, {card.backbone}, fold {fold}")
 
 
 def _described(name: str, cls: type[Method], *, with_settings: bool = False) -> dict[str, Any]:

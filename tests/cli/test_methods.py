@@ -12,27 +12,6 @@ from fssbench.cli import main
 from fssbench.files import sha256_file
 from fssbench.registry import BUILT_IN
 
-PLUGIN = """
-from torch import nn
-from fssbench.method import Method, MethodConfig, MethodInfo, Preprocess, load_converted
-
-class Config(MethodConfig):
-    backbone: str = "one-layer"
-    width: int = 2
-
-class Tiny(Method):
-    info = MethodInfo("Tiny", "A paper", "A venue", 2020, "https://example.org", None, ("one-layer",), max_ways=None)
-    Config = Config
-    query_input = Preprocess((8, 8))
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.encoder = nn.Conv2d(3, config.width, 1)
-
-    def load_official(self, state):
-        load_converted(self, {f"encoder.{k}": v for k, v in state.items()})
-"""
-
 
 @pytest.fixture(autouse=True)
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
