@@ -16,6 +16,7 @@ from torch import Tensor
 from fssbench.errors import CheckpointError, FssbenchError
 from fssbench.files import atomic_path, sha256_file
 from fssbench.method import Method, load_converted
+from fssbench.regime import Regime
 from fssbench.registry import BUILT_IN, find_method
 from fssbench.settings import parse_settings
 from fssbench.state_dicts import read_state_dict
@@ -30,11 +31,15 @@ class Card(BaseModel):
     method: str  # as the registry knows it
     backbone: str
     config: dict[str, Any]
-    fold: int | None  # None: trained on no fold's complement, fit for all
-    regime: dict[str, Any] = {}  # what it was trained on, for how long, what it was selected on
+    regime: Regime  # what it was trained on, for how long, what it was selected on
     source: str  # "the authors' FILE", a web address, or "fssbench train"
     sha256: str | None = None  # of the authors' file; None if trained here
     notes: tuple[str, ...] = ()  # what was done to the file's names and entries when it was imported
+
+    @property
+    def fold(self) -> int | None:
+        """The fold whose classes it has not seen; None: trained for no fold."""
+        return self.regime.fold
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Tensor], card: Card, *, force: bool = False) -> None:
@@ -100,12 +105,11 @@ def restore(path: Path, settings: tuple[str, ...] = ()) -> tuple[Method, Card]:
 def import_official(
     name: str,
     path: Path,
-    fold: int | None,
+    regime: Regime,
     *,
     key: str | None = None,
     settings: tuple[str, ...] = (),
     source: str = "",
-    regime: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Tensor], Card]:
     """The authors' checkpoint in our names, with its card. Raises `CheckpointError` unless every key has its place."""
     found = read_state_dict(path, key)
@@ -123,8 +127,7 @@ def import_official(
         method=name,
         backbone=method.config.backbone,
         config=method.config.model_dump(mode="json"),
-        fold=fold,
-        regime=dict(regime or {}),
+        regime=regime,
         source=source or f"the authors' {path.name}",
         sha256=sha256_file(path),
         notes=tuple(found.notes),

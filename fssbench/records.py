@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fssbench.errors import RecordError
 from fssbench.files import atomic_write_text
+from fssbench.regime import Regime
 
 SCHEMA = 1
 COUNTS = ["tp", "fp", "fn", "tn", "ignored_fg", "ignored_bg"]
@@ -51,7 +52,8 @@ class WeightsEntry(_Model):
     kind: str  # "imagenet" (backbone only, untrained), "random", "checkpoint"
     path: str | None = None
     sha256: str
-    regime: dict[str, Any] = {}  # from the checkpoint's card: training list, steps, selected on ...
+    source: str = ""  # from the checkpoint's card: "fssbench train", the authors' file, a web address
+    regime: Regime | None = None  # from the checkpoint's card: classes, training list, steps, selected on ...
 
 
 class BankEntry(_Model):

@@ -18,6 +18,7 @@ from fssbench.errors import RecordError, UsageError
 from fssbench.files import sha256_file
 from fssbench.predictions import open_predictions
 from fssbench.records import COLUMNS, BankEntry, Environment, MethodEntry, Run, WeightsEntry, write_record
+from fssbench.regime import Regime
 from fssbench.scoring.metrics import summarise
 from fssbench.scoring.pixels import count_pixels, validate_labels
 
@@ -141,7 +142,7 @@ def _content_sha256(path: Path) -> str:
 
 def _run(submission: Submission, bank: Bank, folds: list[int], digest: str, frame: pd.DataFrame, name: str) -> Run:
     fold_classes = {fold: list(classes) for fold, classes in bank.fold_classes.items()}
-    entry = WeightsEntry(kind="external", path=str(submission.path), sha256=digest, regime={"note": submission.note})
+    entry = WeightsEntry(kind="external", path=str(submission.path), sha256=digest, regime=Regime(note=submission.note))
     return Run(
         id=name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

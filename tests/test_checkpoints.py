@@ -21,9 +21,18 @@ from fssbench.errors import CheckpointError, MethodError
 from fssbench.files import sha256_file
 from fssbench.method import build_episodes
 from fssbench.parity.case import load_case
+from fssbench.regime import Regime
 
 TINY = "tiny_plugin:Tiny"
-CARD = Card(method="canet", backbone="resnet50", config={"size": [321, 321]}, fold=2, source="a test", sha256="ab")
+FOLD0 = Regime(fold=0)
+CARD = Card(
+    method="canet",
+    backbone="resnet50",
+    config={"size": [321, 321]},
+    regime=Regime(fold=2),
+    source="a test",
+    sha256="ab",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -117,38 +126,43 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, keep: int) -> None:
 )
 def test_the_authors_weights_are_found_however_they_were_saved(tmp_path: Path, wrap: object) -> None:
     path = saved(tmp_path / "x.pth", wrap(official()))  # type: ignore[operator]
-    state, card = import_official(TINY, path, 1)
+    state, card = import_official(TINY, path, Regime(fold=1))
     assert torch.equal(state["encoder.weight"], official()["weight"])
     assert (card.fold, card.backbone, card.sha256) == (1, "one-layer", sha256_file(path))
 
 
 def test_a_missing_file_is_an_error_and_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint at"):
-        import_official(TINY, tmp_path / "absent.pth", 0)
+        import_official(TINY, tmp_path / "absent.pth", FOLD0)
 
 
 def test_every_key_must_have_its_place(tmp_path: Path) -> None:
     state = official()
     with pytest.raises(CheckpointError, match=r"not known: encoder\.extra"):
-        import_official(TINY, saved(tmp_path / "a.pth", {**state, "extra": torch.zeros(1)}), 0)
+        import_official(TINY, saved(tmp_path / "a.pth", {**state, "extra": torch.zeros(1)}), FOLD0)
     with pytest.raises(CheckpointError, match=r"missing: encoder\.bias"):
-        import_official(TINY, saved(tmp_path / "b.pth", {"weight": state["weight"]}), 0)
+        import_official(TINY, saved(tmp_path / "b.pth", {"weight": state["weight"]}), FOLD0)
     with pytest.raises(CheckpointError, match=r"wrong shape: encoder\.bias \(expected \(2,\), found \(5,\)\)"):
-        import_official(TINY, saved(tmp_path / "c.pth", official(5)), 0)
+        import_official(TINY, saved(tmp_path / "c.pth", official(5)), FOLD0)
     named = {**state, "fc.weight": torch.zeros(1)}  # the converter names it as unused
-    assert import_official(TINY, saved(tmp_path / "d.pth", named), 0)[0].keys() == {"encoder.weight", "encoder.bias"}
+    assert import_official(TINY, saved(tmp_path / "d.pth", named), FOLD0)[0].keys() == {
+        "encoder.weight",
+        "encoder.bias",
+    }
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
     state = {**official(), "bias": torch.tensor([0.0, value])}
     with pytest.raises(CheckpointError, match=r"NaN or infinite weights, first in encoder\.bias"):
-        import_official(TINY, saved(tmp_path / "x.pth", state), 0)
+        import_official(TINY, saved(tmp_path / "x.pth", state), FOLD0)
 
 
 def test_a_method_comes_back_as_its_card_configures_it(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    save_checkpoint(path, *import_official(TINY, saved(tmp_path / "x.pth", official(5)), 3, settings=("width=5",)))
+    save_checkpoint(
+        path, *import_official(TINY, saved(tmp_path / "x.pth", official(5)), Regime(fold=3), settings=("width=5",))
+    )
     method, card = restore(path)
     assert (card.config, card.fold) == ({"backbone": "one-layer", "width": 5}, 3)
     assert not method.training
@@ -163,7 +177,7 @@ def test_an_imported_checkpoint_gives_what_its_authors_code_gave(tmp_path: Path)
     case = load_case(Path(__file__).parent / "parity" / "cases" / "canet-resnet50-1shot-113-s11.npz")
     published = {"epoch": 7, "state_dict": {f"module.{name}": value for name, value in case.state().items()}}
     path = saved(tmp_path / "canet.pth", published)
-    save_checkpoint(tmp_path / "canet.safetensors", *import_official("canet", path, 0, settings=("refinements=0",)))
+    save_checkpoint(tmp_path / "canet.safetensors", *import_official("canet", path, FOLD0, settings=("refinements=0",)))
     method, _ = restore(tmp_path / "canet.safetensors")
     support, label = case.image("support0")[None, None, None], case.mask("support0_mask")[None, None, None]
     with torch.no_grad():

@@ -54,19 +54,27 @@ def import_checkpoint(
     settings: list[str] | None = typer.Option(None, "--set", metavar="FIELD=VALUE", help="A field of the config."),
     key: str | None = typer.Option(None, "--key", help="Which state dict, where the file holds several."),
     source: str = typer.Option("", "--source", help="Where the file is from, such as a web address."),
-    trained_on: str = typer.Option("not stated", "--trained-on", help="Its training images."),
-    selected_on: str = typer.Option("not stated", "--selected-on", help="What it was chosen on among its like."),
+    dataset: str | None = typer.Option(None, "--dataset", help="The data set it was trained on."),
+    trained_on: str | None = typer.Option(None, "--trained-on", metavar="LIST", help="Its list of training images."),
+    novel_images: str | None = typer.Option(
+        None, "--novel-images", metavar="WHAT", help="Training images that show novel classes: dropped, masked or kept."
+    ),
+    selected_on: str | None = typer.Option(
+        None, "--selected-on", metavar="WHAT", help="Classes it was chosen on among its like: base, novel or nothing."
+    ),
+    note: str = typer.Option("", "--note", help="What else there is to know about its training."),
     force: bool = typer.Option(False, "--force", help="Overwrite the output."),
     as_json: bool = typer.Option(False, "--json", help="Print path and card as JSON."),
 ) -> None:
     """Turn the authors' checkpoint into ours, every key accounted for. No code in the file is executed."""
     from fssbench.checkpoints import import_official, save_checkpoint
+    from fssbench.regime import authors_regime
 
     chosen = [*(settings or ()), *([f"backbone={backbone}"] if backbone else [])]
-    regime = {"trained_on": trained_on, "selected_on": selected_on}
-    state, card = import_official(method, file, fold, key=key, settings=tuple(chosen), source=source, regime=regime)
-    for note in card.notes:
-        messages.print(f"{file}: {note}", markup=False, soft_wrap=True)
+    regime = authors_regime(dataset, fold, trained_on, novel_images, selected_on, note)
+    state, card = import_official(method, file, regime, key=key, settings=tuple(chosen), source=source)
+    for remark in card.notes:
+        messages.print(f"{file}: {remark}", markup=False, soft_wrap=True)
     target = out or Path("checkpoints") / f"{method.replace(':', '-')}-{card.backbone}-fold{fold}.safetensors"
     if target.suffix != ".safetensors":
         raise UsageError(f"expected --out to end in .safetensors, found {target}")

@@ -110,5 +110,6 @@ def _from_checkpoint(name: str, path: Path, settings: tuple[str, ...], fold: int
             "Give one checkpoint a fold, as in --weights 'panet-fold{fold}.safetensors'."
         )
     method, card = restore(path, settings)
-    regime = card.model_dump(mode="json")
-    return method, WeightsEntry(kind="checkpoint", path=str(path), sha256=sha256_file(path), regime=regime)
+    return method, WeightsEntry(
+        kind="checkpoint", path=str(path), sha256=sha256_file(path), source=card.source, regime=card.regime
+    )

@@ -10,6 +10,7 @@ from torch import nn
 from fssbench.checkpoints import load_checkpoint
 from fssbench.cli import main
 from fssbench.files import sha256_file
+from fssbench.regime import Regime
 from fssbench.registry import BUILT_IN
 
 
@@ -62,13 +63,13 @@ def test_an_unknown_method_suggests_the_nearest(capsys: pytest.CaptureFixture[st
 
 
 def test_an_import_writes_weights_and_card(capsys: pytest.CaptureFixture[str]) -> None:
-    told = ("--trained-on", "SBD", "--selected-on", "test episodes", "--source", "https://example.org/x.pth", "--json")
+    told = ("--trained-on", "SBD", "--selected-on", "novel", "--source", "https://example.org/x.pth", "--json")
     assert call(*IMPORT, "--out", "new/x.safetensors", *told) == 0
     printed = json.loads(capsys.readouterr().out)
     state, card = load_checkpoint(Path("new/x.safetensors"))
     assert printed["card"] == card.model_dump(mode="json")
     assert card.sha256 == sha256_file(Path("authors.pth"))
-    assert card.regime == {"trained_on": "SBD", "selected_on": "test episodes"}
+    assert card.regime == Regime(source="authors", fold=1, image_list="SBD", selected_on="novel")
     assert (card.fold, card.source, card.config["width"]) == (1, "https://example.org/x.pth", 2)
     assert state.keys() == {"encoder.weight", "encoder.bias"}
 
@@ -89,6 +90,7 @@ def test_an_import_has_a_telling_default_name_and_does_not_overwrite(capsys: pyt
         (("--set", "width=3"), "wrong shape"),
         (("--set", "wdith=3"), "did you mean 'width'"),
         (("--out", "x.pth"), "end in .safetensors"),
+        (("--selected-on", "test"), "--selected-on: Input should be 'base', 'novel' or 'nothing', found 'test'"),
     ],
 )
 def test_a_wrong_option_writes_nothing(

@@ -11,15 +11,22 @@ import toy_methods
 from fssbench.checkpoints import Card, save_checkpoint
 from fssbench.engine.build import MethodSpec, build_method
 from fssbench.errors import CheckpointError, FssbenchError
+from fssbench.regime import Regime
 
 NAME = "toy_methods:Toy"
 
 
-def checkpoint(path: Path, **card: object) -> Path:
+def checkpoint(path: Path, fold: int | None = 0, **card: object) -> Path:
     """A checkpoint of Toy whose weights are all one, made with a scale of 3."""
     config = toy_methods.ToyConfig(scale=3.0)
     state = {name: torch.ones_like(value) for name, value in toy_methods.Toy(config).state_dict().items()}
-    values = {"method": NAME, "backbone": "toy", "config": config.model_dump(), "fold": 0, "source": "a test"} | card
+    values = {
+        "method": NAME,
+        "backbone": "toy",
+        "config": config.model_dump(),
+        "regime": Regime(fold=fold),
+        "source": "a test",
+    } | card
     save_checkpoint(path, state, Card(**values))  # type: ignore[arg-type]
     return path
 

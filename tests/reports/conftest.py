@@ -25,6 +25,7 @@ from fssbench.records import (
     read_record,
     write_record,
 )
+from fssbench.regime import Regime
 from fssbench.scoring.metrics import summarise
 from fssbench.scoring.rules import rules_of
 
@@ -56,7 +57,7 @@ def write_synthetic(
     title: str | None = None,
     backbone: str = "resnet50",
     weights: str = "imagenet",
-    regime: dict[str, Any] | None = None,
+    regime: Regime | None = None,
     miou: float = 0.4,
     fold_iou: Mapping[int, float] | None = None,
     way: int = 1,
@@ -110,7 +111,7 @@ def write_synthetic(
         ),
         "backbone": backbone,
         "input_size": "417x417 squash",
-        "weights": {f: WeightsEntry(kind=weights, sha256=_sha(f"{weights} {f}"), regime=regime or {}) for f in folds},
+        "weights": {f: WeightsEntry(kind=weights, sha256=_sha(f"{weights} {f}"), regime=regime) for f in folds},
         "bank": BankEntry(
             fingerprint=fingerprint or _sha(identity),
             dataset=dataset,

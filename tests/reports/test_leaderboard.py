@@ -14,6 +14,7 @@ import pytest
 from fssbench.cli.app import main
 from fssbench.errors import UsageError
 from fssbench.protocol import PFENET
+from fssbench.regime import Regime
 from fssbench.reports.board.build import build_site
 from fssbench.reports.board.entries import axis_of, slug
 from fssbench.reports.entries.results import load_results
@@ -97,7 +98,9 @@ def test_what_cannot_be_compared_never_shares_a_ranking(make_record: Make, tmp_p
 def test_no_text_from_a_record_becomes_markup(make_record: Make, tmp_path: Path) -> None:
     make_record(
         tmp_path / "r" / "evil", method=ATTACK, title=ATTACK, backbone=ATTACK, dataset=ATTACK, supervision=ATTACK,
-        note=ATTACK, complete=False, regime={ATTACK: ATTACK}, id=f"../../{ATTACK}", input_size=ATTACK, created=ATTACK,
+        note=ATTACK, complete=False,
+        regime=Regime(dataset=ATTACK, image_list=ATTACK, note=ATTACK),
+        id=f"../../{ATTACK}", input_size=ATTACK, created=ATTACK,
     )  # fmt: skip
     site = build(tmp_path / "r", tmp_path / "site")
     pages = [Page(path) for path in sorted(site.rglob("*.html"))]

@@ -10,6 +10,7 @@ import pytest
 from fssbench.errors import RecordError
 from fssbench.protocol import find_protocol
 from fssbench.records import Record
+from fssbench.regime import Regime
 from fssbench.reports.entries.lens import limits, through
 from fssbench.reports.entries.lines import lines_of
 from fssbench.reports.entries.results import episodes_of, load_results
@@ -124,15 +125,15 @@ def test_a_lens_says_what_it_cannot_change(make_record: Make, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("weights", "regime", "label"),
     [
-        ("checkpoint", {"source": "fssbench train"}, "trained"),
-        ("checkpoint", {"source": "the authors' panet.pth", "sha256": "0"}, "authors' checkpoint"),
-        ("external", {"note": ""}, "predictions from elsewhere"),
-        ("imagenet", {}, "untrained (ImageNet backbone)"),
-        ("random", {}, "untrained (random weights)"),
+        ("checkpoint", Regime(source="fssbench"), "trained"),
+        ("checkpoint", Regime(source="authors"), "authors' checkpoint"),
+        ("external", Regime(), "predictions from elsewhere"),
+        ("imagenet", None, "untrained (ImageNet backbone)"),
+        ("random", None, "untrained (random weights)"),
     ],
 )
 def test_where_weights_come_from_is_said(
-    make_record: Make, tmp_path: Path, weights: str, regime: dict[str, str], label: str
+    make_record: Make, tmp_path: Path, weights: str, regime: Regime | None, label: str
 ) -> None:
     make_record(tmp_path / "a", weights=weights, regime=regime)
     (table,) = fold_tables(load_results(tmp_path))
@@ -140,10 +141,10 @@ def test_where_weights_come_from_is_said(
 
 
 def test_what_a_checkpoint_was_selected_on_is_said(make_record: Make, tmp_path: Path) -> None:
-    regime = {"source": "x", "regime": {"trained_on": "train", "selected_on": "the test fold"}}
+    regime = Regime(source="authors", image_list="train", selected_on="novel")
     make_record(tmp_path / "a", title="PFENet", weights="checkpoint", regime=regime)
     (table,) = fold_tables(load_results(tmp_path))
-    assert "Checkpoints of PFENet were selected on: the test fold." in table.notes
+    assert "Checkpoints of PFENet were selected on: the tested classes." in table.notes
 
 
 @pytest.mark.parametrize(

@@ -150,15 +150,15 @@ def _setting(run: Run) -> Setting:
 
 
 def _kind(entry: WeightsEntry) -> str:
-    """A checkpoint converted from its authors' file is told from one trained here by its card's source."""
-    foreign = entry.regime.get("source", "fssbench train") != "fssbench train"
+    """A checkpoint converted from its authors' file is told from one trained here."""
+    foreign = entry.regime is not None and entry.regime.source != "fssbench"
     return "authors" if entry.kind == "checkpoint" and foreign else entry.kind
 
 
 def _seed(run: Run) -> int:
     """The seed that repetitions differ in: of the training, if the checkpoints' cards name one, or of the run."""
-    regimes = [entry.regime.get("regime", {}) for entry in run.weights.values()]
-    seeds = {regime["seed"] for regime in regimes if isinstance(regime, dict) and isinstance(regime.get("seed"), int)}
+    regimes = [entry.regime for entry in run.weights.values()]
+    seeds = {regime.seed for regime in regimes if regime is not None and regime.seed is not None}
     return int(seeds.pop()) if len(seeds) == 1 else run.seed
 
 

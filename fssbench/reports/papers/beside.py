@@ -104,8 +104,8 @@ def _differs(line: Line, other_backbone: str | None) -> tuple[str, ...]:
 
 
 def _training_list(line: Line) -> str:
-    cards = [entry.regime.get("regime", {}) for result in line.results for entry in result.run.weights.values()]
-    lists = {str(card.get("trained_on", "not stated")) for card in cards}
+    cards = [entry.regime for result in line.results for entry in result.run.weights.values()]
+    lists = {card.image_list if card is not None and card.image_list else "not stated" for card in cards}
     return " and ".join(sorted(lists))
 
 

@@ -102,11 +102,11 @@ def _labels(lines: Sequence[Line]) -> list[str]:
     if merged:
         found.append(f"One way at a time: {listed(merged)} was run once a way, and merged.")
     chosen = sorted({
-        (line.setting.title, str(entry.regime["regime"]["selected_on"]))
+        (line.setting.title, entry.regime.selection)
         for line in lines
         for result in line.results
         for entry in result.run.weights.values()
-        if isinstance(entry.regime.get("regime"), dict) and "selected_on" in entry.regime["regime"]
+        if entry.kind == "checkpoint" and entry.regime is not None
     })  # fmt: skip
     found += [f"Checkpoints of {name} were selected on: {on}." for name, on in chosen]
     return found
