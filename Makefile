@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: demo test test-slow lint types pytest format bench clean
+.PHONY: demo test test-slow test-wheel lint types pytest coverage format bench docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/fssbench generate-episodes shapes5i --shots 5 --episodes 60 --auxiliary 3 --out $(DEMO)/shapes5i.h5 --force
@@ -33,6 +33,15 @@ pytest: $(VENV)/.test
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow
 
+test-wheel:
+	.ci/wheel
+
+coverage: $(VENV)/.test
+	$(BIN)/pytest -m "not slow" -n auto --cov=fssbench --cov=methods --cov-report=term:skip-covered
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
+
 bench: $(VENV)/.test
 	for b in benchmarks/*.py; do $(BIN)/python $$b || exit 1; done
 
@@ -43,14 +52,19 @@ format: $(VENV)/.test
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache $(DEMO)
 
-$(VENV)/.demo: pyproject.toml
+$(VENV)/.demo: pyproject.toml constraints.txt
 	$(call venv)
-	$(BIN)/python -m pip install --quiet --editable ".[lite]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lite]"
 	@touch $@
 
-$(VENV)/.test: pyproject.toml
+$(VENV)/.test: pyproject.toml constraints.txt
 	$(call venv)
-	$(BIN)/python -m pip install --quiet --editable ".[lite,coco,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lite,coco,dev]"
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt
+	$(call venv)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lite,docs]"
 	@touch $@
 
 define venv

@@ -3,4 +3,4 @@
 Nothing here imports torch: `fssbench --help` and `fssbench report` must start fast.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
