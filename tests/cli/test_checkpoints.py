@@ -48,7 +48,7 @@ def test_our_own_checkpoint_shows_its_card(training_state: Path, capsys: pytest.
     assert "not read: 'ema'" in " ".join(capsys.readouterr().err.split())
     assert call("checkpoint", str(out), "--json") == 0
     card = json.loads(capsys.readouterr().out)["card"]
-    assert (card["method"], card["fold"]) == ("hsnet", 2)
+    assert (card["method"], card["regime"]["fold"]) == ("hsnet", 2)
     assert any("'module.'" in note for note in card["notes"])
 
 
