@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from fssbench.errors import ProtocolError, unknown_name
 
 Resolution = Literal["original"] | tuple[Literal["square", "padded"], Annotated[int, Field(gt=0)]]
-Replay = Literal["", "oslsm", "sgone", "hsnet", "pmms"]
+Replay = Literal["", "oslsm", "sgone", "hsnet", "hsnet-coco", "pmms"]
 
 
 class Protocol(BaseModel):
@@ -29,6 +29,7 @@ class Protocol(BaseModel):
 
     # Which (image, class) pairs there are.
     pool: str = "default"  # the image list, in the data set's words ("voc-val", "trainaug"); "default": its test images
+    split: str = "default"  # which classes a fold holds out, where the data set knows several cuts
     pair_filter: Literal["none", "area", "list"] = "area"  # "list": the pool is a published list of pairs
     min_area: int = Field(default=2048, ge=0)  # px a class must cover in an image, with the filter "area"
     filter_query: bool = True  # False: the filter binds supports only, a query needs one pixel
@@ -91,11 +92,18 @@ def parse_protocol(text: str) -> Protocol:
         raise ProtocolError(_explain(error)) from error
 
 
-def find_protocol(name: str) -> Protocol:
-    """A published protocol by its name. Raises `ProtocolError` with the nearest names."""
+def find_protocol(name: str, dataset: str = "pascal5i") -> Protocol:
+    """A published protocol by its name, as its authors carry it out on a data set.
+
+    Where the table has no values for the data set, those of PASCAL-5i hold on its own list of test images.
+    Raises `ProtocolError` with the nearest names.
+    """
     if name not in PROTOCOLS:
         raise ProtocolError(unknown_name("protocol", name, PROTOCOLS))
-    return PROTOCOLS[name]
+    protocol = PROTOCOLS[name]
+    if dataset == "pascal5i":
+        return protocol
+    return protocol.but(**ELSEWHERE.get((dataset, name), {"pool": "default"}))
 
 
 def _validated(values: dict[str, Any]) -> Protocol:
@@ -202,6 +210,14 @@ BAM = PFENET.but(
     averaging="runs",
 )
 
+HDMNET = BAM.but(
+    name="hdmnet",
+    note="BAM's loop with ten seeds, squashed images and no shift: the prediction is resized to the original size.",
+    seeds=(510, 365, 382, 322, 988, 98, 742, 17, 595, 106),
+    fit="squash",
+    input_note="",
+)
+
 PMMS = Protocol(
     name="pmms",
     note="Episodes of the published test, to the last one. Each number of shots is its own draw. The label is shrunk "
@@ -251,5 +267,46 @@ CANET = Protocol(
 )
 
 PROTOCOLS: dict[str, Protocol] = {
-    p.name: p for p in (FSSBENCH, OSLSM, SGONE, PANET, PFENET, HSNET, BAM, PMMS, REPRI, CANET)
+    p.name: p for p in (FSSBENCH, OSLSM, SGONE, PANET, PFENET, HSNET, BAM, HDMNET, PMMS, REPRI, CANET)
+}
+
+_LABELS = "Objects are drawn whole here, by their authors as the first polygon only: areas near 2048 px differ."
+
+# What a protocol is on another data set than PASCAL-5i, where its authors' code says so: (data set, name) -> changes.
+ELSEWHERE: dict[tuple[str, str], dict[str, Any]] = {
+    ("coco20i", "panet"): {
+        "pool": "train2014",
+        "split": "consecutive",
+        "note": f"{PANET.note} Masks are one a class: overlapping objects of two classes both keep their pixels.",
+    },
+    ("coco20i", "pfenet"): {
+        "pool": "val2014-repri",
+        "split": "interleaved",
+        "episodes": 20001,
+        "input_size": 641,
+        "note": f"20000 episodes meant, 20001 done. The list's order is RePRI's, by inference PFENet's own. {_LABELS}",
+    },
+    ("coco20i", "bam"): {
+        "pool": "val2014-bam",
+        "split": "interleaved",
+        "input_size": 641,
+        "note": f"The first 1000 images of a fold's list, in each of five runs. {_LABELS}",
+    },
+    ("coco20i", "hdmnet"): {
+        "pool": "val2014-repri",
+        "split": "interleaved",
+        "episodes": 10000,
+        "input_size": 633,
+        "note": f"Its list is not published and said to follow PFENet's. {_LABELS}",
+    },
+    ("coco20i", "hsnet"): {
+        "pool": "hsnet",
+        "split": "interleaved",
+        "replays": "hsnet-coco",
+        "class_draw": "uniform",
+        "query_draw": "random",
+        "note": "Episodes of the published test loop, to the last one: class, query and supports are drawn from stored "
+        "lists. Supports are drawn with replacement. Each number of shots is its own draw.",
+    },
+    ("coco20i", "repri"): {"pool": "val2014-repri", "split": "interleaved"},
 }

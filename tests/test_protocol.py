@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "repri": {"scoring": ("padded", 417), "absent_class": "skip", "seeds": (2020, 2021, 2022, 2023, 2024)},
     "bam": {"episodes": 1000, "seeds": (510, 365, 382, 322, 988), "absent_class": "zero"},
     "oslsm": {"replays": "oslsm", "seeds": (1385,), "episodes": 1000, "scoring": ("square", 500)},
+    "hdmnet": {"episodes": 1000, "fit": "squash", "input_size": 473, "scoring": "original", "absent_class": "zero"},
     "canet": {"scoring": ("square", 321), "ignore_label": "background", "absent_class": "error"},
 }
 
@@ -38,6 +40,42 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 def test_a_published_protocol_says_what_its_code_does(name: str) -> None:
     found = find_protocol(name).model_dump()
     assert {key: found[key] for key in PUBLISHED[name]} == PUBLISHED[name]
+
+
+# What the comparison of six codebases says of COCO-20i.
+ON_COCO: dict[str, dict[str, Any]] = {
+    "panet": {"pool": "train2014", "split": "consecutive", "pair_filter": "none", "class_draw": "uniform",
+              "query_draw": "random", "support_draw": "distinct", "episodes": 1000, "fit": "squash", "input_size": 417,
+              "seeds": (1234, 1235, 1236, 1237, 1238), "scoring": ("square", 417), "vanished_label": "drop"},
+    "pfenet": {"pool": "val2014-repri", "split": "interleaved", "pair_filter": "area", "min_area": 2048,
+               "filter_query": False, "class_draw": "image", "query_draw": "list", "episodes": 20001, "seeds": (321,),
+               "fit": "pad", "input_size": 641, "scoring": "original"},
+    "bam": {"pool": "val2014-bam", "split": "interleaved", "min_area": 2048, "filter_query": False, "episodes": 1000,
+            "seeds": (510, 365, 382, 322, 988), "fit": "pad", "input_size": 641, "averaging": "runs"},
+    "hdmnet": {"split": "interleaved", "filter_query": False, "episodes": 10000, "fit": "squash", "input_size": 633,
+               "seeds": (510, 365, 382, 322, 988, 98, 742, 17, 595, 106), "scoring": "original"},
+    "hsnet": {"pool": "hsnet", "split": "interleaved", "pair_filter": "list", "class_draw": "uniform",
+              "support_draw": "replacement", "nested": False, "episodes": 1000, "seeds": (0,), "fit": "squash",
+              "input_size": 400, "scoring": ("square", 400)},
+}  # fmt: skip
+
+# Hashes are for ever: a change here makes every bank and record of that protocol another benchmark.
+FROZEN = json.loads((Path(__file__).parent / "protocol_hashes.json").read_text())
+
+
+@pytest.mark.parametrize("name", ON_COCO)
+def test_a_published_protocol_says_what_its_code_does_on_coco(name: str) -> None:
+    found = find_protocol(name, "coco20i").model_dump()
+    assert {key: found[key] for key in ON_COCO[name]} == ON_COCO[name]
+
+
+@pytest.mark.parametrize("dataset", ["pascal5i", "coco20i", "elsewhere"])
+def test_no_protocol_changes_its_hash(dataset: str) -> None:
+    assert {name: find_protocol(name, dataset).hash for name in PROTOCOLS} == FROZEN[dataset]
+
+
+def test_a_protocol_without_values_for_a_data_set_uses_its_own_images() -> None:
+    assert find_protocol("panet", "shapes5i").pool == "default"
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

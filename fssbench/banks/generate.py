@@ -85,7 +85,7 @@ def write_plan(
 def make_plan(dataset: Dataset, request: Request, progress: Progress = quiet) -> Plan:
     """Read the masks and draw the episodes; nothing is written."""
     folds = _folds(dataset, request)
-    protocol = request.protocol.but(pool=dataset.pool)
+    protocol = request.protocol.but(pool=dataset.pool, split=dataset.split)
     _check(protocol, request)
     ids = list(dict.fromkeys(image_id for fold in folds for image_id in dataset.fold_image_ids(fold)))
     facts = scan(dataset, ids, progress)
@@ -111,7 +111,7 @@ def make_plan(dataset: Dataset, request: Request, progress: Progress = quiet) ->
         fold_classes={fold: pools[fold].classes for fold in folds},
         images={image_id: facts[image_id] for image_id in used},
         episodes={key: _renumbered(episodes, place) for key, episodes in drawn.items()},
-        note=_skip_note(skipped, dataset.class_names),
+        note="; ".join(filter(None, (dataset.shortfall(), _skip_note(skipped, dataset.class_names)))),
         annotations=dict.fromkeys(request.annotations, f"rule {_RULE} seed {request.annotation_seed}"),
     )
 

@@ -49,11 +49,24 @@ def _hsnet(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Drawn]:
         for query, class_id in pairs:
             support: list[int] = []
             while len(support) < shots:
-                # As the authors: a permutation of the whole list is drawn for one image.
-                image = int(rng.choice(images[class_id], 1, replace=False)[0])
-                if image != query:
+                if (image := _permuted(rng, images[class_id])) != query:
                     support.append(image)
             yield query, class_id, tuple(support)
+
+
+def _hsnet_coco(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Drawn]:
+    """HSNet's test loop on COCO: class, query and supports drawn from the stored list of each class."""
+    rng = np.random.RandomState(seed)
+    images = _by_class(pairs)
+    classes = sorted(images)
+    while True:
+        class_id = _permuted(rng, classes)
+        query = _permuted(rng, images[class_id])
+        support: list[int] = []
+        while len(support) < shots:
+            if (image := _permuted(rng, images[class_id])) != query:
+                support.append(image)
+        yield query, class_id, tuple(support)
 
 
 def _pmms(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Drawn]:
@@ -69,6 +82,11 @@ def _pmms(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Drawn]:
                 others = [image for image in images[class_id] if image != query]
                 yield query, class_id, tuple(rng.sample(others, shots))
         rng.shuffle(walk)
+
+
+def _permuted(rng: np.random.RandomState, items: Sequence[int]) -> int:
+    """One item, drawn as HSNet does: the first of a permutation of them all."""
+    return items[int(rng.choice(len(items), 1, replace=False)[0])]
 
 
 def _other(rng: random.Random, images: Sequence[int], query: int) -> int:
@@ -97,5 +115,6 @@ _LOOPS: dict[str, Callable[[Sequence[Pair], int, int], Iterator[Drawn]]] = {
     "oslsm": _oslsm,
     "sgone": _sgone,
     "hsnet": _hsnet,
+    "hsnet-coco": _hsnet_coco,
     "pmms": _pmms,
 }

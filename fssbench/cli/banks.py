@@ -43,13 +43,12 @@ def generate_episodes(
     """Freeze the episodes of a benchmark into one bank."""
     from fssbench.banks.bank import open_bank
     from fssbench.banks.generate import Request, generate
-    from fssbench.datasets.registry import open_dataset
+    from fssbench.datasets.registry import open_under
 
-    chosen = _protocol(protocol, episodes, seed, numbers(seeds))
-    published = chosen.pool if dataset == "pascal5i" else "default"  # published protocols name PASCAL's lists
-    data = open_dataset(dataset, root, pool=lists or published, split=split)
-    if min_area is not None or (data.min_area is not None and chosen.name == "fssbench"):
-        chosen = chosen.but(min_area=data.min_area if min_area is None else min_area)
+    chosen = _protocol(protocol, dataset, episodes, seed, numbers(seeds))
+    data, chosen = open_under(chosen, dataset, root, pool=lists, split=split)
+    if min_area is not None:
+        chosen = chosen.but(min_area=min_area)
     request = Request(
         protocol=chosen,
         shots=tuple(numbers(shots) or (5,)),
@@ -163,7 +162,7 @@ def convert(
     typer.echo(f"{voc / 'SegmentationClassAug'}: {count} training images, listed in trainaug.txt")
 
 
-def _protocol(name: str, episodes: int | None, seed: int | None, seeds: list[int] | None) -> Protocol:
+def _protocol(name: str, dataset: str, episodes: int | None, seed: int | None, seeds: list[int] | None) -> Protocol:
     from fssbench.errors import UsageError
     from fssbench.protocol import find_protocol
 
@@ -174,7 +173,7 @@ def _protocol(name: str, episodes: int | None, seed: int | None, seeds: list[int
         changes["episodes"] = episodes
     if seed is not None or seeds is not None:
         changes["seeds"] = tuple(seeds) if seeds is not None else (seed,)
-    protocol = find_protocol(name)
+    protocol = find_protocol(name, dataset)
     return protocol.but(**changes) if changes else protocol
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,16 @@ class Mask(NamedTuple):
     class_id: int = 0
 
 
+def difference(ids: Collection[Hashable], published: Collection[Hashable] | int, pool: str) -> str:
+    """What `Dataset.shortfall` says of a pool's images beside a published list, or its mere number of images."""
+    total = published if isinstance(published, int) else len(published)
+    there = len(ids) if isinstance(published, int) else len(set(ids) & set(published))
+    if there == len(ids) == total:
+        return ""
+    foreign = f" and {len(ids) - there} that it has not" if there < len(ids) else ""
+    return f"{there} of the {total} images of the published list {pool}{foreign}"
+
+
 class Dataset(ABC):
     """A data set with class ids 1..C, folds of held-out classes, and one label map an image.
 
@@ -32,6 +42,7 @@ class Dataset(ABC):
 
     name: str
     pool: str = "default"
+    split: str = "default"  # which classes a fold holds out, where there are several published cuts
     class_names: Mapping[int, str]  # class id -> name, ids from 1
     folds: Sequence[tuple[int, ...]]  # fold -> the class ids it holds out
     min_area: int | None = None  # px; the area filter that suits its image size, where the protocol's 2048 does not
@@ -59,6 +70,10 @@ class Dataset(ABC):
     def pairs(self, fold: int) -> Sequence[tuple[str, int]] | None:
         """The (image, class) pairs that may be drawn, where a published list fixes them; else None."""
         return None
+
+    def shortfall(self) -> str:
+        """In what the images differ from the published list of the pool; empty if in nothing, or if none is known."""
+        return ""
 
 
 def label_map(mask: Mask, where: str) -> NDArray[np.uint8]:

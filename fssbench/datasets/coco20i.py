@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from fssbench.datasets.base import Dataset, Mask
+from fssbench.datasets.base import Dataset, Mask, difference
 from fssbench.datasets.coco_annotations import Instances, draw_labels, load_instances
 from fssbench.datasets.coco_classes import CLASSES
+from fssbench.datasets.coco_lists import Order, val2014_order, val2014_pairs
 from fssbench.datasets.reading import encode_png, first_folder, read_file
 from fssbench.errors import DataError, UsageError, unknown_name
 
@@ -27,13 +28,17 @@ SPLITS: dict[str, tuple[tuple[int, ...], ...]] = {
 
 class _Pool(NamedTuple):
     images: str
+    order: Order | None = None  # a published order of the images, else by ascending id
+    pairs: bool = False  # HSNet's lists of pairs
     training: bool = False  # the classes are those the fold does not hold out
     drop_novel: bool = False  # no image that shows a held-out class
 
 
 POOLS: dict[str, _Pool] = {
     **{name: _Pool(name) for name in ("val2014", "train2014", "val2017", "train2017")},
-    "trainaug": _Pool("train2014"),  # what PANet tests on
+    "val2014-repri": _Pool("val2014", "repri"),
+    "val2014-bam": _Pool("val2014", "bam"),
+    "hsnet": _Pool("val2014", "repri", pairs=True),
     "train": _Pool("train2014", training=True),
     "no-novel": _Pool("train2014", training=True, drop_novel=True),
     "train-2017": _Pool("train2017", training=True),
@@ -41,29 +46,40 @@ POOLS: dict[str, _Pool] = {
 }
 
 
+# How many images have an annotation; of val2014 the package has the list itself.
+PUBLISHED = {"train2014": 82081, "val2017": 4952, "train2017": 117266}
+OTHER_NAMES = {"default": "val2014", "trainaug": "train2014"}  # PANet's word for what it tests on
+
+
 class Coco20i(Dataset):
     """COCO; `pool` is one of `POOLS` ("val2014" by default), `split` is "interleaved" (default) or "consecutive".
 
-    The images of a pool are those with at least one annotation, by ascending image id: 40137 of val2014.
+    The images of a pool are those with at least one annotation, by ascending image id or in a published order.
     """
 
     name = "coco20i"
     class_names = dict(enumerate(CLASSES.values(), start=1))
 
-    def __init__(self, root: Path, *, pool: str = "default", split: str = "interleaved") -> None:
-        self.pool = "val2014" if pool == "default" else pool
+    def __init__(self, root: Path, *, pool: str = "default", split: str = "default") -> None:
+        self.pool = OTHER_NAMES.get(pool, pool)
         if self.pool not in POOLS:
             raise UsageError(unknown_name("image list of coco20i", self.pool, POOLS))
-        if split not in SPLITS:
-            raise UsageError(unknown_name("class split of coco20i", split, SPLITS))
         self._pool = POOLS[self.pool]
-        self.folds = SPLITS[split]
+        self.split = "interleaved" if split == "default" else split
+        if self.split not in SPLITS:
+            raise UsageError(unknown_name("class split of coco20i", split, SPLITS))
+        if self._pool.pairs and self.split != "interleaved":
+            raise UsageError(f"HSNet's lists of COCO are of the interleaved split, found --split {split}.")
+        self.folds = SPLITS[self.split]
         self.root = _find(root, self._pool.images)
 
     def image_ids(self) -> Sequence[str]:
         return self._ids
 
     def fold_image_ids(self, fold: int) -> Sequence[str]:
+        pairs = self.pairs(fold)
+        if pairs is not None:
+            return tuple(dict.fromkeys(image_id for image_id, _ in pairs))
         if not self._pool.drop_novel:
             return self._ids
         novel = set(self.folds[fold])
@@ -72,6 +88,21 @@ class Coco20i(Dataset):
     def fold_classes(self, fold: int) -> tuple[int, ...]:
         held_out = tuple(self.folds[fold])
         return tuple(c for c in self.class_names if c not in held_out) if self._pool.training else held_out
+
+    def pairs(self, fold: int) -> Sequence[tuple[str, int]] | None:
+        """HSNet's pairs of the fold's classes, as far as their images are there."""
+        if not self._pool.pairs:
+            return None
+        names = self._names
+        return tuple((names[number], c) for number, c in val2014_pairs(fold) if number in names)
+
+    def shortfall(self) -> str:
+        if self._pool.images != "val2014":
+            return difference(self._ids, PUBLISHED[self._pool.images], self._pool.images)
+        if not self._pool.pairs:
+            return difference(self._names, val2014_order("repri"), "val2014")
+        listed = {number for fold in range(4) for number, _ in val2014_pairs(fold)}
+        return difference(listed & self._names.keys(), listed, "hsnet")
 
     def image_bytes(self, image_id: str) -> bytes:
         return read_file(self._image_folder / self._image(image_id).file_name, f"the image {image_id} of COCO")
@@ -93,8 +124,15 @@ class Coco20i(Dataset):
         return load_instances(self._json)
 
     @cached_property
+    def _names(self) -> dict[int, str]:
+        """COCO's number of an image -> its name, in the pool's order; numbers that the order has not come last."""
+        names = {instances.number: name for name, instances in self._instances.items()}
+        order = () if self._pool.order is None else val2014_order(self._pool.order)
+        return {number: names[number] for number in dict.fromkeys((*order, *names)) if number in names}
+
+    @cached_property
     def _ids(self) -> tuple[str, ...]:
-        return tuple(self._instances)
+        return tuple(self._names.values())
 
     def _image(self, image_id: str) -> Instances:
         try:

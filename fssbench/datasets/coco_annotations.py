@@ -29,6 +29,7 @@ class Annotation:
 class Instances:
     """An image and what is annotated in it, in the file's order."""
 
+    number: int  # COCO's id
     file_name: str
     height: int
     width: int
@@ -47,7 +48,8 @@ def load_instances(path: Path) -> dict[str, Instances]:
         for entry in content["annotations"]:
             image = images[int(entry["image_id"])]
             if image["id"] not in found:
-                found[image["id"]] = Instances(_plain(image["file_name"]), int(image["height"]), int(image["width"]))
+                size = int(image["height"]), int(image["width"])
+                found[image["id"]] = Instances(int(image["id"]), _plain(image["file_name"]), *size)
             found[image["id"]].annotations.append(_annotation(entry))
     except json.JSONDecodeError as error:
         raise DataError(f"{path}: expected COCO's instances as JSON, found damage ({error}). Copy it again.") from error

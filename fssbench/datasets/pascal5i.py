@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fssbench.datasets.base import Dataset, Mask, label_map
+from fssbench.datasets.base import Dataset, Mask, difference, label_map
 from fssbench.datasets.voc_lists import Pair, pascal5i_pairs, voc_ids
 from fssbench.errors import DataError, UsageError, unknown_name
 
@@ -88,6 +88,12 @@ class Pascal5i(Dataset):
             return None
         classes, present = set(self.fold_classes(fold)), set(self._without_novel(fold))
         return tuple(pair for pair in pascal5i_pairs(self._pool.pairs) if pair[1] in classes and pair[0] in present)
+
+    def shortfall(self) -> str:
+        if self._pool.pairs is None:
+            return difference(self._ids, voc_ids(self._pool.images), self.pool)
+        listed = {image_id for image_id, _ in pascal5i_pairs(self._pool.pairs)}
+        return difference([image_id for image_id in self._ids if image_id in listed], listed, self.pool)
 
     def image_bytes(self, image_id: str) -> bytes:
         return _read(self.root / "JPEGImages" / f"{image_id}.jpg", image_id, "image")

@@ -9,6 +9,7 @@ from typing import Any
 
 from fssbench.datasets.base import Dataset
 from fssbench.errors import UsageError, unknown_name
+from fssbench.protocol import Protocol
 
 BUILT_IN: dict[str, str] = {
     "pascal5i": "fssbench.datasets.pascal5i:Pascal5i",
@@ -42,3 +43,17 @@ def open_dataset(name: str, root: Path | None = None, **options: Any) -> Dataset
         if "unexpected keyword argument" not in str(error):
             raise
         raise UsageError(f"data set {name}: {str(error).partition(' got an ')[2]}; leave that option out.") from error
+
+
+def open_under(
+    protocol: Protocol, name: str, root: Path | None = None, *, pool: str | None = None, split: str | None = None
+) -> tuple[Dataset, Protocol]:
+    """A data set with the images and folds that a protocol is about, and the protocol as it then is.
+
+    `pool` and `split` are the user's own wishes. The default protocol takes the area filter that suits the data set.
+    """
+    wanted = None if protocol.split == "default" else protocol.split
+    dataset = open_dataset(name, root, pool=pool or protocol.pool, split=split or wanted)
+    if protocol.name == "fssbench" and dataset.min_area is not None:
+        protocol = protocol.but(min_area=dataset.min_area)
+    return dataset, protocol.but(pool=dataset.pool, split=dataset.split)

@@ -11,23 +11,31 @@ import numpy as np
 import pytest
 
 from fssbench.banks.replays import replay
+from fssbench.datasets.coco_lists import val2014_pairs
 from fssbench.datasets.voc_lists import pascal5i_pairs
 from fssbench.protocol import Replay
 
 PUBLISHED = json.loads((Path(__file__).parent / "published_episodes.json").read_text())
-SEEDS = {"oslsm": 1385, "pmms": 1385, "hsnet": 0}
+SEEDS = {"oslsm": 1385, "pmms": 1385, "hsnet": 0, "hsnet-coco": 0}
 
 Named = list[tuple[str, int, list[str]]]
 
 
 def drawn(name: Replay, fold: int, shots: int, episodes: int = 1000) -> Named:
     """Episodes by image names, from the lists that come with the package."""
+    if name == "hsnet-coco":
+        found = replay(name, val2014_pairs(fold), shots, episodes, SEEDS[name])
+        return [(coco(query), class_id, [coco(i) for i in support]) for query, class_id, support in found]
     listed = pascal5i_pairs("oslsm" if name == "oslsm" else "val")
     pairs = [pair for pair in listed if (pair[1] - 1) // 5 == fold]
     ids = sorted({image for image, _ in pairs})
     numbered = [(ids.index(image), class_id) for image, class_id in pairs]
     found = replay(name, numbered, shots, episodes, SEEDS[name])
     return [(ids[query], class_id, [ids[i] for i in support]) for query, class_id, support in found]
+
+
+def coco(number: int) -> str:
+    return f"val2014/COCO_val2014_{number:012d}.jpg"
 
 
 def text(episodes: Named) -> str:
@@ -42,8 +50,32 @@ def test_a_published_test_loop_is_reproduced(key: str) -> None:
     assert len(PUBLISHED[key]) >= 16
 
 
-def test_all_folds_of_three_codebases_are_published_at_1_and_5_shots() -> None:
-    assert len(PUBLISHED) == 3 * 4 * 2
+def test_all_folds_of_four_test_loops_are_published_at_1_and_5_shots() -> None:
+    assert len(PUBLISHED) == 4 * 4 * 2
+
+
+@pytest.mark.parametrize(("fold", "repeats"), [(0, 22), (1, 16), (2, 39), (3, 27)])
+def test_hsnet_repeats_a_support_of_coco_as_often_as_its_code_does(fold: int, repeats: int) -> None:
+    assert sum(len(set(support)) < 5 for _, _, support in drawn("hsnet-coco", fold, 5)) == repeats
+
+
+@pytest.mark.parametrize("shots", [2, 10])
+def test_hsnet_on_coco_is_followed_at_other_numbers_of_shots(shots: int) -> None:
+    lists = {c: [n for n, k in val2014_pairs(2) if k == c] for c in range(3, 81, 4)}
+    np.random.seed(0)  # noqa: NPY002 (as the authors do it: the global generator)
+
+    def choice(items: list[int]) -> int:
+        return int(np.random.choice(items, 1, replace=False)[0])  # noqa: NPY002
+
+    expected: Named = []
+    for _ in range(100):
+        class_id = choice(list(lists))
+        query, names = choice(lists[class_id]), []
+        while len(names) < shots:
+            if (name := choice(lists[class_id])) != query:
+                names.append(coco(name))
+        expected.append((coco(query), class_id, names))
+    assert drawn("hsnet-coco", 2, shots, 100) == expected
 
 
 @pytest.mark.parametrize(("fold", "repeats"), [(0, 133), (1, 112), (2, 53), (3, 133)])

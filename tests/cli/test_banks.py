@@ -167,3 +167,39 @@ def test_options_that_contradict_each_other(run: Run, small_voc: Path) -> None:
     refused(run("generate-episodes", "pascal5i", "--protocol", "oslsm", "--ways", "2"), "knows 1 way")
     refused(run("generate-episodes", "pascal5i", *SMALL, "--ways", "6"), "at least 6 classes", "--ways")
     refused(run("generate-episodes", "pascal5i", "--split", "interleaved"), "split")
+
+
+def write_coco_train(root: Path, images: int = 4) -> None:
+    """train2014 of which each image shows a person (class 1) and a chair (class 57), 30 x 20 px."""
+    (root / "train2014").mkdir(parents=True)
+    (root / "annotations").mkdir()
+    content: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": []}
+    for number in range(images):
+        name = f"COCO_train2014_{number:012}.jpg"
+        Image.new("RGB", (30, 20), (number, 0, 0)).save(root / "train2014" / name)
+        content["images"].append({"id": number, "file_name": name, "height": 20, "width": 30})
+        for place, category in enumerate((1, 62)):
+            left = 2 + 14 * place
+            square = [left, 2, left + 9, 2, left + 9, 11, left, 11]
+            number_of = 2 * number + place
+            entry = {"id": number_of, "image_id": number, "category_id": category, "segmentation": [square]}
+            content["annotations"].append(entry)
+    (root / "annotations" / "instances_train2014.json").write_text(json.dumps(content))
+
+
+def test_panet_on_coco_is_train2014_in_consecutive_folds_and_a_subset_is_not_complete(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools")
+    write_coco_train(tmp_path / "data")
+    words = ("--protocol", "panet", "--folds", "0", "2", "--episodes", "3", "--shots", "1", "--skip-short-classes")
+    status, _, err = run("generate-episodes", "coco20i", *words, "--out", "x.h5")
+    assert status == 0, err
+    with open_bank(tmp_path / "x.h5") as bank:
+        assert (bank.pool, bank.protocol.split, bank.protocol.seeds[0]) == ("train2014", "consecutive", 1234)
+        assert bank.fold_classes == {0: (1,), 2: (57,)}  # chair is class 57: fold 2 of the consecutive cut
+        assert bank.note.startswith("4 of the 82081 images of the published list train2014")
+
+
+def test_a_part_of_a_published_list_is_noted_in_the_bank(run: Run, small_voc: Path) -> None:
+    assert run("generate-episodes", "pascal5i", *SMALL, "--out", "x.h5")[0] == 0
+    with open_bank(Path("x.h5")) as bank:  # the 160 names of the small data are mostly made up
+        assert bank.note.endswith("of the 1449 images of the published list voc-val and 159 that it has not")

@@ -214,3 +214,49 @@ def test_unknown_lists_and_splits_are_refused_with_the_nearest(tmp_path: Path, o
     write_coco(tmp_path, [])
     with pytest.raises(UsageError, match="did you mean"):
         Coco20i(tmp_path, **options)
+
+
+def write_listed(root: Path, numbers: list[int], category: int, name: str = "val2014") -> Path:
+    """A COCO of some images by COCO's own numbers, each with one object of a category; ascending ids."""
+    write_coco(root, [entry(n, n, category, square(4, 5, 6)) for n in numbers], images=0, name=name)
+    images = [
+        {"id": n, "file_name": f"COCO_{name}_{n:012}.jpg", "height": HEIGHT, "width": WIDTH} for n in sorted(numbers)
+    ]
+    path = root / "annotations" / f"instances_{name}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "images": images}))
+    return root
+
+
+FIRST_OF_REPRI, FIRST_OF_BAM = [429717, 48044, 221350], [553141, 20925, 470885]  # the published files' first lines
+
+
+@pytest.mark.parametrize(("pool", "first"), [("val2014-repri", FIRST_OF_REPRI), ("val2014-bam", FIRST_OF_BAM)])
+def test_images_come_in_a_published_order_and_unknown_ones_last(tmp_path: Path, pool: str, first: list[int]) -> None:
+    dataset = Coco20i(write_listed(tmp_path, [1, *sorted(first)], 1), pool=pool)
+    assert dataset.image_ids() == tuple(f"COCO_val2014_{n:012}" for n in [*first, 1])
+
+
+def test_hsnets_lists_give_the_pairs_of_the_images_that_are_there(tmp_path: Path) -> None:
+    dataset = Coco20i(write_listed(tmp_path, FIRST_OF_REPRI, 1), pool="hsnet")
+    named = [(f"COCO_val2014_{n:012}", 1) for n in FIRST_OF_REPRI]
+    assert [pair for pair in dataset.pairs(0) or () if pair[1] == 1] == named  # person, first lines of val_fold0
+    assert {c % 4 for _, c in dataset.pairs(2) or ()} <= {3}
+
+
+def test_hsnets_lists_are_of_the_interleaved_split_only(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="interleaved"):
+        Coco20i(write_listed(tmp_path, [1], 1), pool="hsnet", split="consecutive")
+
+
+@pytest.mark.parametrize(
+    ("pool", "said"),
+    [
+        ("val2014", "3 of the 40137 images of the published list val2014 and 1 that it has not"),
+        ("train2014", "4 of the 82081"),
+        ("trainaug", "4 of the 82081"),
+    ],
+)
+def test_a_part_of_coco_is_never_complete(tmp_path: Path, pool: str, said: str) -> None:
+    year = "train2014" if pool.startswith("train") else "val2014"
+    dataset = Coco20i(write_listed(tmp_path, [1, *FIRST_OF_BAM], 1, year), pool=pool)
+    assert dataset.shortfall().startswith(said)
