@@ -24,7 +24,9 @@ from fssbench.datasets.registry import open_dataset
 from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.devices import numerics
 from fssbench.engine.evaluate import Contender, Settings, evaluate_fold
-from fssbench.engine.inputs import PixelLoader, prepare_label, support_codes
+from fssbench.engine.inputs import normalise, read_pixels
+from fssbench.engine.labels import Labels, SupportKey
+from fssbench.engine.sources import BankImages
 from fssbench.engine.speed import measure
 from fssbench.files import atomic_write_text
 from fssbench.method import Method, build_episodes
@@ -33,20 +35,18 @@ from fssbench.protocol import find_protocol
 
 def plain_loop(bank: Bank, episodes: Episodes, rows: np.ndarray, method: Method, shot: int) -> float:
     """Seconds of a loop as published ones are: one episode at a time, everything encoded anew, IoU with sets."""
-    loader = PixelLoader(bank, 1)
+    images = BankImages(bank)
+    labels = Labels(images)
     start = time.perf_counter()
     for row in rows.tolist():
         class_id, query = int(episodes.classes[row, 0]), int(episodes.query[row])
         supports = episodes.support[row, 0, :shot].tolist()
-        pixels = torch.stack([loader.get(i, method.support_input) for i in supports])
-        labels = np.stack(
-            [prepare_label(support_codes(bank.label_map(i), class_id), method.support_input) for i in supports]
-        )
+        of_query, of_support = method.query_input, method.support_input
         batch = build_episodes(
             method,
-            loader.get(query, method.query_input)[None],
-            pixels[None, None],
-            torch.from_numpy(labels)[None, None],
+            normalise(read_pixels(images, query, of_query)[None], of_query),
+            normalise(torch.stack([read_pixels(images, i, of_support) for i in supports])[None, None], of_support),
+            torch.stack([labels.get(SupportKey(i, class_id, ()), of_support) for i in supports])[None, None],
         )
         truth = bank.label_map(query)
         logits = F.interpolate(method.segment(batch), truth.shape, mode="bilinear")
@@ -54,7 +54,6 @@ def plain_loop(bank: Bank, episodes: Episodes, rows: np.ndarray, method: Method,
         predicted = set(np.flatnonzero((prediction == 1) & (truth != 255)).tolist())
         labelled = set(np.flatnonzero(truth == class_id).tolist())
         _ = len(predicted & labelled), len(predicted | labelled)
-    loader.close()
     return time.perf_counter() - start
 
 

@@ -30,7 +30,8 @@ from fssbench.datasets.registry import open_dataset
 from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.devices import numerics
 from fssbench.engine.evaluate import Contender, Settings, evaluate_fold
-from fssbench.engine.inputs import PixelLoader, prepare_image, prepare_label, query_truth, support_codes
+from fssbench.engine.inputs import fit_image, fit_label, normalise, read_pixels
+from fssbench.engine.sources import BankImages, query_truth, support_codes
 from fssbench.files import atomic_write_text
 from fssbench.method import EpisodeBatch, Method, Preprocess, build_episodes
 from fssbench.protocol import find_protocol
@@ -74,7 +75,7 @@ class TrainingEpisodes:
         self._bank, self._method, self._crop = bank, method, crop
         self._random = np.random.default_rng(0)
         self._episodes: Episodes = bank.episodes(fold, 1)
-        self._loader = PixelLoader(bank, 1)
+        self._images = BankImages(bank)
 
     def batches(self, size: int) -> Iterator[EpisodeBatch]:
         """B x 1 x 1 episodes; a generator, so that their graphs are not all alive at once."""
@@ -86,21 +87,21 @@ class TrainingEpisodes:
         classes, queries, supports = drawn.classes[rows, 0].tolist(), drawn.query[rows], drawn.support[rows, 0, 0]
         maps = self._bank.label_map
         labels = [
-            prepare_label(support_codes(maps(image), class_id), method.support_input)
+            fit_label(support_codes(maps(image), class_id), method.support_input)
             for image, class_id in zip(supports.tolist(), classes, strict=True)
         ]
         shown, truth = zip(*map(self._query, queries.tolist(), classes), strict=True)
         used = drawn.auxiliary[rows] if method.info.uses_auxiliary and drawn.auxiliary is not None else None
         return build_episodes(
             method,
-            torch.from_numpy(np.stack(shown)),
+            torch.stack(shown),
             self._pixels(supports, method.support_input)[:, None, None],
-            torch.from_numpy(np.stack(labels))[:, None, None],
-            torch.from_numpy(np.stack(truth)).long(),
+            torch.stack(labels)[:, None, None],
+            torch.stack(truth).long(),
             None if used is None else self._pixels(used.ravel(), method.query_input).unflatten(0, used.shape),
         )
 
-    def _query(self, image: int, class_id: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def _query(self, image: int, class_id: int) -> tuple[Tensor, Tensor]:
         """The query's pixels and truth; with `crop` a cutting around its objects, up to half their size away."""
         picture, labels = decode_image(self._bank.image_bytes(image), "query"), self._bank.label_map(image)
         if self._crop:
@@ -111,10 +112,10 @@ class TrainingEpisodes:
             top, bottom, left, right = np.clip(sides + away, 0, limits).astype(int).tolist()
             picture, labels = picture.crop((left, top, right, bottom)), labels[top:bottom, left:right]
         how = self._method.query_input
-        return prepare_image(picture, how), query_truth(prepare_label(labels, how), [class_id])
+        return normalise(fit_image(picture, how), how), fit_label(query_truth(labels, [class_id]), how)
 
     def _pixels(self, images: NDArray[np.int64], how: Preprocess) -> Tensor:
-        return torch.stack([self._loader.get(image, how) for image in images.tolist()])
+        return normalise(torch.stack([read_pixels(self._images, image, how) for image in images.tolist()]), how)
 
 
 def parameters(method: Method) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -104,19 +104,62 @@ class SupportBatch:
         return foreground(self.labels).unsqueeze(1)
 
 
+Loaded = Callable[[], Tensor]
+
+
 @dataclass(frozen=True)
 class EpisodeBatch:
-    """B episodes of N ways and K shots, as `Method.segment` and `Method.loss` see them."""
+    """B episodes of N ways and K shots, as `Method.segment` and `Method.loss` see them. Made by `EpisodeBatch.of`."""
 
     query: Features  # what `encode` gave: name -> B x C x h x w
     support: Features  # what `encode_support` gave: name -> B x N x K x ...
     size: tuple[int, int, int]  # B, N, K
     query_shape: tuple[int, int]  # H x W of the query's network input
-    load_support_labels: Callable[[], Tensor] = field(repr=False)
+    load_support_labels: Loaded = field(repr=False)  # these three: loaded on first use
     auxiliary: Features | None = None  # what `encode` gave for images known by class only: B x N x A x C x h x w
     query_labels: Tensor | None = None  # B x H x W int64: 0, 1..N, 255; training only
-    load_query_pixels: Callable[[], Tensor] | None = field(default=None, repr=False)
-    load_support_pixels: Callable[[], Tensor] | None = field(default=None, repr=False)
+    classes: Tensor | None = None  # B int64: place of the (first way's) class among the base classes; training only
+    base_labels: Tensor | None = None  # B x H x W int64: the query's 0, 1 + place of the base class, 255; training only
+    load_query_pixels: Loaded | None = field(default=None, repr=False)
+    load_support_pixels: Loaded | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        size: tuple[int, int, int],
+        query_shape: tuple[int, int],
+        query: Features,
+        support: Features,
+        labels: Tensor | Loaded,
+        *,
+        auxiliary: Features | None = None,
+        query_pixels: Tensor | Loaded | None = None,
+        support_pixels: Tensor | Loaded | None = None,
+        query_labels: Tensor | None = None,
+        classes: Tensor | None = None,
+        base_labels: Tensor | None = None,
+    ) -> EpisodeBatch:
+        """Episodes from lists of their parts, episodes outermost, then ways, then shots.
+
+        `support`, `labels` and `support_pixels` hold B N K items, `auxiliary` B N A, the others B. Labels and pixels
+        may be given as functions, which are called when a method asks for them.
+        """
+        b, n, _ = size
+        return cls(
+            query=query,
+            support={name: value.unflatten(0, size) for name, value in support.items()},
+            size=size,
+            query_shape=query_shape,
+            load_support_labels=lambda: _loaded(labels).unflatten(0, size),
+            auxiliary=None
+            if auxiliary is None
+            else {name: value.unflatten(0, (b, n, -1)) for name, value in auxiliary.items()},
+            query_labels=query_labels,
+            classes=classes,
+            base_labels=base_labels,
+            load_query_pixels=None if query_pixels is None else lambda: _loaded(query_pixels),
+            load_support_pixels=None if support_pixels is None else lambda: _loaded(support_pixels).unflatten(0, size),
+        )
 
     @cached_property
     def support_labels(self) -> Tensor:
@@ -142,6 +185,58 @@ class EpisodeBatch:
         """B x N x K x H x W, 1.0 where the pixel is labelled as its way's object."""
         return foreground(self.support_labels)
 
+    def select(self, episodes: slice) -> EpisodeBatch:
+        """Some of the episodes, as views."""
+        return self._changed(lambda x: x[episodes], lambda x: x[episodes])
+
+    def expand(self, times: int) -> EpisodeBatch:
+        """One episode `times` times, as views. Raises `ValueError` for a batch of several."""
+        if self.size[0] != 1:
+            raise ValueError(f"expected a batch of 1 episode to repeat, found {self.size[0]}")
+        return self._changed(lambda x: x.expand(times, *x.shape[1:]), lambda x: x.expand(times, *x.shape[1:]))
+
+    def way(self, way: int) -> EpisodeBatch:
+        """The 1-way episodes of one way, as views. For inference: labels of queries are left out."""
+        one = self._changed(lambda x: x, lambda x: x[:, way : way + 1])
+        return replace(one, query_labels=None, classes=None, base_labels=None)
+
+    def shots(self, count: int) -> EpisodeBatch:
+        """The episodes with their first `count` supports a way, as views."""
+        return self._changed(lambda x: x, lambda x: x[:, :, :count], auxiliary=lambda x: x)
+
+    def _changed(
+        self,
+        episodes: Callable[[Tensor], Tensor],
+        supports: Callable[[Tensor], Tensor],
+        auxiliary: Callable[[Tensor], Tensor] | None = None,
+    ) -> EpisodeBatch:
+        """A view: `episodes` on what leads with B, `supports` on what leads with B x N x K (or A)."""
+
+        def of_episodes(value: Tensor | None) -> Tensor | None:
+            return None if value is None else episodes(value)
+
+        query_pixels, support_pixels = self.load_query_pixels, self.load_support_pixels
+        b, n, k = supports(torch.empty(self.size, device="meta")).shape
+        return EpisodeBatch(
+            query={name: episodes(value) for name, value in self.query.items()},
+            support={name: supports(value) for name, value in self.support.items()},
+            size=(b, n, k),
+            query_shape=self.query_shape,
+            load_support_labels=lambda: supports(self.support_labels),
+            auxiliary=None
+            if self.auxiliary is None
+            else {name: (auxiliary or supports)(value) for name, value in self.auxiliary.items()},
+            query_labels=of_episodes(self.query_labels),
+            classes=of_episodes(self.classes),
+            base_labels=of_episodes(self.base_labels),
+            load_query_pixels=None if query_pixels is None else lambda: episodes(self.query_pixels),
+            load_support_pixels=None if support_pixels is None else lambda: supports(self.support_pixels),
+        )
+
+
+def _loaded(value: Tensor | Loaded) -> Tensor:
+    return value if isinstance(value, Tensor) else value()
+
 
 class Method(nn.Module):
     """Base of all methods. Subclasses set `info`, `Config`, `encoder`, and write `segment` and `loss`.
@@ -154,6 +249,7 @@ class Method(nn.Module):
     Config: ClassVar[type[MethodConfig]]
     align_corners: ClassVar[bool] = False  # of the bilinear resize from logits to pixels
     encodes_support: ClassVar[bool] = True  # False: `encode` is never called for support images
+    work_bytes: int = 256 << 20  # a head's largest intermediate maps stay below this; set by the engine, not by users
 
     encoder: nn.Module
     query_input: Preprocess
@@ -246,33 +342,31 @@ def build_episodes(
     support_labels: Tensor,
     query_labels: Tensor | None = None,
     auxiliary: Tensor | None = None,
+    classes: Tensor | None = None,
+    base_labels: Tensor | None = None,
 ) -> EpisodeBatch:
     """Episodes from pixels, with gradients and without any cache: what training and tests use.
 
     `query` B x 3 x H x W; `support` B x N x K x 3 x H x W; `support_labels` B x N x K x H x W uint8;
-    `query_labels` B x H x W; `auxiliary` B x N x A x 3 x H x W. All preprocessed.
+    `query_labels` B x H x W; `auxiliary` B x N x A x 3 x H x W. All preprocessed. `classes` and `base_labels` as in
+    `EpisodeBatch`, for the losses of methods with a base learner.
     """
-    b, n, k = ways = support_labels.shape[:3]
+    b, n, k = support_labels.shape[:3]
     warn_if_empty(support_labels)
-    flat = support.flatten(0, 2)
-    features = method.encode(flat) if method.encodes_support else {}
-    batch = SupportBatch(features, support_labels.flatten(0, 2), lambda: flat)
-    encoded = method.encode_support(batch)
-    return EpisodeBatch(
-        query=method.encode(query),
-        support={name: value.unflatten(0, ways) for name, value in encoded.items()},
-        size=(b, n, k),
-        load_support_labels=lambda: support_labels,
-        query_shape=(query.shape[-2], query.shape[-1]),
-        auxiliary=None
-        if auxiliary is None
-        else {
-            name: value.unflatten(0, auxiliary.shape[:3])
-            for name, value in method.encode(auxiliary.flatten(0, 2)).items()
-        },
+    pixels, labels = support.flatten(0, 2), support_labels.flatten(0, 2)
+    features = method.encode(pixels) if method.encodes_support else {}
+    return EpisodeBatch.of(
+        (b, n, k),
+        (query.shape[-2], query.shape[-1]),
+        method.encode(query),
+        method.encode_support(SupportBatch(features, labels, lambda: pixels)),
+        labels,
+        auxiliary=None if auxiliary is None else method.encode(auxiliary.flatten(0, 2)),
+        query_pixels=query,
+        support_pixels=pixels,
         query_labels=query_labels,
-        load_query_pixels=lambda: query,
-        load_support_pixels=lambda: support,
+        classes=classes,
+        base_labels=base_labels,
     )
 
 

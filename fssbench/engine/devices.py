@@ -14,6 +14,8 @@ import torch
 from fssbench.errors import UsageError
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
+_KEEP = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 64 << 20}
+_GLIBC_DEFAULT = {_M_MMAP_MAX: 65536, _M_TRIM_THRESHOLD: 128 << 10, _M_TOP_PAD: 128 << 10}
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -27,17 +29,22 @@ def pick_device(name: str = "auto") -> torch.device:
         found.insert(0, "mps")
     if name == "auto":
         return torch.device(found[0])
-    if name.split(":")[0] not in found:
-        raise UsageError(f"--device {name}: this machine has {', '.join(found)}. Choose one of those, or auto.")
+    there = {"cpu": 1, "mps": 1, "cuda": torch.cuda.device_count()}
+    kind, colon, number = name.partition(":")
+    if kind not in found or (colon and not (number.isdecimal() and int(number) < there[kind])):
+        known = ", ".join(f"cuda:0 to cuda:{there[k] - 1}" if k == "cuda" and there[k] > 1 else k for k in found)
+        raise UsageError(f"--device {name}: this machine has {known}. Choose one of those, or auto.")
     return torch.device(name)
 
 
 @contextlib.contextmanager
-def numerics(device: torch.device, precision: str) -> Iterator[None]:
-    """The numerical setting of a run: TF32 off in fp32, autocast otherwise, no autograd, fixed cuDNN algorithms."""
+def numerics(device: torch.device, precision: str, *, gradients: bool = False) -> Iterator[None]:
+    """The numerical setting of a run: TF32 off, autocast unless in fp32, fixed cuDNN algorithms, no autograd.
+
+    With `gradients`, for training, autograd stays on; everything else is as in evaluation.
+    """
     if precision not in PRECISIONS:
         raise UsageError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
-    keep_freed_memory()
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
@@ -46,24 +53,33 @@ def numerics(device: torch.device, precision: str) -> Iterator[None]:
     if dtype is not None:
         cast = torch.autocast(device.type, dtype=dtype)
     try:
-        with torch.inference_mode(), cast:
+        with kept_memory(), torch.inference_mode(not gradients), cast:
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before[:2]
         torch.backends.cudnn.deterministic = before[2]
 
 
-def keep_freed_memory() -> None:
+@contextlib.contextmanager
+def kept_memory() -> Iterator[None]:
     """Have glibc keep the memory of large tensors for the next ones. Does nothing on other systems.
 
     By default every activation is mapped and unmapped, and the kernel clears its pages anew each time: some 60,000 page
-    faults an image, a third of an encoder's time on a CPU.
+    faults an image, a third of an encoder's time on a CPU. Afterwards glibc has its defaults again, and the kernel the
+    memory.
     """
+    libc: ctypes.CDLL | None = None
     with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_M_TOP_PAD, 64 << 20)
+        libc = ctypes.CDLL("libc.so.6")
+        for option, value in _KEEP.items():
+            libc.mallopt(option, value)
+    try:
+        yield
+    finally:
+        if libc is not None:
+            for option, value in _GLIBC_DEFAULT.items():
+                libc.mallopt(option, value)
+            libc.malloc_trim(0)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

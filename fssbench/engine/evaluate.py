@@ -14,16 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fssbench.engine.ahead import Ahead
 from fssbench.engine.clock import Clock
 from fssbench.engine.counting import Resolution, columns_of, counts_of, labels_at, pair_table, truth_at
 from fssbench.engine.devices import is_out_of_memory
 from fssbench.engine.features import FeatureSource
-from fssbench.engine.inputs import PixelLoader, query_truth
+from fssbench.engine.inputs import read_pixels
 from fssbench.engine.labels import Labels
 from fssbench.engine.plan import Step, plan_steps
+from fssbench.engine.sources import BankImages
 from fssbench.engine.store import FeatureStore, StoreStatistics, feature_bytes
 from fssbench.errors import FssbenchError, MethodError
-from fssbench.method import EpisodeBatch, Features, Method, finite
+from fssbench.method import EpisodeBatch, Features, Method, Preprocess, finite
 
 if TYPE_CHECKING:
     from fssbench.banks.bank import Bank, Episodes
@@ -112,13 +114,16 @@ class _FoldWork:
         self.bank, self.fold, self.contenders, self.settings, self.say = bank, fold, contenders, settings, say
         self.episodes = episodes
         self.clock = Clock(settings.device, settings.exact_times)
-        self.loader = PixelLoader(bank, settings.workers)
+        self.images = BankImages(bank, settings.annotation)
+        self.loader: Ahead[tuple[int, Preprocess]] = Ahead(
+            lambda key: read_pixels(self.images, *key), settings.workers, 128 << 20
+        )
         on_cpu = settings.device.type == "cpu"
         self.source = FeatureSource(
             bank,
             [c.method for c in contenders],
             self.loader,
-            Labels(bank, settings.annotation),
+            Labels(self.images),
             settings.device,
             self.clock,
             settings.encode_batch or (4 if on_cpu else 16),
@@ -289,7 +294,7 @@ class _FoldWork:
         """The query's truth at the scoring resolution, as columns of `pair_table`."""
         key = query, tuple(classes.tolist())
         if key not in self.columns:
-            truth = torch.from_numpy(query_truth(self.bank.label_map(query), key[1])).to(self.settings.device)
+            truth = torch.from_numpy(self.images.query_truth(query, key[1])).to(self.settings.device)
             self.columns[key] = columns_of(truth_at(truth, self.settings.resolution), len(key[1]))
             if len(self.columns) > 64:
                 self.columns.popitem(last=False)
@@ -302,28 +307,9 @@ def _segmented(method: Method, batch: EpisodeBatch, ways: int) -> list[Tensor]:
         logits = method.segment(batch)
         return list(_checked(method, logits, batch.size[0], ways))
     by_way = [
-        _checked(method, method.segment(one_way(batch, way)), batch.size[0], 1) for way in range(ways)
+        _checked(method, method.segment(batch.way(way)), batch.size[0], 1) for way in range(ways)
     ]  # ways times B x [S x] 2 x h x w
     return list(torch.stack(by_way, 1))
-
-
-def one_way(batch: EpisodeBatch, way: int) -> EpisodeBatch:
-    """The 1-way episodes of one way of N-way episodes."""
-
-    def pick(value: Tensor) -> Tensor:
-        return value[:, way : way + 1]
-
-    pixels = batch.load_support_pixels
-    return EpisodeBatch(
-        query=batch.query,
-        support={name: pick(value) for name, value in batch.support.items()},
-        size=(batch.size[0], 1, batch.size[2]),
-        query_shape=batch.query_shape,
-        load_support_labels=lambda: pick(batch.support_labels),
-        auxiliary=None if batch.auxiliary is None else {n: pick(v) for n, v in batch.auxiliary.items()},
-        load_query_pixels=batch.load_query_pixels,
-        load_support_pixels=None if pixels is None else (lambda: pick(batch.support_pixels)),
-    )
 
 
 def _checked(method: Method, logits: Tensor, batch: int, ways: int) -> Tensor:

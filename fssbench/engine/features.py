@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from fssbench.backbones import Backbone
+from fssbench.engine.ahead import Ahead
 from fssbench.engine.clock import Clock
 from fssbench.engine.devices import is_out_of_memory
-from fssbench.engine.inputs import PixelLoader
+from fssbench.engine.inputs import normalise
 from fssbench.engine.labels import Labels, SupportKey
 from fssbench.engine.plan import other_classes
 from fssbench.engine.store import FeatureStore
@@ -53,7 +54,7 @@ class FeatureSource:
         self,
         bank: Bank,
         methods: Sequence[Method],
-        loader: PixelLoader,
+        loader: Ahead[tuple[int, Preprocess]],
         labels: Labels,
         device: torch.device,
         clock: Clock,
@@ -152,9 +153,9 @@ class FeatureSource:
     def _make(self, how: Preprocess, wanted: set[Hashable], images: list[int]) -> None:
         """Encode images and everything the schedule needs of them."""
         with self._clock.phase("decode"):
-            loaded = [self._loader.get(image, how) for image in images]
+            loaded = [self._loader.get((image, how)) for image in images]
         for same in _by_shape(images, loaded):
-            pixels = torch.stack([loaded[i] for i in same]).to(self._device, memory_format=self._memory_format)
+            pixels = self._upload([loaded[i] for i in same], how)
             group = [images[i] for i in same]
             shared: list[Features] = []
             for index, method in enumerate(self.methods):
@@ -238,20 +239,18 @@ class FeatureSource:
         if method.info.uses_auxiliary and episodes.auxiliary is not None:
             images = episodes.auxiliary[rows]
             found = [self._map(index, method.query_input, image) for image in images.ravel().tolist()]
-            auxiliary = {name: value.unflatten(0, images.shape) for name, value in self._together(found).items()}
+            auxiliary = self._together(found)
         size = self._bank.image_sizes[int(episodes.query[rows[0]])]
         canvas = method.query_input.size or method.query_input.fitted(int(size[0]), int(size[1]))
-        return EpisodeBatch(
-            query=self._together(queries),
-            support={name: value.unflatten(0, shape) for name, value in self._together(encoded).items()},
-            size=shape,
-            query_shape=canvas,
-            load_support_labels=lambda: self._together_labels(index, supports).unflatten(0, shape),
+        return EpisodeBatch.of(
+            shape,
+            canvas,
+            self._together(queries),
+            self._together(encoded),
+            lambda: self._together_labels(index, supports),
             auxiliary=auxiliary,
-            load_query_pixels=lambda: self._pixels(method.query_input, episodes.query[rows].tolist()),
-            load_support_pixels=lambda: self._pixels(method.support_input, [k.image for k in supports]).unflatten(
-                0, shape
-            ),
+            query_pixels=lambda: self._pixels(method.query_input, episodes.query[rows].tolist()),
+            support_pixels=lambda: self._pixels(method.support_input, [k.image for k in supports]),
         )
 
     def _map(self, index: int, how: Preprocess, image: int) -> Features:
@@ -283,8 +282,14 @@ class FeatureSource:
 
     def _pixels(self, how: Preprocess, images: Sequence[int]) -> Tensor:
         with self._clock.phase("decode"):
-            loaded = torch.stack([self._loader.get(image, how) for image in images])
-        return loaded.to(self._device, memory_format=self._memory_format)
+            loaded = [self._loader.get((image, how)) for image in images]
+        return self._upload(loaded, how)
+
+    def _upload(self, loaded: Sequence[Tensor], how: Preprocess) -> Tensor:
+        pixels = torch.stack(list(loaded))
+        if self._device.type == "cuda":
+            pixels = pixels.pin_memory().to(self._device, non_blocking=True)
+        return normalise(pixels.to(self._device), how).contiguous(memory_format=self._memory_format)
 
 
 def _by_input(jobs: dict[tuple[Preprocess, int], None]) -> list[tuple[Preprocess, list[int]]]:

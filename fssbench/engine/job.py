@@ -19,9 +19,10 @@ from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.evaluate import Settings
 from fssbench.engine.journal import Journal, Lock
 from fssbench.engine.provenance import environment
+from fssbench.engine.rows import frame_of
 from fssbench.method import Method
 from fssbench.predictions import PredictionWriter
-from fssbench.records import COLUMNS, MethodEntry, Run, WeightsEntry, write_record
+from fssbench.records import MethodEntry, Run, WeightsEntry, write_record
 from fssbench.score import bank_entry
 from fssbench.scoring.metrics import summarise
 from fssbench.scoring.rules import rules_of
@@ -190,19 +191,7 @@ class Job:
 
     def frame(self) -> pd.DataFrame:
         """The rows of `episodes.csv`, ordered by fold, episode and way."""
-        rows = []
-        journal = self.journal.rows if self.journal is not None else {}
-        for (fold, episode, way), counts in sorted(journal.items()):
-            episodes, ids = self._episodes[fold], self._bank.image_ids
-            supports = episodes.support[episode, way - 1 if way else slice(None), : self.shot].ravel()
-            rows.append(
-                [
-                    fold, int(episodes.run[episode]), episode, int(episodes.group[episode]), way,
-                    int(episodes.classes[episode, way - 1]) if way else 0,
-                    ids[int(episodes.query[episode])], " ".join(ids[int(s)] for s in supports), *counts,
-                ]
-            )  # fmt: skip
-        return pd.DataFrame(rows, columns=COLUMNS)
+        return frame_of(self._bank, self.shot, self.journal.rows.items() if self.journal is not None else ())
 
     def _run(self, settings: Settings, summary: dict[str, Any]) -> Run:
         info, bank = self._method.info, self._bank

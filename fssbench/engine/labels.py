@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from fssbench.engine.inputs import prepare_label, support_codes
-from fssbench.method import OTHER_WAY, Preprocess, warn_if_empty
+from fssbench.engine.ahead import Ahead
+from fssbench.engine.inputs import fit_label
+from fssbench.engine.sources import ImageSource
+from fssbench.method import OBJECT, Preprocess
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from fssbench.banks.bank import Bank
+KEEP_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -24,32 +21,37 @@ class SupportKey:
 
     image: int
     class_id: int
-    others: tuple[int, ...]
+    others: tuple[int, ...]  # classes of the episode's other ways, ascending
 
 
 class Labels:
-    """Support labels at the network's input size, kept for as long as there is room for `limit` of them."""
+    """Support labels as H x W uint8 codes (see `fssbench.method`), made on threads ahead of their time."""
 
-    def __init__(self, bank: Bank, annotation: str, limit: int = 512) -> None:
-        self._bank, self._annotation, self._limit = bank, annotation, limit
-        self._kept: dict[tuple[SupportKey, Preprocess], Tensor] = {}
+    def __init__(self, source: ImageSource, workers: int = 1) -> None:
+        self._source = source
+        self._ahead: Ahead[tuple[SupportKey, Preprocess]] = Ahead(self._make, workers, KEEP_BYTES)
+        self._vanished: dict[tuple[SupportKey, Preprocess], bool] = {}
+
+    def prefetch(self, keys: Iterable[tuple[SupportKey, Preprocess]]) -> None:
+        """Begin to make labels that will be asked for soon."""
+        self._ahead.prefetch(keys)
 
     def get(self, key: SupportKey, how: Preprocess) -> Tensor:
-        """H x W uint8 codes of a support (see `fssbench.method`)."""
-        found = self._kept.get((key, how))
-        if found is None:
-            found = torch.from_numpy(prepare_label(self._codes(key), how).copy())
-            warn_if_empty(found)  # small objects can vanish when the label is resized
-            if len(self._kept) >= self._limit:
-                self._kept.pop(next(iter(self._kept)))
-            self._kept[key, how] = found
-        return found
+        """H x W codes of a support at the size of `how`."""
+        return self._ahead.get((key, how))
 
-    def _codes(self, key: SupportKey) -> NDArray[np.uint8]:
-        label_map = self._bank.label_map(key.image)
-        if self._annotation == "mask":
-            return support_codes(label_map, key.class_id, key.others)
-        codes = self._bank.annotation(self._annotation, key.image, key.class_id).copy()
-        for other in key.others:
-            codes[(label_map == other) & (codes == 0)] = OTHER_WAY
-        return codes
+    def vanished(self, key: SupportKey, how: Preprocess) -> bool:
+        """Whether no pixel of the object is left at the network's input size."""
+        if (key, how) not in self._vanished:
+            self.get(key, how)
+        return self._vanished[key, how]
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._ahead.close()
+
+    def _make(self, key: tuple[SupportKey, Preprocess]) -> Tensor:
+        support, how = key
+        label = fit_label(self._source.support_codes(support.image, support.class_id, support.others), how)
+        self._vanished[key] = not bool((label == OBJECT).any())
+        return label

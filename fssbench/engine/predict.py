@@ -15,9 +15,9 @@ from fssbench.datasets.base import Mask
 from fssbench.datasets.decode import decode_image, decode_mask
 from fssbench.engine.counting import Resolution, labels_at
 from fssbench.engine.devices import numerics
-from fssbench.engine.inputs import prepare_image, prepare_label
+from fssbench.engine.inputs import fit_image, fit_label, normalise
 from fssbench.errors import DataError, MethodError
-from fssbench.method import OBJECT, VOID, Method, build_episodes, finite
+from fssbench.method import OBJECT, VOID, EpisodeBatch, Method, SupportBatch, finite, warn_if_empty
 
 
 @dataclass(frozen=True)
@@ -41,35 +41,67 @@ def predict(
     A support mask is a picture with the object in one value on 0, or a label map of which `class_id` is the object.
     Raises `DataError` naming the file that is unreadable, empty or of another size than its image.
     """
+    method.to(device)
+    known = _encoded(method, _loaded(method, supports, class_id), device, precision)
+    for path in queries:
+        image = _image(path)
+        with numerics(device, precision):  # left before every `yield`: what the caller does is its own affair
+            label = _segmented(method, known, image, path, device)
+        yield path, image, label
+
+
+def _loaded(method: Method, supports: Sequence[Support], class_id: int | None) -> SupportBatch:
+    """The supports at the network's input size, K of them, not yet encoded."""
     how = method.support_input
-    loaded = [(_image(s.image), _object(s, class_id)) for s in supports]
-    for support, (image, mask) in zip(supports, loaded, strict=True):
+    pairs = [(_image(s.image), _object(s, class_id)) for s in supports]
+    for support, (image, mask) in zip(supports, pairs, strict=True):
         if (image.height, image.width) != mask.shape:
             raise DataError(
                 f"{support.mask}: expected a mask of the size of {support.image} ({image.height} x {image.width}), "
                 f"found {mask.shape[0]} x {mask.shape[1]}"
             )
-    pixels = [torch.from_numpy(prepare_image(image, how)) for image, _ in loaded]
-    labels = [torch.from_numpy(prepare_label(mask, how).copy()) for _, mask in loaded]
+    pixels = [fit_image(image, how) for image, _ in pairs]
     if len({tuple(p.shape) for p in pixels}) > 1:
         raise DataError(
             f"{method.info.title} takes images at their own size: expected supports of one size, found several. "
             "Resize them to one size first."
         )
+    labels = torch.stack([fit_label(mask, how) for _, mask in pairs])
+    warn_if_empty(labels)
+    shown = normalise(torch.stack(pixels), how)
+    return SupportBatch({}, labels, lambda: shown)
+
+
+def _encoded(method: Method, supports: SupportBatch, device: torch.device, precision: str) -> SupportBatch:
+    """The same with what `encode_support` gives for features."""
+    pixels, labels = supports.pixels.to(device), supports.labels.to(device)
     with numerics(device, precision):
-        method.to(device)
-        for path in queries:
-            image = _image(path)
-            query = torch.from_numpy(prepare_image(image, method.query_input))[None].to(device)
-            batch = build_episodes(
-                method, query, torch.stack(pixels)[None, None].to(device), torch.stack(labels)[None, None].to(device)
-            )
-            logits = method.segment(batch)
-            if not finite(logits):
-                raise MethodError(f"{method.info.title} gave logits that are not finite for {path}")
-            size = image.height, image.width
-            label = labels_at(method, logits[:1], 1, size, method.query_input, Resolution())[0]
-            yield path, image, label.to("cpu", torch.uint8).numpy()
+        features = method.encode(pixels) if method.encodes_support else {}
+        return SupportBatch(
+            method.encode_support(SupportBatch(features, labels, lambda: pixels)), labels, lambda: pixels
+        )
+
+
+def _segmented(
+    method: Method, supports: SupportBatch, image: Image.Image, path: Path, device: torch.device
+) -> NDArray[np.uint8]:
+    how = method.query_input
+    pixels = normalise(fit_image(image, how)[None].to(device), how)
+    logits = method.segment(
+        EpisodeBatch.of(
+            (1, 1, len(supports.labels)),
+            (pixels.shape[-2], pixels.shape[-1]),
+            method.encode(pixels),
+            supports.features,
+            supports.labels,
+            query_pixels=pixels,
+            support_pixels=supports.load_pixels,
+        )
+    )
+    if not finite(logits):
+        raise MethodError(f"{method.info.title} gave logits that are not finite for {path}")
+    label = labels_at(method, logits[:1], 1, (image.height, image.width), how, Resolution())[0]
+    return label.to("cpu", torch.uint8).numpy()
 
 
 def _image(path: Path) -> Image.Image:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from fssbench.engine.devices import describe, numerics, peak_memory
 from fssbench.engine.evaluate import Contender, Report, Settings, evaluate_fold
-from fssbench.engine.inputs import PixelLoader
+from fssbench.engine.inputs import normalise, read_pixels
 from fssbench.engine.plan import distinct, other_classes
+from fssbench.engine.sources import BankImages
 from fssbench.errors import FssbenchError
 from fssbench.method import EpisodeBatch, Features, Method, SupportBatch
 
@@ -186,12 +187,13 @@ class _Parts:
                     for image in drawn.support[row, way].tolist()
                 }
             )
-        loader = PixelLoader(bank, 1)
+        images = BankImages(bank, settings.annotation)
         self._ways = int(drawn.classes.shape[1])
         self._layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self._query = loader.get(queries[0], method.query_input)[None].to(settings.device)
-        self._support = loader.get(supports[0], method.support_input)[None].to(settings.device)
-        loader.close()
+        self._query, self._support = (
+            normalise(read_pixels(images, image, how)[None].to(settings.device), how)
+            for image, how in ((queries[0], method.query_input), (supports[0], method.support_input))
+        )
 
     def encode_each(self) -> float:
         """Seconds an image in the encoder, at the best batch size."""
@@ -216,20 +218,18 @@ class _Parts:
         def head(batch: int) -> None:
             ways = 1 if self._method.info.max_ways == 1 else self._ways
             shape = batch, ways, shot
-            labels = self._labels(1).expand(batch * ways * shot, -1, -1).unflatten(0, shape)
+            count = batch * ways * shot
+            labels = self._labels(1).expand(count, -1, -1)
             for _ in range(self._ways // ways):
                 self._method.segment(
-                    EpisodeBatch(
-                        query={n: v.expand(batch, *v.shape[1:]).contiguous() for n, v in query.items()},
-                        support={
-                            n: v.expand(batch * ways * shot, *v.shape[1:]).contiguous().unflatten(0, shape)
-                            for n, v in pooled.items()
-                        },
-                        size=shape,
-                        query_shape=(self._query.shape[-2], self._query.shape[-1]),
-                        load_support_labels=lambda: labels,
-                        load_query_pixels=lambda: self._query.expand(batch, -1, -1, -1),
-                        load_support_pixels=lambda: self._support.expand(*shape, -1, -1, -1),
+                    EpisodeBatch.of(
+                        shape,
+                        (self._query.shape[-2], self._query.shape[-1]),
+                        {n: v.expand(batch, *v.shape[1:]).contiguous() for n, v in query.items()},
+                        {n: v.expand(count, *v.shape[1:]).contiguous() for n, v in pooled.items()},
+                        labels,
+                        query_pixels=self._query.expand(batch, -1, -1, -1),
+                        support_pixels=self._support.expand(count, -1, -1, -1),
                     )
                 )
 

@@ -165,21 +165,16 @@ def one_by_one(
 
     b, n, k = labels.shape[:3]
     supports = [pooled(*pair) for pair in zip(support.flatten(0, 2), labels.flatten(0, 2), strict=True)]
-    return EpisodeBatch(
-        query=_joined([encoded(image) for image in query]),
-        support={name: value.unflatten(0, (b, n, k)) for name, value in _joined(supports).items()},
-        size=(b, n, k),
-        query_shape=(query.shape[-2], query.shape[-1]),
-        load_support_labels=lambda: labels,
-        auxiliary=None
-        if auxiliary is None
-        else {
-            name: value.unflatten(0, auxiliary.shape[:3])
-            for name, value in _joined([encoded(image) for image in auxiliary.flatten(0, 2)]).items()
-        },
+    return EpisodeBatch.of(
+        (b, n, k),
+        (query.shape[-2], query.shape[-1]),
+        _joined([encoded(image) for image in query]),
+        _joined(supports),
+        labels.flatten(0, 2),
+        auxiliary=None if auxiliary is None else _joined([encoded(image) for image in auxiliary.flatten(0, 2)]),
+        query_pixels=query,
+        support_pixels=support.flatten(0, 2),
         query_labels=query_labels,
-        load_query_pixels=lambda: query,
-        load_support_pixels=lambda: support,
     )
 
 

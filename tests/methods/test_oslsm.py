@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from fssbench.engine.inputs import prepare_image
+from fssbench.engine.inputs import fit_image, normalise
 from fssbench.errors import CheckpointError
 from fssbench.method import EpisodeBatch, SupportBatch, build_episodes
 from methods.oslsm import (
@@ -145,7 +145,7 @@ def test_pixels_are_bgr_on_a_scale_of_255_less_the_mean() -> None:
     with torch.device("meta"):
         method = OSLSM(OSLSMConfig.model_validate({"width": 2, "codes": 2}))
     image = Image.new("RGB", (30, 20), (200, 100, 50))
-    support, query = prepare_image(image, method.support_input), prepare_image(image, method.query_input)
+    support, query = (normalise(fit_image(image, how), how) for how in (method.support_input, method.query_input))
     assert (support.shape, query.shape) == ((3, 224, 224), (3, 500, 500))
     expected = [50 - 255 * 0.40787055, 100 - 255 * 0.45752459, 200 - 255 * 0.4810938]
     np.testing.assert_allclose(support[:, 0, 0], expected, rtol=1e-5)
