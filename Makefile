@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: demo test test-slow test-wheel lint types pytest coverage format bench docs clean
+.PHONY: demo test test-slow test-wheel lint types pytest coverage format bench mutants docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/fssbench generate-episodes shapes5i --shots 5 --episodes 60 --auxiliary 3 --out $(DEMO)/shapes5i.h5 --force
@@ -43,7 +43,10 @@ docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.test
-	for b in benchmarks/*.py; do $(BIN)/python $$b || exit 1; done
+	for b in $(filter-out %/mutants.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$b || exit 1; done
+
+mutants: $(VENV)/.test
+	$(BIN)/python benchmarks/mutants.py
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
