@@ -1,17 +1,17 @@
 """What every method has to fulfil, whoever wrote it.
 
 Each check takes a `Subject` and returns nothing, or raises `MethodError` saying what was expected and what was found.
-The author of a plug-in runs them all in three lines:
+`fssbench conformance NAME` runs them all; from Python:
 
-    from fssbench.conformance import CHECKS, Subject
+    from fssbench.conformance import CHECKS, small_subject
     for check in CHECKS.values():
-        check(Subject(MyMethod, MyConfig(backbone="efficientnet_lite0", size=(64, 96))))
+        check(small_subject(MyMethod))
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from fssbench.errors import CheckpointError, EmptySupportWarning, MethodError
 from fssbench.method import OBJECT, EpisodeBatch, Method, MethodConfig, Preprocess, build_episodes
 from fssbench.parity.case import one_by_one
+from fssbench.settings import parse_settings
 
 NATIVE = (64, 96)  # of images for methods that take any size
 TOLERANCE = 1e-4  # float32, relative to the largest value where that is above 1
@@ -50,6 +51,13 @@ class Subject:
         return min(self.cls.info.max_ways or 2, 2)
 
 
+def small_subject(cls: type[Method], settings: Iterable[str] = ()) -> Subject:
+    """A method on the smallest backbone and a small input, as its `checked_with` and `settings` change them."""
+    fields = cls.Config.model_fields
+    small = [text for text in ("backbone=efficientnet_lite0", "size=64,96") if text.partition("=")[0] in fields]
+    return Subject(cls, parse_settings(cls.Config, [*small, *cls.checked_with, *settings]))
+
+
 @dataclass(frozen=True)
 class Pixels:
     """Rendered episodes: what `build_episodes` takes."""
@@ -62,9 +70,17 @@ class Pixels:
 
     def built(self, method: Method, *, cached: bool = False) -> EpisodeBatch:
         """Episodes, encoded all at once or (`cached`) one image at a time."""
-        if cached:
-            return one_by_one(method, self.query, self.support, self.support_labels, self.query_labels, self.auxiliary)
-        return build_episodes(method, self.query, self.support, self.support_labels, self.query_labels, self.auxiliary)
+        build = one_by_one if cached else build_episodes
+        return build(
+            method,
+            self.query,
+            self.support,
+            self.support_labels,
+            self.query_labels,
+            self.auxiliary,
+            classes=torch.zeros(len(self.query), dtype=torch.int64),  # the first way is the first base class
+            base_labels=self.query_labels,
+        )
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Pixels:
         """The same with every tensor changed."""

@@ -83,6 +83,7 @@ class MethodInfo:
     supervision: str = "mask"
     max_ways: int | None = 1  # None: any; 1: run once a way and merged by the engine
     uses_auxiliary: bool = False
+    base_learner: bool = False  # trained in two steps; its loss asks for `classes` and `base_labels`
 
 
 @dataclass(frozen=True)
@@ -250,6 +251,7 @@ class Method(nn.Module):
     align_corners: ClassVar[bool] = False  # of the bilinear resize from logits to pixels
     encodes_support: ClassVar[bool] = True  # False: `encode` is never called for support images
     work_bytes: int = 256 << 20  # a head's largest intermediate maps stay below this; set by the engine, not by users
+    checked_with: ClassVar[tuple[str, ...]] = ()  # settings, as `--set`, that make it small for `fssbench conformance`
 
     encoder: nn.Module
     query_input: Preprocess

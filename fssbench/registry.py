@@ -25,6 +25,7 @@ BUILT_IN: dict[str, str] = {
     "pmms": "methods.pmms:PMMs",
     "rpmms": "methods.pmms:RPMMs",
     "sgone": "methods.sgone:SGOne",
+    "ssp": "methods.ssp:SSP",
 }
 
 ENTRY_POINTS = "fssbench.methods"

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from fssbench.backbones import Backbone, Step, build_backbone, resnet, vgg
+from fssbench.backbones import Backbone
 from fssbench.errors import MethodError
 from fssbench.method import (
     EpisodeBatch,
@@ -33,9 +32,10 @@ from fssbench.method import (
     strongest,
 )
 from methods import blocks
+from methods.block_encoder import block_encoder, levels
 from methods.conv4d import Squeeze, correlation_bytes, resize_query
 
-STRIDES = (8, 16, 32)  # of the three levels; a map's name is "stride.number", such as "16.5"
+STRIDES = (8, 16, 32)  # of the three levels
 aligned = partial(blocks.resize, align_corners=True)  # every resize here aligns corners
 
 
@@ -47,74 +47,6 @@ class HSNetConfig(MethodConfig):
     correlation_megabytes: int = Field(
         default=512, ge=1, description="memory for the correlations that exist at a time"
     )
-
-
-def block_encoder(name: str) -> Backbone:
-    """A backbone that gives what every block of its stages of stride 8, 16 and 32 computes, before its last ReLU.
-
-    ResNet: the residual sums of layers 2 to 4. VGG: the convolutions of blocks 4 and 5, and the fifth pool.
-    EfficientNet-Lite, whose blocks end without activation: their outputs.
-    """
-    if name.startswith("resnet"):
-        return _resnet_blocks(resnet(name))
-    if name.startswith("vgg"):
-        return _vgg_blocks(vgg(name))
-    return _efficientnet_blocks(build_backbone(name, output_stride=32))
-
-
-def _resnet_blocks(base: Backbone) -> Backbone:
-    def run(layer: int, number: int, body: Any, x: Tensor) -> Tensor:
-        first = (layer, number) == (2, 0)
-        x = body.layer1(body.maxpool(body.relu(body.bn1(body.conv1(x))))) if first else F.relu(x)
-        block = getattr(body, f"layer{layer}")[number]
-        out = F.relu(block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x))))))
-        residual: Tensor = block.bn3(block.conv3(out)) + (x if block.downsample is None else block.downsample(x))
-        return residual
-
-    steps: dict[str, Step] = {}
-    channels = {}
-    for layer, stride in enumerate(STRIDES, 2):
-        for number in range(len(getattr(base.body, f"layer{layer}"))):
-            steps[f"{stride}.{number}"] = partial(run, layer, number)
-            channels[f"{stride}.{number}"] = base.channels[f"c{layer + 1}"]
-    return base.recut(steps, channels, "blocks")
-
-
-def _vgg_blocks(base: Backbone) -> Backbone:
-    features: Any = base.body.features
-    pools = [index for index, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
-    relus = [index for index, layer in enumerate(features) if isinstance(layer, nn.ReLU) and index > pools[2]]
-    for index in relus:
-        features[index].inplace = False  # what comes before them is kept
-
-    def run(start: int, end: int | None, body: Any, x: Tensor) -> Tensor:
-        out: Tensor = body.features[start:end](x)
-        return F.max_pool2d(out, 2) if end is None else out
-
-    ends = [*relus, None]
-    names = [f"{8 if end < pools[3] else 16}.{number % 3}" for number, end in enumerate(relus)] + ["32.0"]
-    steps: dict[str, Step] = {
-        name: partial(run, start, end) for name, start, end in zip(names, [0, *relus], ends, strict=True)
-    }
-    return base.recut(steps, dict.fromkeys(names, 512), "blocks")
-
-
-def _efficientnet_blocks(base: Backbone) -> Backbone:
-    def run(stage: int, number: int, body: Any, x: Tensor) -> Tensor:
-        if (stage, number) == (2, 0):
-            x = body.blocks[:2](body.bn1(body.conv_stem(x)))
-        out: Tensor = body.blocks[stage][number](x)
-        return out
-
-    body: Any = base.body
-    steps: dict[str, Step] = {}
-    channels = {}
-    for stride, stages in zip(STRIDES, ((2,), (3, 4), (5, 6)), strict=True):
-        blocks = [(stage, number) for stage in stages for number in range(len(body.blocks[stage]))]
-        for position, (stage, number) in enumerate(blocks):
-            steps[f"{stride}.{position}"] = partial(run, stage, number)
-            channels[f"{stride}.{position}"] = body.blocks[stage][number].conv_pwl.out_channels
-    return base.recut(steps, channels, "blocks")
 
 
 class HypercorrelationLearner(nn.Module):
@@ -188,6 +120,7 @@ class HSNet(Method):
         backbones=("resnet50", "resnet101", "vgg16"),
     )
     Config = HSNetConfig
+    checked_with = ("size=160,160",)  # below, the positions its strides keep all lie outside the object
     align_corners = True
     config: HSNetConfig
 
@@ -196,7 +129,7 @@ class HSNet(Method):
         self.encoder: Backbone = block_encoder(config.backbone)
         self.encoder.requires_grad_(False)
         self.query_input = Preprocess(config.size, mean=self.encoder.mean, std=self.encoder.std)
-        self.levels = [[name for name in self.encoder.channels if name.startswith(f"{stride}.")] for stride in STRIDES]
+        self.levels = levels(self.encoder, STRIDES)
         fine, middle, coarse = map(len, self.levels)
         self.learner = HypercorrelationLearner((fine, middle, coarse))
 
@@ -205,6 +138,10 @@ class HSNet(Method):
         super().train(mode)
         self.encoder.eval()
         return self
+
+    def project(self, features: Features) -> Features:
+        """The maps that are compared: those of stride 8 and more."""
+        return {name: features[name] for level in self.levels for name in level}
 
     def encode_support(self, support: SupportBatch) -> Features:
         """Every map times the support's mask, vectors normalised: name -> M x C x h x w."""

@@ -156,6 +156,7 @@ class OSLSM(Method):
         backbones=("vgg16",),
     )
     Config = OSLSMConfig
+    checked_with = ("stride=8", "width=32", "codes=50", "support_size=64,64", "dropout=0")
     encodes_support = False
     config: OSLSMConfig
     encoder: Backbone

@@ -10,7 +10,7 @@ in the loss only; in training the supports' unmasked last stage, which nothing u
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
 
@@ -79,22 +79,28 @@ def encoder_as_published(name: str, deep_stem: bool) -> Backbone:
 
 
 @torch.no_grad()
-def prior_mask(query: Tensor, support: Tensor, megabytes: int) -> Tensor:
-    """How much each query position resembles the masked support: the best cosine, min-max scaled over the query.
+def best_cosines(query: Tensor, support: Tensor, megabytes: int) -> Tensor:
+    """The cosine of each query position with the support position most like it.
 
-    `query` B x C x h x w; `support` B x K x C x h' x w', zero outside the mask. Returns B x K x h x w in 0..1.
+    `query` B x C x h x w; `support` B x K x C x h' x w', zero outside the mask. Returns B x K x h x w.
     Similarities take up to `megabytes` at a time (at least one support position's).
     """
     q, s = query.flatten(2), _inside(support.flatten(3))  # B x C x Q, B x K x C x S
     q_norm, s_norm = q.norm(dim=1)[:, None, None], s.norm(dim=2)[..., None]  # B x 1 x 1 x Q, B x K x S x 1
     row_bytes = 2 * s.shape[0] * s.shape[1] * q.shape[2] * q.element_size()  # dot products and denominators
     step = max(1, megabytes * 2**20 // row_bytes)
-    best = q.new_full((s.shape[0], s.shape[1], q.shape[2]), -torch.inf)
+    best: Tensor = q.new_full((s.shape[0], s.shape[1], q.shape[2]), -torch.inf)
     for part, norm in zip(s.split(step, dim=3), s_norm.split(step, dim=2), strict=True):
         dots = (part.transpose(2, 3).flatten(1, 2) @ q).unflatten(1, part.shape[1::2])  # B x K x S' x Q
         best = torch.maximum(best, dots.div_(norm * q_norm + 1e-7).amax(2))
-    low, high = best.amin(2, keepdim=True), best.amax(2, keepdim=True)
-    return ((best - low) / (high - low + 1e-7)).reshape(*best.shape[:2], *query.shape[2:])
+    return best.view(*best.shape[:2], *query.shape[2:])
+
+
+def prior_mask(query: Tensor, support: Tensor, megabytes: int) -> Tensor:
+    """How much each query position resembles the masked support: `best_cosines`, min-max scaled over the query."""
+    best = best_cosines(query, support, megabytes)
+    low, high = best.amin((2, 3), keepdim=True), best.amax((2, 3), keepdim=True)
+    return (best - low) / (high - low + 1e-7)
 
 
 def _inside(support: Tensor) -> Tensor:
@@ -168,6 +174,7 @@ class PFENet(Method):
         backbones=("resnet50", "resnet101", "vgg16_bn"),
     )
     Config = PFENetConfig
+    checked_with = ("ppm_scales=0.5,0.25",)
     align_corners = True
     config: PFENetConfig
 
@@ -254,8 +261,13 @@ class PFENet(Method):
 
     def load_official(self, state: Mapping[str, Tensor]) -> None:
         """Load a `state_dict` of the authors' train.py; ResNets need `deep_stem`."""
-        renamed = _resnet_name if self.encoder.name.startswith("resnet") else _vgg_name
-        load_converted(self, {_our_name(renamed(name)): value for name, value in strip_prefix(state).items()})
+        named = encoder_name(self.encoder)
+        load_converted(self, {_our_name(named(name)): value for name, value in strip_prefix(state).items()})
+
+
+def encoder_name(encoder: Backbone) -> Callable[[str], str]:
+    """What turns the authors' name of an entry of the encoder into ours, and leaves other names alone."""
+    return _resnet_name if encoder.name.startswith("resnet") else _vgg_name
 
 
 def _our_name(name: str) -> str:

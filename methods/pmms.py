@@ -257,6 +257,7 @@ class RPMMs(_MixtureMethod):
         backbones=("resnet50", "vgg16"),
     )
     Config = RPMMsConfig
+    checked_with = ("components=1,2",)
 
     def __init__(self, config: RPMMsConfig) -> None:
         super().__init__(config, config.components, norm=False)

@@ -105,11 +105,20 @@ class Case:
         return method.eval()
 
     def episodes(
-        self, method: Method, query: Tensor, support: Tensor, labels: Tensor, query_labels: Tensor | None = None
+        self,
+        method: Method,
+        query: Tensor,
+        support: Tensor,
+        labels: Tensor,
+        query_labels: Tensor | None = None,
+        **base: Tensor,
     ) -> EpisodeBatch:
-        """`fssbench.method.build_episodes`, or the same by the route of the engine's cache."""
+        """`fssbench.method.build_episodes`, or the same by the route of the engine's cache.
+
+        `base`: the `classes` and `base_labels` of methods with a base learner.
+        """
         build = build_episodes if self.route == "whole" else one_by_one
-        return build(method, query, support, labels, query_labels)
+        return build(method, query, support, labels, query_labels, **base)
 
 
 class _Undrawn(TorchFunctionMode):
@@ -153,6 +162,8 @@ def one_by_one(
     labels: Tensor,
     query_labels: Tensor | None = None,
     auxiliary: Tensor | None = None,
+    classes: Tensor | None = None,
+    base_labels: Tensor | None = None,
 ) -> EpisodeBatch:
     """Episodes whose images were encoded one at a time and put together afterwards, as from the engine's cache."""
 
@@ -175,6 +186,8 @@ def one_by_one(
         query_pixels=query,
         support_pixels=support.flatten(0, 2),
         query_labels=query_labels,
+        classes=classes,
+        base_labels=base_labels,
     )
 
 

@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatch
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fssbench.errors import DataError, unknown_name
+from fssbench.parity import runners
 from fssbench.parity.case import Arrays, Case
 
 TOLERANCE = 1e-4  # float32 on a CPU, relative to the largest expected value where that is above 1
 FLIPPED = 1e-3  # share of labels that may differ, where two scores tie
-
-
-@dataclass(frozen=True)
-class Runner:
-    """Who runs the cases of one method: `module:outputs`, and tolerances by the pattern of a tensor's name."""
-
-    target: str
-    tolerances: dict[str, float] = field(default_factory=dict)
-
-
-RUNNERS: dict[str, Runner] = {  # by the `method` that a case names
-    "CANet": Runner("fssbench.parity.canet:outputs", {"aux_*": 5e-4}),  # batch statistics, as for FSS-1000 below
-    "PMMs": Runner("fssbench.parity.pmms:outputs", {"aux_*": 5e-4}),
-    "RPMMs": Runner("fssbench.parity.pmms:outputs", {"aux_*": 5e-4}),
-    # Batch statistics of few positions amplify the noise of a convolution.
-    "fss1000": Runner("fssbench.parity.fss1000:outputs", {"*_bnbatch": 2e-3, "running_*": 2e-3}),
-    "hsnet": Runner("fssbench.parity.hsnet:outputs"),
-    "oslsm": Runner("fssbench.parity.oslsm:outputs"),
-    "panet": Runner("fssbench.parity.panet:outputs"),
-    "pfenet": Runner("fssbench.parity.pfenet:outputs"),
-    "sgone": Runner("fssbench.parity.sgone:outputs"),
-}
 
 
 @dataclass(frozen=True)
@@ -51,19 +32,23 @@ class Row:
     passed: bool
 
 
+def runner_names() -> list[str]:
+    """The methods that have a runner: a module of `fssbench.parity.runners`, named as cases do in lower case."""
+    return sorted(module.name for module in pkgutil.iter_modules(runners.__path__))
+
+
 def run_case(case: Case) -> Arrays:
     """The case's tensors as our method computes them, under the case's own names."""
-    runner = _runner(case)
-    module, _, function = runner.target.partition(":")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made: Arrays = getattr(importlib.import_module(module), function)(case)
+        made: Arrays = _runner(case).outputs(case)
     return made
 
 
 def compare(case: Case) -> Iterator[Row]:
     """A row for every tensor of the case; one that our code does not give does not pass."""
-    made, tolerances = run_case(case), _runner(case).tolerances
+    tolerances: dict[str, float] = getattr(_runner(case), "TOLERANCES", {})  # by the pattern of a tensor's name
+    made = run_case(case)
     for name, expected in case.expected.items():
         relative = next((value for pattern, value in tolerances.items() if fnmatch(name, pattern)), TOLERANCE)
         yield _row(case, name, expected, made.get(name), relative)
@@ -86,8 +71,9 @@ def _row(
     return Row(case.name, name, known, tolerance, known is not None and known <= tolerance)
 
 
-def _runner(case: Case) -> Runner:
-    name = str(case.meta.get("method"))
-    if name not in RUNNERS:
-        raise DataError(f"{case.file}: " + unknown_name("method", name, RUNNERS))
-    return RUNNERS[name]
+def _runner(case: Case) -> Any:
+    name = str(case.meta.get("method")).lower()
+    known = runner_names()
+    if name not in known:
+        raise DataError(f"{case.file}: " + unknown_name("method", name, known))
+    return importlib.import_module(f"{runners.__name__}.{name}")

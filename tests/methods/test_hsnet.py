@@ -2,15 +2,12 @@
 
 import numpy as np
 import pytest
-import timm
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.models import vgg
 
 from fssbench.errors import CheckpointError, MethodError
 from fssbench.method import EpisodeBatch, build_episodes
-from methods.hsnet import HSNet, HSNetConfig, HypercorrelationLearner, block_encoder
+from methods.hsnet import HSNet, HSNetConfig, HypercorrelationLearner
 
 
 def hsnet(backbone: str = "efficientnet_lite0", **options: object) -> HSNet:
@@ -31,60 +28,6 @@ def episodes(
 def logits(method: HSNet, batch: EpisodeBatch) -> Tensor:
     with torch.no_grad():
         return method.segment(batch)
-
-
-def captured(network: nn.Module, modules: list[nn.Module], images: Tensor) -> list[Tensor]:
-    """What `modules` output while the library's own network runs."""
-    seen: list[Tensor] = []
-    for module in modules:
-        module.register_forward_hook(lambda _m, _i, output: seen.append(output.clone()))
-    with torch.no_grad():
-        network(images)
-    return seen
-
-
-def test_resnet_gives_every_residual_sum_before_its_relu() -> None:
-    torch.manual_seed(0)
-    encoder = block_encoder("resnet50").eval()
-    theirs = torchvision.models.resnet50(weights=None).eval()
-    theirs.load_state_dict(theirs.state_dict() | encoder.body.state_dict())
-    images = torch.randn(1, 3, 65, 49)
-    blocks = [block for layer in (theirs.layer2, theirs.layer3, theirs.layer4) for block in layer]
-    after = captured(theirs, blocks, images)
-    with torch.no_grad():
-        maps = encoder(images)
-    assert list(maps) == [f"8.{i}" for i in range(4)] + [f"16.{i}" for i in range(6)] + [f"32.{i}" for i in range(3)]
-    for ours, expected in zip(maps.values(), after, strict=True):
-        torch.testing.assert_close(ours.relu(), expected)
-        assert ours.min() < 0
-
-
-@pytest.mark.parametrize("name", ["vgg16", "vgg16_bn"])
-def test_vgg_gives_what_enters_the_relus_of_blocks_4_and_5_and_the_last_pool(name: str) -> None:
-    torch.manual_seed(0)
-    encoder = block_encoder(name).eval()
-    theirs = vgg.make_layers(vgg.cfgs["D"], batch_norm=name == "vgg16_bn").eval()
-    theirs.load_state_dict({k.removeprefix("features."): v for k, v in encoder.body.state_dict().items()})
-    before_relu = [theirs[index - 1] for index, layer in enumerate(theirs) if isinstance(layer, nn.ReLU)][-6:]
-    expected = captured(theirs, [*before_relu, theirs[-1]], torch.ones(1, 3, 72, 50))
-    with torch.no_grad():
-        maps = encoder(torch.ones(1, 3, 72, 50))
-    assert list(maps) == ["8.0", "8.1", "8.2", "16.0", "16.1", "16.2", "32.0"]
-    for ours, wanted in zip(maps.values(), expected, strict=True):
-        torch.testing.assert_close(ours, wanted)
-
-
-def test_efficientnet_gives_every_block_from_stride_8_on() -> None:
-    encoder = block_encoder("efficientnet_lite0").eval()
-    theirs = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    theirs.load_state_dict(theirs.state_dict() | encoder.body.state_dict())
-    images = torch.randn(1, 3, 64, 96)
-    expected = captured(theirs, [block for stage in theirs.blocks[2:] for block in stage], images)
-    with torch.no_grad():
-        maps = encoder(images)
-    for (name, ours), wanted in zip(maps.items(), expected, strict=True):
-        torch.testing.assert_close(ours, wanted)
-        assert ours.shape[1:] == (encoder.channels[name], 64 // int(name.split(".")[0]), 96 // int(name.split(".")[0]))
 
 
 def test_a_pixel_is_foreground_with_half_of_the_most_votes_in_its_image() -> None:

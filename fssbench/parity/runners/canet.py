@@ -12,6 +12,8 @@ from fssbench.parity.case import Arrays, Case
 from methods.blocks import resize
 from methods.canet import CANet, CANetConfig
 
+TOLERANCES = {"aux_*": 5e-4}  # batch statistics of few positions amplify the noise of a convolution
+
 
 def outputs(case: Case) -> Arrays:
     """Every tensor of the case: features, each refinement, losses, and a pass with BatchNorm on batch statistics."""

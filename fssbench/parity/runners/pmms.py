@@ -11,6 +11,8 @@ from methods.blocks import resize
 from methods.dense_comparison import cross_entropy
 from methods.pmms import PMMs, PMMsConfig, RPMMs, RPMMsConfig, Stage
 
+TOLERANCES = {"aux_*": 5e-4}  # batch statistics of few positions amplify the noise of a convolution
+
 
 def outputs(case: Case) -> Arrays:
     """Every tensor of the case: features, each stage, losses, and a pass with BatchNorm on batch statistics."""
