@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from fssbench.method import Method
 
 BUILT_IN: dict[str, str] = {
+    "bam": "methods.bam:BAM",
     "canet": "methods.canet:CANet",
     "fsil": "methods.fsil:FSIL",
     "fss1000": "methods.fss1000:FSS1000",
+    "hdmnet": "methods.hdmnet:HDMNet",
     "hsnet": "methods.hsnet:HSNet",
     "oslsm": "methods.oslsm:OSLSM",
     "panet": "methods.panet:PANet",
