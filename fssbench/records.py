@@ -6,30 +6,40 @@ One record holds one method in one configuration on one bank, one way and one sh
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from fssbench.errors import RecordError
-from fssbench.files import atomic_write_text
+from fssbench.files import atomic_path
 from fssbench.regime import Regime
 
-SCHEMA = 1
+SCHEMA: Final = 2
+SEPARATOR = "|"  # between the image ids in `supports`; no image id holds it
+LARGEST = 256 << 20  # bytes of run.json or episodes.csv; the largest ever made has 10
 COUNTS = ["tp", "fp", "fn", "tn", "ignored_fg", "ignored_bg"]
 TEXT = ["query", "supports"]
 # One row an episode and way; of N ways, a row of way 0 and class_id 0 counts the background. `episode` counts from 0
 # within its fold, `run` is the seed's number, `group` numbers the query where a bank draws several supports for one;
-# `query` and `supports` (joined by a blank) are image ids.
+# `query` and `supports` (joined by `SEPARATOR`) are image ids.
 COLUMNS = ["fold", "run", "episode", "group", "way", "class_id", *TEXT, *COUNTS]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$", max_length=4096)]
+Count = Annotated[int, Field(ge=0)]
+
+# What becomes part of a path: a record may come from a stranger.
+_PLAIN = re.compile(r"(?=.{1,255}\Z)[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*)*")
 
 Entry = TypeVar("Entry", bound=_Model)
 
@@ -37,8 +47,8 @@ Entry = TypeVar("Entry", bound=_Model)
 class MethodEntry(_Model):
     """The method and its whole configuration."""
 
-    name: str
-    title: str
+    name: Text
+    title: Text
     config: dict[str, Any]
     our_reading: bool = False
     supervision: str = "mask"
@@ -49,17 +59,19 @@ class MethodEntry(_Model):
 class WeightsEntry(_Model):
     """Where the parameters came from. `sha256` is over the file, or over the parameters where there is none."""
 
-    kind: str  # "imagenet" (backbone only, untrained), "random", "checkpoint"
+    kind: Literal["imagenet", "random", "checkpoint", "external"]  # imagenet: backbone only; external: made elsewhere
     path: str | None = None
     sha256: str
     source: str = ""  # from the checkpoint's card: "fssbench train", the authors' file, a web address
     regime: Regime | None = None  # from the checkpoint's card: classes, training list, steps, selected on ...
+    contaminated: list[Text] = []  # tested classes that it was trained on; the user allowed it
 
 
 class BankEntry(_Model):
     """The bank, and the protocol it belongs to."""
 
-    fingerprint: str
+    fingerprint: str  # of what the episodes are; equal ones can be compared
+    image_fingerprint: str = ""  # of the image files' own bytes as well; empty while some are unknown
     dataset: str
     protocol: dict[str, Any]
     protocol_hash: str
@@ -73,7 +85,7 @@ class BankEntry(_Model):
 class Environment(_Model):
     """What it ran on."""
 
-    device: str
+    device: Text  # the GPU's model, or "cpu (n threads)"
     precision: str
     options: dict[str, Any] = {}
     versions: dict[str, str]
@@ -113,21 +125,23 @@ class Summary(_Model):
 class Run(_Model):
     """Everything in `run.json`."""
 
-    schema_version: int = SCHEMA
-    id: str
+    schema_version: Literal[2] = SCHEMA
+    id: str  # also the folder below `results/`
     created: str  # ISO 8601, UTC
     method: MethodEntry
     backbone: str
     input_size: str
     weights: dict[int, WeightsEntry]  # by fold: a trained method has other weights for each
     bank: BankEntry
-    way: int
-    shot: int
+    way: Annotated[int, Field(ge=1)]
+    shot: Annotated[int, Field(ge=1)]
     annotation: str = "mask"
-    folds: list[int]  # the folds that were run
+    folds: list[Count]  # the folds that were run, ascending
     seed: int = 0
+    vanished_supports: Count | None = None  # how many of episodes x ways x shots supports lost their object when they
+    # were resized to the network's input; None: not known
     environment: Environment
-    seconds: dict[str, float] = {}
+    seconds: dict[str, float] = {}  # by phase, this record's own share: those of all records of a run sum to its time
     summary: dict[str, Any]  # a `Summary`, as `summarise` in fssbench.scoring gives it; `scores` checks it
 
     def scores(self, folder: Path) -> Summary:
@@ -147,11 +161,25 @@ class Record:
 def read_run(folder: Path) -> Run:
     """`run.json` of a record. Raises `RecordError` naming the file and the first thing wrong with it."""
     path = folder / "run.json"
+    text = _bytes(path)
     try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise RecordError(f"no record at {folder}: {path.name} could not be read ({error.strerror})") from error
-    return _validated(Run, text, path)
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path}: expected JSON, found something else ({error}). Run or score it again.") from error
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    if isinstance(version, int) and version != SCHEMA:
+        raise RecordError(
+            f"{path}: expected a record of schema {SCHEMA}, found one of schema {version}. "
+            + ("An older fssbench made it; run or score it again." if version < SCHEMA else "Update fssbench.")
+        )
+    run = _validated(Run, text, path)
+    for name, value in (("bank.dataset", run.bank.dataset), ("annotation", run.annotation)):
+        if not _PLAIN.fullmatch(value):
+            raise RecordError(
+                f"{path}: {name}: expected letters, digits, '.', '_', '+', '-' and single slashes within, found "
+                f"{value[:80]!r}. A name that leads out of its folder is not followed."
+            )
+    return run
 
 
 def read_record(folder: Path) -> Record:
@@ -159,13 +187,24 @@ def read_record(folder: Path) -> Record:
     run = read_run(folder)
     path = folder / "episodes.csv"
     try:
-        frame = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False)
+        text = io.BytesIO(_bytes(path))
+        frame = pd.read_csv(text, dtype=dict.fromkeys(TEXT, str), keep_default_na=False)
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} could not be read: {error}") from error
     if list(frame.columns) != COLUMNS:
         raise RecordError(f"{path}: expected the columns {COLUMNS}, found {list(frame.columns)}")
     _check_numbers(frame, path)
     return Record(folder, run, frame)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise RecordError(f"{path}: expected at most {LARGEST >> 20} MiB, found {size >> 20}: this is no record")
+        return path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"no record at {path.parent}: {path.name} could not be read ({error.strerror})") from error
 
 
 def _validated(model: type[Entry], value: bytes | dict[str, Any], path: Path, prefix: str = "") -> Entry:
@@ -193,8 +232,20 @@ def find_records(root: Path) -> list[Path]:
 
 
 def write_record(folder: Path, run: Run, episodes: pd.DataFrame) -> None:
-    """Write a record; `run.json` comes last, so that a folder is finished or recognisably not."""
-    folder.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(folder / "episodes.csv", episodes[COLUMNS].to_csv(index=False, lineterminator="\n"))
+    """Write a record; `run.json` comes last, so that a folder is finished or recognisably not.
+
+    Raises `RecordError` if it cannot be written; an older record in the folder is then still there.
+    """
     text = json.dumps(run.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    atomic_write_text(folder / "run.json", text + "\n")
+    try:
+        # Both are whole on disk before either takes its place, so a full disk leaves an older record as it was.
+        with atomic_path(folder / "run.json") as of_run, atomic_path(folder / "episodes.csv") as of_episodes:
+            of_run.write_text(text + "\n", encoding="utf-8", newline="")
+            of_episodes.write_text(
+                episodes[COLUMNS].to_csv(index=False, lineterminator="\n"), encoding="utf-8", newline=""
+            )
+    except OSError as error:
+        raise RecordError(
+            f"{folder} could not be written ({error.strerror or error}). Make room, or choose another --out, and run "
+            "the same command again."
+        ) from error

@@ -17,7 +17,7 @@ from PIL import Image
 from fssbench.errors import RecordError, UsageError
 from fssbench.files import sha256_file
 from fssbench.predictions import open_predictions
-from fssbench.records import COLUMNS, BankEntry, Environment, MethodEntry, Run, WeightsEntry, write_record
+from fssbench.records import COLUMNS, SEPARATOR, BankEntry, Environment, MethodEntry, Run, WeightsEntry, write_record
 from fssbench.regime import Regime
 from fssbench.scoring.metrics import summarise
 from fssbench.scoring.pixels import count_pixels, validate_labels
@@ -86,7 +86,7 @@ def score_fold(bank: Bank, fold: int, shot: int, mask: Mask) -> Iterator[list[ob
             supports = episodes.support[episode, way - 1 if way else slice(None)].ravel().tolist()
             yield [
                 fold, int(episodes.run[episode]), episode, int(episodes.group[episode]), way,
-                classes[way - 1] if way else 0, ids[query], " ".join(ids[s] for s in supports),
+                classes[way - 1] if way else 0, ids[query], SEPARATOR.join(ids[s] for s in supports),
                 *count_pixels(prediction, truth, way).tolist(),
             ]  # fmt: skip
 

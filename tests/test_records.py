@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from fssbench import records
 from fssbench.errors import RecordError
 from fssbench.records import (
     COLUMNS,
@@ -57,17 +58,22 @@ def test_equal_records_are_equal_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
-def test_a_record_that_was_cut_off_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def only_episodes(target: Path, text: str) -> None:
-        if target.name == "run.json":
-            raise OSError("no space left on device")
-        target.write_text(text, encoding="utf-8")
-
-    monkeypatch.setattr(records, "atomic_write_text", only_episodes)
-    with pytest.raises(OSError, match="no space"):
-        write_record(tmp_path / "r", run(), frame())
-    assert (tmp_path / "r" / "episodes.csv").exists()
-    assert find_records(tmp_path) == []
+@pytest.mark.parametrize("room", [200, 1700])
+def test_a_full_disk_leaves_an_older_record_as_it_was(tmp_path: Path, room: int) -> None:
+    """The process may write `room` bytes a file: too few for episodes.csv and run.json, or for run.json alone."""
+    write_record(tmp_path / "r", run(), frame())
+    before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
+    assert len(before["episodes.csv"]) < 200 < 1000 < len(before["run.json"]) < 1700
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signals = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+        with pytest.raises(RecordError, match="could not be written"):
+            write_record(tmp_path / "r", run(), pd.concat([frame()] * 40))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, signals)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
 
 
 def test_records_are_found_at_any_depth_in_order(tmp_path: Path) -> None:
@@ -84,7 +90,7 @@ def test_a_missing_record_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "Invalid JSON"), ('{"id": 3}', "run.json: id"), ("[]", "run.json")],
+    [("{", "expected JSON"), ('{"id": 3}', "run.json: id"), ("[]", "run.json")],
 )
 def test_a_broken_run_is_named_with_what_is_wrong(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(text, encoding="utf-8")
@@ -129,3 +135,30 @@ def test_the_summary_is_checked_when_it_is_asked_for(tmp_path: Path) -> None:
     assert run().scores(tmp_path).miou == pytest.approx(8 / 11)
     with pytest.raises(RecordError, match=r"run\.json: summary\.folds"):
         run(summary={**run().summary, "folds": 3}).scores(tmp_path)
+
+
+def test_a_record_of_an_older_release_is_refused_by_one_clear_message(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"schema_version": 1, "anything": 0}', encoding="utf-8")
+    with pytest.raises(RecordError, match=r"expected a record of schema 2, found one of schema 1.*score it again"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc", "/etc/x", "a/../b", "a//b", "a/", "a b", "", "x" * 300, ".hidden", "a\nb"]
+)
+@pytest.mark.parametrize("field", ["dataset", "annotation"])
+def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path: Path, field: str, name: str) -> None:
+    made = run()
+    changed = {"bank": made.bank.model_copy(update={field: name})} if field == "dataset" else {field: name}
+    write_record(tmp_path, made.model_copy(update=changed), frame())
+    with pytest.raises(RecordError, match=f"{field}: expected letters, digits"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_time_that_is_no_number_is_refused(tmp_path: Path, number: str) -> None:
+    write_record(tmp_path, run(seconds={"head": 123.5}), frame())
+    path = tmp_path / "run.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("123.5", number), encoding="utf-8")
+    with pytest.raises(RecordError, match=r"seconds\.head"):
+        read_run(tmp_path)

@@ -14,7 +14,7 @@ from fssbench.audit.run import Problem
 from fssbench.banks.bank import Bank, open_bank
 from fssbench.errors import BankError
 from fssbench.predictions import FILE as PREDICTIONS
-from fssbench.records import COUNTS, Run
+from fssbench.records import COUNTS, SEPARATOR, Run
 
 OBJECT, VOID = 1, 255  # in the codes of Bank.annotation
 
@@ -71,7 +71,7 @@ class Reference:
             "way": np.tile(np.arange(1, ways + 1), count),
             "class_id": episodes.classes.ravel(),
             "query": np.repeat(ids[episodes.query], ways),
-            "supports": [" ".join(names) for names in ids[episodes.support].reshape(count * ways, shot)],
+            "supports": [SEPARATOR.join(names) for names in ids[episodes.support].reshape(count * ways, shot)],
         }
         return pd.DataFrame(columns)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from fssbench.audit.run import Problem
-from fssbench.records import COLUMNS, COUNTS, Run
+from fssbench.records import COLUMNS, COUNTS, SEPARATOR, Run
 from fssbench.scoring.metrics import BACKGROUND_CLASS
 
 NUMBERS = [name for name in COLUMNS if name not in ("query", "supports")]
@@ -110,7 +110,7 @@ def _images(run: Run, rows: pd.DataFrame) -> Iterator[Problem]:
     if (rows["query"] == "").any():
         yield "query", f"expected an image id, found nothing at {place(rows, rows['query'] == '')}"
     ways = rows[rows["way"] > 0]
-    supports = ways["supports"].map(str.split)
+    supports = ways["supports"].str.split(SEPARATOR, regex=False)
     count = supports.map(len) != run.shot
     if count.any():
         found = len(supports[count].iloc[0])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from fssbench.records import COLUMNS
+from fssbench.records import COLUMNS, SEPARATOR
 
 if TYPE_CHECKING:
     from fssbench.banks.bank import Bank
@@ -33,6 +33,6 @@ def frame_of(bank: Bank, shot: int, rows: Iterable[tuple[Key, Counts]]) -> pd.Da
         lines.append([
             fold, int(episodes.run[episode]), episode, int(episodes.group[episode]), way,
             int(episodes.classes[episode, way - 1]) if way else 0,
-            ids[int(episodes.query[episode])], " ".join(ids[int(s)] for s in supports), *counts,
+            ids[int(episodes.query[episode])], SEPARATOR.join(ids[int(s)] for s in supports), *counts,
         ])  # fmt: skip
     return pd.DataFrame(lines, columns=COLUMNS)

@@ -23,6 +23,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from fssbench.records import SEPARATOR
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -53,7 +55,7 @@ class Clusters:
 
 def build_clusters(episodes: pd.DataFrame) -> Clusters:
     """The clusters of a frame with `records.COLUMNS`; strata are the classes of each fold."""
-    supports = [names.split() for names in episodes["supports"].tolist()]
+    supports = [names.split(SEPARATOR) if names else [] for names in episodes["supports"].tolist()]
     flat = [name for names in supports for name in names]
     codes, _ = pd.factorize(np.array([*episodes["query"].tolist(), *flat], dtype=object))
     count, images = len(episodes), int(codes.max()) + 1 if len(codes) else 0

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from fssbench.errors import RecordError
+from fssbench.records import SEPARATOR
 from fssbench.scoring.clusters import build_clusters
 from fssbench.scoring.intervals import RESAMPLES, resample, standard_errors, statistics, widen
 from fssbench.scoring.metrics import BACKGROUND_CLASS
@@ -121,6 +122,6 @@ def most_different(change: pd.DataFrame, count: int) -> pd.DataFrame:
 def _either(first: pd.Series[str], second: pd.Series[str]) -> list[str]:
     """The supports of both, each once: methods may be compared at different shots."""
     return [
-        a if a == b else " ".join(dict.fromkeys([*a.split(), *b.split()]))
+        a if a == b else SEPARATOR.join(dict.fromkeys([*a.split(SEPARATOR), *b.split(SEPARATOR)]))
         for a, b in zip(first.tolist(), second.tolist(), strict=True)
     ]

@@ -162,7 +162,7 @@ def _episode_rows(
             ignored_fg = int(quality.integers(0, ignored))
             image = f"{classes[episode % len(classes)]:02d}_{query:03d}"
             counts = [tp, fp, fn, PIXELS - ignored - tp - fp - fn, ignored_fg, ignored - ignored_fg]
-            yield [fold, run, episode, episode, number + 1, class_id, image, " ".join(supports), *counts]
+            yield [fold, run, episode, episode, number + 1, class_id, image, "|".join(supports), *counts]
 
 
 def _counts(size: int, quality: float) -> tuple[int, int, int]:

@@ -59,8 +59,8 @@ def test_a_query_that_the_bank_does_not_ask_is_found(record: Path, bank: Path) -
 def test_kinder_supports_are_found(record: Path, bank: Path) -> None:
     def swap(rows: pd.DataFrame) -> None:
         row = rows.index[rows["way"] == 1][0]
-        first, second = str(rows.loc[row, "supports"]).split()
-        rows.loc[row, "supports"] = f"{second} {first}"
+        first, second = str(rows.loc[row, "supports"]).split("|")
+        rows.loc[row, "supports"] = f"{second}|{first}"
 
     change_rows(record, swap)
     (found,) = judge(record, bank).findings

@@ -22,4 +22,4 @@ def test_records_on_one_bank_share_episodes_and_those_on_another_do_not(make_rec
     assert a.episodes[identity].equals(b.episodes[identity])
     assert a.run.bank.fingerprint == b.run.bank.fingerprint != c.run.bank.fingerprint
     assert not a.episodes["tp"].equals(b.episodes["tp"])
-    assert not (a.episodes.apply(lambda row: row["query"] in row["supports"].split(), axis=1)).any()
+    assert not (a.episodes.apply(lambda row: row["query"] in row["supports"].split("|"), axis=1)).any()

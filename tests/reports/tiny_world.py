@@ -79,7 +79,7 @@ def run_shifted(bank_path: Path, results: Path, method: str = "shifted", shot: i
                     counts = count_pixels(predicted, truth, way)
                     query = bank.image_ids[int(episodes.query[e])]
                     group = int(episodes.group[e])
-                    rows.append([fold, int(episodes.run[e]), e, group, way, class_id, query, " ".join(ids), *counts])
+                    rows.append([fold, int(episodes.run[e]), e, group, way, class_id, query, "|".join(ids), *counts])
         frame = pd.DataFrame(rows, columns=COLUMNS)
         write_record(folder, _run(bank, frame, method, shot), frame)
         write_predictions(folder / "predictions.h5", bank.fingerprint, iter(predictions), method)

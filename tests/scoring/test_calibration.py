@@ -82,7 +82,7 @@ def _frame(class_id: Floats, queries: Floats, supports: Floats, iou: Floats, siz
     number = np.arange(len(queries))
     values = {
         "fold": 0, "run": 0, "episode": number, "group": number, "way": 1, "class_id": class_id + 1,
-        "query": queries.astype(str), "supports": [" ".join(map(str, row)) for row in supports], "tp": tp,
+        "query": queries.astype(str), "supports": ["|".join(map(str, row)) for row in supports], "tp": tp,
         "fp": (union - tp) // 2, "fn": union - tp - (union - tp) // 2, "tn": 2_000_000 - union, "ignored_fg": 0,
         "ignored_bg": 0,
     }  # fmt: skip

@@ -24,7 +24,7 @@ def written_out(psi: np.ndarray, queries: list[str], supports: list[str]) -> flo
     for i in range(len(psi)):
         for j in range(len(psi)):
             if i != j:
-                a, b = supports[i].split(), supports[j].split()
+                a, b = supports[i].split("|"), supports[j].split("|")
                 shared = sum(x == y for x in a for y in b)
                 rows.append([1, queries[i] == queries[j], shared, b.count(queries[i]) + a.count(queries[j])])
                 products.append(psi[i] * psi[j])
@@ -45,7 +45,7 @@ def test_matrix_sums_equal_the_sum_over_all_pairs(shots: int) -> None:
     psi = np.array([effect[q] + 0.7 * effect[s].mean() for q, s in zip(queries, supports, strict=True)])
     psi = psi + 0.3 * rng.normal(size=60)
     psi -= psi.mean()
-    q, s = [names[i] for i in queries], [" ".join(names[i] for i in group) for group in supports]
+    q, s = [names[i] for i in queries], ["|".join(names[i] for i in group) for group in supports]
     expected = written_out(psi, q, s)
     by_query = float((pd.Series(psi).groupby(q).sum() ** 2).sum())
     found, _ = variance(psi[:, None], build_clusters(episodes(q, s)))
