@@ -97,7 +97,7 @@ def test_what_cannot_be_compared_never_shares_a_ranking(make_record: Make, tmp_p
 
 def test_no_text_from_a_record_becomes_markup(make_record: Make, tmp_path: Path) -> None:
     make_record(
-        tmp_path / "r" / "evil", method=ATTACK, title=ATTACK, backbone=ATTACK, dataset=ATTACK, supervision=ATTACK,
+        tmp_path / "r" / "evil", method=ATTACK, title=ATTACK, backbone=ATTACK, supervision=ATTACK,
         note=ATTACK, complete=False,
         regime=Regime(dataset=ATTACK, image_list=ATTACK, note=ATTACK),
         id=f"../../{ATTACK}", input_size=ATTACK, created=ATTACK,
