@@ -12,7 +12,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fssbench.backbones import Backbone, Step, build_backbone, resnet, vgg
+from fssbench.backbones import Backbone, Step, blocks_by_timm, build_backbone, resnet, vgg
 
 STRIDES = (4, 8, 16, 32)
 
@@ -21,18 +21,24 @@ def block_encoder(name: str) -> Backbone:
     """A backbone that gives what every block of stride 4 to 32 computes, before the block's last ReLU.
 
     ResNet: the residual sums of layers 1 to 4. VGG: the convolutions of blocks 3 to 5, and the fifth pool.
-    EfficientNet-Lite, whose blocks end without activation: their outputs.
+    EfficientNet-Lite, Swin and ConvNeXt (by timm), whose blocks end without activation: their outputs.
     """
     if name.startswith("resnet"):
         return _resnet_blocks(resnet(name))
     if name.startswith("vgg"):
         return _vgg_blocks(vgg(name))
+    if name.startswith("timm:"):
+        return blocks_by_timm(name)
     return _efficientnet_blocks(build_backbone(name, output_stride=32))
 
 
 def levels(encoder: Backbone, strides: Iterable[int]) -> list[list[str]]:
     """The names of the maps of each stride, in network order."""
     return [[name for name in encoder.channels if name.startswith(f"{stride}.")] for stride in strides]
+
+
+def _strides(names: Iterable[str]) -> dict[str, int]:
+    return {name: int(name.partition(".")[0]) for name in names}
 
 
 def _resnet_blocks(base: Backbone) -> Backbone:
@@ -49,7 +55,7 @@ def _resnet_blocks(base: Backbone) -> Backbone:
         for number in range(len(getattr(base.body, f"layer{layer}"))):
             steps[f"{stride}.{number}"] = partial(run, layer, number)
             channels[f"{stride}.{number}"] = base.channels[f"c{layer + 1}"]
-    return base.recut(steps, channels, "blocks")
+    return base.recut(steps, channels, "blocks", _strides(channels))
 
 
 def _vgg_blocks(base: Backbone) -> Backbone:
@@ -68,7 +74,8 @@ def _vgg_blocks(base: Backbone) -> Backbone:
     steps: dict[str, Step] = {
         name: partial(run, start, end) for name, start, end in zip(names, [0, *relus], [*relus, None], strict=True)
     }
-    return base.recut(steps, {name: 256 if name.startswith("4.") else 512 for name in names}, "blocks")
+    channels = {name: 256 if name.startswith("4.") else 512 for name in names}
+    return base.recut(steps, channels, "blocks", _strides(names))
 
 
 def _efficientnet_blocks(base: Backbone) -> Backbone:
@@ -86,4 +93,4 @@ def _efficientnet_blocks(base: Backbone) -> Backbone:
         for position, (stage, number) in enumerate(blocks):
             steps[f"{stride}.{position}"] = partial(run, stage, number)
             channels[f"{stride}.{position}"] = body.blocks[stage][number].conv_pwl.out_channels
-    return base.recut(steps, channels, "blocks")
+    return base.recut(steps, channels, "blocks", _strides(channels))

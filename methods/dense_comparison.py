@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fssbench.backbones import Backbone, build_backbone, resnet
+from fssbench.backbones import Backbone, Needs, build_backbone, resnet
 from fssbench.method import EpisodeBatch, SupportBatch
 from methods.blocks import resize
 
@@ -49,8 +49,8 @@ def middle_encoder(name: str) -> tuple[Backbone, tuple[str, ...]]:
         )
         return encoder, ("c3", "c4")
     if name.startswith("vgg"):
-        return build_backbone(name, output_stride=8), ("c4", "c5")
-    return build_backbone(name, output_stride=8, stages=4), ("c3", "c4")
+        return build_backbone(name, 8, needs=Needs(one_size=("c4", "c5"))), ("c4", "c5")
+    return build_backbone(name, 8, 4, Needs(one_size=("c3", "c4"))), ("c3", "c4")
 
 
 def freeze_batchnorm_affine(module: nn.Module) -> None:

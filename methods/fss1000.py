@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from fssbench.backbones import Backbone, build_backbone
+from fssbench.backbones import Backbone, Needs, build_backbone
 from fssbench.method import (
     VOID,
     EpisodeBatch,
@@ -87,12 +87,23 @@ class GroupedBatchNorm(nn.BatchNorm2d):
         return y
 
 
+NEEDS = Needs(restarts=("c1", "c2", "c3", "c4", "c5"))  # a mask enters the first stage
+
+
 class MaskedBackbone(Backbone):
     """A backbone whose first convolution takes a mask as fourth channel, and whose norm layers know groups."""
 
     def __init__(self, net: Backbone) -> None:
         super().__init__(
-            net.name, net.body, net._steps, net.channels, f"{net.signature} masked", net._imagenet, net.mean, net.std
+            net.name,
+            net.body,
+            net._steps,
+            net.channels,
+            f"{net.signature} masked",
+            net._imagenet,
+            net.mean,
+            net.std,
+            strides=net.strides,
         )
         self.first = next(name for name, layer in net.body.named_modules() if isinstance(layer, nn.Conv2d))
         _take_mask(net.body.get_submodule(self.first))
@@ -154,7 +165,7 @@ class FSS1000(Method):
 
     def __init__(self, config: FSS1000Config) -> None:
         super().__init__(config)
-        self.encoder: MaskedBackbone = MaskedBackbone(build_backbone(config.backbone, output_stride=32))
+        self.encoder: MaskedBackbone = MaskedBackbone(build_backbone(config.backbone, 32, needs=NEEDS))
         self.pooled = self.encoder.name.startswith("vgg")  # the comparison is behind a fifth pool
         names = list(self.encoder.channels)
         self.skips = tuple(reversed(names if self.pooled else names[:-1]))

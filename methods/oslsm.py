@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from fssbench.backbones import Backbone, build_backbone, vgg
+from fssbench.backbones import Backbone, Needs, build_backbone, vgg
 from fssbench.errors import CheckpointError
 from fssbench.method import (
     IMAGENET_MEAN,
@@ -70,13 +70,21 @@ class CaffeVGG(Backbone):
     def __init__(self, border: int = 1) -> None:
         net = vgg("vgg16", ceil_mode=True)
         signature = f"{net.signature} caffe border={border}"
-        super().__init__(net.name, net.body, net._steps, net.channels, signature, net._imagenet, CAFFE_MEAN, CAFFE_STD)
+        super().__init__(
+            net.name, net.body, net._steps, net.channels, signature, net._imagenet, CAFFE_MEAN, CAFFE_STD,
+            strides=net.strides,
+        )  # fmt: skip
         first_convolution(self).padding = (border, border)
 
     def load_imagenet(self) -> None:
         """Torchvision's weights, with its preprocessing folded into the first convolution."""
         super().load_imagenet()
         fold_preprocessing(first_convolution(self))
+
+
+def at_stride(name: str, stride: int) -> Backbone:
+    """A backbone that ends at a stride: the layers behind it are made for that many positions."""
+    return build_backbone(name, stride, needs=Needs(strides={"c5": stride}))
 
 
 @torch.no_grad()
@@ -164,8 +172,8 @@ class OSLSM(Method):
     def __init__(self, config: OSLSMConfig) -> None:
         super().__init__(config)
         self.caffe = config.backbone == "vgg16"
-        self.encoder = CaffeVGG(BORDER) if self.caffe else build_backbone(config.backbone, config.stride)
-        self.conditioner: Backbone = CaffeVGG() if self.caffe else build_backbone(config.backbone, STRIDE)
+        self.encoder = CaffeVGG(BORDER) if self.caffe else at_stride(config.backbone, config.stride)
+        self.conditioner: Backbone = CaffeVGG() if self.caffe else at_stride(config.backbone, STRIDE)
         channels, width = self.encoder.channels["c5"], config.width
         positions = -(-config.support_size[0] // STRIDE) * -(-config.support_size[1] // STRIDE)
         self.fc6s = nn.Conv2d(channels, width, 7, padding=0 if self.caffe else 3)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from fssbench.backbones import Backbone, build_backbone, resnet, vgg
+from fssbench.backbones import Backbone, Needs, build_backbone, resnet, vgg
 from fssbench.method import (
     EpisodeBatch,
     Features,
@@ -75,7 +75,7 @@ def encoder_as_published(name: str, deep_stem: bool) -> Backbone:
         return resnet(name, dilations=(1, 1, 2, 4), dilate_first_block=True, deep_stem=deep_stem)
     if name.startswith("vgg"):
         return vgg(name, ceil_mode=True, pools_last=True)
-    return build_backbone(name, output_stride=8)
+    return build_backbone(name, 8, needs=Needs(("c3", "c4", "c5"), restarts=("c5",)))
 
 
 @torch.no_grad()

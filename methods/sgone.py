@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from fssbench.backbones import Backbone, build_backbone, vgg
+from fssbench.backbones import Backbone, Needs, build_backbone, vgg
 from fssbench.method import (
     VOID,
     EpisodeBatch,
@@ -141,4 +141,4 @@ def build_encoder(name: str) -> Backbone:
     """VGG-16 with the authors' padded 3x3 pools, a fifth one of stride 1 at its end, and no dilation."""
     if name == "vgg16":
         return vgg(name, strides=(2, 2, 2, 1), pool_kernel=3, dilation5=1, fifth_pool=True, pools_last=True)
-    return build_backbone(name, output_stride=8)
+    return build_backbone(name, 8, needs=Needs(("c3", "c4", "c5")))

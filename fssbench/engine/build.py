@@ -88,7 +88,12 @@ def encoder_sha256(method: Method) -> str:
 def code_sha256(methods: Sequence[Method]) -> str:
     """SHA-256 over the source that counts depend on: engine, contract, backbones, and the methods' own packages."""
     here = Path(__file__).resolve().parent.parent
-    files = {*here.glob("engine/*.py"), here / "method.py", here / "backbones.py", here / "datasets" / "decode.py"}
+    files = {
+        *here.glob("engine/*.py"),
+        here / "method.py",
+        *here.glob("backbones/*.py"),
+        here / "datasets" / "decode.py",
+    }
     files |= set((here.parent / "methods").glob("*.py"))
     for method in methods:
         source = getattr(__import__("sys").modules.get(type(method).__module__), "__file__", None)

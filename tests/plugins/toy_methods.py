@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from fssbench.backbones import Backbone
 from fssbench.method import EpisodeBatch, Features, Method, MethodConfig, MethodInfo, Preprocess, SupportBatch
 
+HALF = (0.5, 0.5, 0.5)
+
 
 class ToyConfig(MethodConfig):
     backbone: str = "toy"
@@ -36,7 +38,7 @@ class Toy(Method):
     def __init__(self, config: MethodConfig) -> None:
         super().__init__(config)
         body = nn.Conv2d(3, 8, 5, stride=2, padding=2)
-        self.encoder = Backbone("toy", body, {"c1": _run}, {"c1": 8}, "toy", dict, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        self.encoder = Backbone("toy", body, {"c1": _run}, {"c1": 8}, "toy", dict, HALF, HALF, strides={"c1": 2})
         self.query_input = Preprocess((32, 32), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
     def encode_support(self, support: SupportBatch) -> Features:

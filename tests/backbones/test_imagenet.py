@@ -9,8 +9,8 @@ import timm
 import torch
 import torchvision
 
-from fssbench import backbones
 from fssbench.backbones import build_backbone, efficientnet_lite, resnet, vgg
+from fssbench.backbones import imagenet as backbones
 from fssbench.errors import CheckpointError, MethodError
 
 

