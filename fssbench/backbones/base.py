@@ -76,10 +76,18 @@ class Backbone(nn.Module):
         return self._steps[name](self.body, x)
 
     def recut(
-        self, steps: Mapping[str, Step], channels: Mapping[str, int], label: str, strides: Mapping[str, int]
+        self,
+        steps: Mapping[str, Step],
+        channels: Mapping[str, int],
+        label: str,
+        strides: Mapping[str, int] | None = None,
     ) -> Backbone:
-        """The same network and weights, cut elsewhere; `label` tells its signature from this one's."""
+        """The same network and weights, cut elsewhere; `label` tells its signature from this one's.
+
+        `strides` of the new maps; None where their names are old ones and their strides too.
+        """
         signature = f"{self.signature} {label}"
+        strides = strides or {name: self.strides[name] for name in channels}
         return Backbone(
             self.name, self.body, steps, channels, signature, self._imagenet, self.mean, self.std,
             strides=strides, multiple=self.multiple,

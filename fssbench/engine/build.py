@@ -56,9 +56,24 @@ def build_method(spec: MethodSpec, fold: int) -> tuple[Method, WeightsEntry]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         method = cls(config)
+    check_input(method)
     if weights == "imagenet":
         load_imagenet(method)
     return method.eval(), WeightsEntry(kind=weights, sha256=parameters_sha256(method.state_dict()))
+
+
+def check_input(method: Method) -> None:
+    """`MethodError` if the encoder cannot take images of the method's input size."""
+    encoder = method.encoder
+    if isinstance(encoder, Backbone):
+        for how in (method.query_input, method.support_input):
+            if how.size is not None:
+                encoder.check_size(how.size)
+            elif encoder.multiple > 1 or encoder.only_size is not None:
+                raise MethodError(
+                    f"{method.info.title} takes images at their own size, and {encoder.name} cuts them into patches: "
+                    f"expected one size that is a multiple of {encoder.multiple}. Say --set size=HEIGHT,WIDTH."
+                )
 
 
 def load_imagenet(method: Method) -> None:

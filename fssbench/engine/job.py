@@ -234,8 +234,8 @@ def _input_size(method: Method) -> str:
 
 def _record_name(name: str, backbone: str, kind: str, what: dict[str, Any], bank: Bank) -> str:
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
-    plain = "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
+    plain, network = ("".join(c if c.isalnum() or c in "._-" else "-" for c in text) for text in (name, backbone))
     some = what["folds"] != sorted(bank.fold_classes)
     folds = f"-fold{'+'.join(map(str, what['folds']))}" if some else ""
     weak = "" if what["annotation"] == "mask" else f"-{what['annotation']}"
-    return f"{bank.dataset}/{plain}-{backbone}-{kind}-{what['way']}way-{what['shot']}shot{weak}{folds}-{digest}"
+    return f"{bank.dataset}/{plain}-{network}-{kind}-{what['way']}way-{what['shot']}shot{weak}{folds}-{digest}"

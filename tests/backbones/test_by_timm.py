@@ -152,7 +152,7 @@ def test_a_network_of_one_input_size_says_which() -> None:
     ("method", "backbone", "words"),
     [
         ("pfenet", "test_vit", "c5 run again on a changed map"),
-        ("hsnet", "test_vit", "strides 8, 16, 32"),
+        ("hsnet", "test_vit", "strides 4, 8, 16, 32"),
         ("canet", "swin_tiny_patch4_window7_224", "c3 and c4 at one stride"),
         ("fss1000", "test_convnext", "the maps c1, c2, c3, c4, c5"),
         ("oslsm", "test_vit", "c5 at stride"),

@@ -10,7 +10,7 @@ import toy_methods
 
 from fssbench.checkpoints import Card, save_checkpoint
 from fssbench.engine.build import MethodSpec, build_method
-from fssbench.errors import CheckpointError, FssbenchError
+from fssbench.errors import CheckpointError, FssbenchError, MethodError
 from fssbench.regime import Regime
 
 NAME = "toy_methods:Toy"
@@ -80,3 +80,22 @@ def test_random_weights_repeat_with_their_seed() -> None:
 def test_an_unknown_backbone_lists_those_there_are() -> None:
     with pytest.raises(FssbenchError, match="efficientnet_lite0"):
         build_method(MethodSpec("panet", backbone="resnet5", weights="random"), 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (("size=100,100", "backbone=timm:test_vit"), r"multiples of 16, found 100 x 100.*size=96,96"),
+        (("backbone=timm:test_vit",), r"multiples of 16, found 417 x 417.*size=416,416"),
+    ],
+)
+def test_an_input_that_patches_do_not_divide_is_refused_before_anything_is_loaded(
+    settings: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(MethodError, match=words):
+        build_method(MethodSpec("panet", settings, weights="imagenet"), 0)
+
+
+def test_a_method_of_native_sizes_says_that_patches_need_one_size() -> None:
+    with pytest.raises(MethodError, match=r"own size.*multiple of 16"):
+        build_method(MethodSpec("sgone", ("backbone=timm:test_vit",), weights="random"), 0)
