@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 BUILT_IN: dict[str, str] = {
     "bam": "methods.bam:BAM",
     "canet": "methods.canet:CANet",
+    "dcama": "methods.dcama:DCAMA",
     "fsil": "methods.fsil:FSIL",
     "fss1000": "methods.fss1000:FSS1000",
     "hdmnet": "methods.hdmnet:HDMNet",

@@ -9,7 +9,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import vgg
 
-from methods.block_encoder import block_encoder
+from methods.block_encoder import block_encoder, levels
 
 
 def captured(network: nn.Module, modules: list[nn.Module], images: Tensor) -> list[Tensor]:
@@ -65,3 +65,16 @@ def test_efficientnet_gives_every_block_from_stride_4_on() -> None:
     for (name, ours), wanted in zip(maps.items(), expected, strict=True):
         torch.testing.assert_close(ours, wanted)
         assert ours.shape[1:] == (encoder.channels[name], 64 // int(name.split(".")[0]), 96 // int(name.split(".")[0]))
+
+
+def test_swin_gives_every_block_of_timms_network() -> None:
+    encoder = block_encoder("timm:swin_tiny_patch4_window7_224").eval()
+    theirs = timm.create_model("swin_tiny_patch4_window7_224", pretrained=False).eval()
+    theirs.load_state_dict(theirs.state_dict() | encoder.body.state_dict())
+    images = torch.randn(1, 3, 224, 224)
+    expected = captured(theirs, [block for layer in theirs.layers for block in layer.blocks], images)
+    with torch.no_grad():
+        maps = encoder(images)
+    assert [len(level) for level in levels(encoder, (4, 8, 16, 32))] == [2, 2, 6, 2]
+    for ours, wanted in zip(maps.values(), expected, strict=True):
+        torch.testing.assert_close(ours, wanted.permute(0, 3, 1, 2))
