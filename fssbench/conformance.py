@@ -302,6 +302,17 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
 }
 
 
+def failure(check: Callable[[Subject], None], subject: Subject) -> str | None:
+    """What a check found wrong, also where the method itself raises; None if it passes."""
+    try:
+        check(subject)
+    except MethodError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - a method may fail in any way, which is what a check is for
+        return f"the method raised {type(error).__name__}: {error}"
+    return None
+
+
 def _segmented(method: Method, pixels: Pixels) -> Tensor:
     with torch.no_grad():
         return method.segment(pixels.built(method))
