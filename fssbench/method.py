@@ -11,13 +11,16 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from fssbench.errors import CheckpointError, EmptySupportWarning
+
+if TYPE_CHECKING:
+    from fssbench.training.recipe import Recipe
 
 Features = dict[str, Tensor]
 
@@ -93,6 +96,7 @@ class SupportBatch:
     features: Features  # what `encode` gave: name -> M x C x h x w; empty if not `encodes_support`
     labels: Tensor  # M x H x W uint8: BACKGROUND, OBJECT, OTHER_WAY, UNLABELLED, VOID
     load_pixels: Callable[[], Tensor] = field(repr=False)
+    shots: int = 1  # in training: so many that follow each other belong to one episode and way
 
     @cached_property
     def pixels(self) -> Tensor:
@@ -103,6 +107,18 @@ class SupportBatch:
     def foreground(self) -> Tensor:
         """M x 1 x H x W, 1.0 where the pixel is labelled as the object."""
         return foreground(self.labels).unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss as a mean that can be taken over several processes: the sum, and what it is a mean over."""
+
+    total: Tensor  # scalar
+    count: Tensor  # scalar, no gradient
+
+    def mean(self) -> Tensor:
+        """The mean; 0 where there is nothing to take it over."""
+        return self.total / self.count.clamp_min(1e-12)
 
 
 Loaded = Callable[[], Tensor]
@@ -250,6 +266,10 @@ class Method(nn.Module):
     Config: ClassVar[type[MethodConfig]]
     align_corners: ClassVar[bool] = False  # of the bilinear resize from logits to pixels
     encodes_support: ClassVar[bool] = True  # False: `encode` is never called for support images
+    # How training encodes: BatchNorm on batch statistics sees it. With `shot_by_shot` each shot in a pass of its own.
+    supports_first: ClassVar[bool] = True
+    shot_by_shot: ClassVar[bool] = False
+    recipes: ClassVar[Mapping[str, Recipe]] = {}  # "paper": as its authors trained it; "lite": small and comparable
     work_bytes: int = 256 << 20  # a head's largest intermediate maps stay below this; set by the engine, not by users
     checked_with: ClassVar[tuple[str, ...]] = ()  # settings, as `--set`, that make it small for `fssbench conformance`
 
@@ -268,6 +288,10 @@ class Method(nn.Module):
     def encode(self, images: Tensor) -> Features:
         """B x 3 x H x W -> name: B x C x h x w. A pure function of each image; query- and support-agnostic."""
         return self.project(self.encoder(images))
+
+    def encode_query(self, images: Tensor) -> Features:
+        """What training encodes queries by, where batch statistics need more than `encode` to be as published."""
+        return self.encode(images)
 
     def project(self, features: Features) -> Features:
         """The method's own layers on the encoder's features of one image. Identity by default."""
@@ -293,8 +317,32 @@ class Method(nn.Module):
         """Full-resolution logits to labels, B x H x W with values 0..N. Argmax unless a paper votes."""
         return strongest(logits, 1)
 
+    def losses(self, episodes: EpisodeBatch) -> Mapping[str, Tensor | Term]:
+        """The terms of the training loss, by name and without their weights, of episodes with `query_labels`.
+
+        A plain tensor (a scalar) is a mean over the episodes.
+        """
+        raise NotImplementedError
+
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        """Factors on the terms of `losses`, where they are not 1."""
+        return {}
+
     def loss(self, episodes: EpisodeBatch) -> Tensor:
-        """The training loss (a scalar) of episodes with `query_labels`."""
+        """The training loss (a scalar): the weighted sum of `losses`."""
+        means = {name: term.mean() if isinstance(term, Term) else term for name, term in self.losses(episodes).items()}
+        return torch.stack([self.loss_weights.get(name, 1.0) * value for name, value in means.items()]).sum()
+
+    def base_loss(self, images: Tensor, labels: Tensor) -> Tensor | Term:
+        """The loss of a base learner (`info.base_learner`): B x 3 x H x W images, B x H x W labels of all base classes.
+
+        Labels are 0, 1 + the place of a base class, or 255.
+        """
+        raise NotImplementedError
+
+    def train_base(self) -> None:
+        """The mode that the base learner is trained in."""
         raise NotImplementedError
 
     def load_official(self, state: Mapping[str, Tensor]) -> None:
@@ -361,7 +409,7 @@ def build_episodes(
         (b, n, k),
         (query.shape[-2], query.shape[-1]),
         method.encode(query),
-        method.encode_support(SupportBatch(features, labels, lambda: pixels)),
+        method.encode_support(SupportBatch(features, labels, lambda: pixels, k)),
         labels,
         auxiliary=None if auxiliary is None else method.encode(auxiliary.flatten(0, 2)),
         query_pixels=query,

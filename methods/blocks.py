@@ -13,12 +13,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fssbench.method import VOID, Term
+
 # VGG-16's convolutions by block and number within it, both from 0: their places in torchvision's `features`.
 VGG_CONVOLUTIONS = {
     (block, number): start + 2 * number
     for block, (start, count) in enumerate(((0, 2), (5, 2), (10, 3), (17, 3), (24, 3)))
     for number in range(count)
 }
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, ignore: int | None = VOID) -> Term:
+    """Cross entropy of B x C x H x W logits, over the pixels of B x H x W labels that are not `ignore`; in float32.
+
+    By `gather`, as PyTorch's own 2D cross entropy has no deterministic gradient on CUDA.
+    """
+    valid = torch.ones_like(labels, dtype=torch.bool) if ignore is None else labels != ignore
+    with torch.autocast(logits.device.type, enabled=False):
+        likelihood = logits.float().log_softmax(1).gather(1, (labels * valid).unsqueeze(1)).squeeze(1)
+    return Term(-(likelihood * valid).sum(), valid.sum())
 
 
 def resize(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:

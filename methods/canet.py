@@ -31,6 +31,7 @@ from fssbench.method import (
     MethodInfo,
     Preprocess,
     SupportBatch,
+    Term,
     load_converted,
     strip_prefix,
     strongest,
@@ -42,11 +43,12 @@ from methods.dense_comparison import (
     RefinementTrunk,
     TiledConv,
     conv_block,
-    cross_entropy,
     middle_encoder,
+    query_loss,
     renamed,
     soft_mask,
 )
+from methods.recipes.canet import LITE, PAPER
 
 
 class CANetConfig(MethodConfig):
@@ -99,7 +101,9 @@ class CANet(Method):
         annotations=("mask", "box"),
     )
     Config = CANetConfig
+    recipes = {"paper": PAPER, "lite": LITE}
     align_corners = True
+    supports_first = False
     config: CANetConfig
 
     def __init__(self, config: CANetConfig) -> None:
@@ -174,7 +178,7 @@ class CANet(Method):
         logits: Tensor = self.trunk(comparison, history)
         return logits
 
-    def loss(self, episodes: EpisodeBatch) -> Tensor:
+    def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor | Term]:
         """Mean cross entropy of one pass, upsampled to the query's input size.
 
         In the authors' code the history of a query is, with probability 0.3, the output that the network gave for it
@@ -182,14 +186,14 @@ class CANet(Method):
         in theirs, a prediction made with dropout on, but by today's weights, and nothing is stored between epochs.
         """
         comparison = self.comparison(episodes)
-        history = None
-        with_history = (
-            torch.rand(comparison.shape[0], 1, 1, 1, device=comparison.device) < self.config.history_probability
-        )
-        if with_history.any():
-            with torch.no_grad():
-                history = self.refined(comparison, None).softmax(1) * with_history
-        return cross_entropy(self.refined(comparison, history), episodes, align_corners=True)
+        refined = self.refined(comparison, self.history(comparison))
+        return {"main": query_loss(refined, episodes, align_corners=True)}
+
+    @torch.no_grad()
+    def history(self, comparison: Tensor) -> Tensor | None:
+        """The history masks of a training pass, B x 2 x h x w; None: all are zeros."""
+        drawn = torch.rand(comparison.shape[0], 1, 1, 1, device=comparison.device) < self.config.history_probability
+        return self.refined(comparison, None).softmax(1) * drawn if drawn.any() else None
 
     def load_official(self, state: Mapping[str, Tensor]) -> None:
         """Load a checkpoint of `Res_Deeplab` as the authors' train.py writes it."""

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fssbench.backbones import Backbone, Needs, build_backbone, resnet
-from fssbench.method import EpisodeBatch, SupportBatch
-from methods.blocks import resize
+from fssbench.method import EpisodeBatch, SupportBatch, Term
+from methods.blocks import cross_entropy, resize
 
 WIDTH = 256  # channels of every map in the heads
 
@@ -162,7 +162,7 @@ def soft_mask(support: SupportBatch) -> Tensor:
     return resize(support.foreground, (height, width), align_corners=True)
 
 
-def cross_entropy(logits: Tensor, episodes: EpisodeBatch, *, align_corners: bool) -> Tensor:
+def query_loss(logits: Tensor, episodes: EpisodeBatch, *, align_corners: bool) -> Term:
     """Mean cross entropy over the labelled pixels at the query's input size, in float32.
 
     `logits` is B x 2 x h x w, or (B S) x 2 x h x w for S maps an episode.
@@ -170,7 +170,7 @@ def cross_entropy(logits: Tensor, episodes: EpisodeBatch, *, align_corners: bool
     if episodes.query_labels is None:
         raise ValueError("a loss expects episodes with query_labels")
     labels = episodes.query_labels.repeat_interleave(len(logits) // episodes.size[0], dim=0)
-    return F.cross_entropy(resize(logits.float(), episodes.query_shape, align_corners), labels, ignore_index=255)
+    return cross_entropy(resize(logits.float(), episodes.query_shape, align_corners), labels)
 
 
 def renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:

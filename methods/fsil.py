@@ -22,13 +22,13 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from fssbench.method import BACKGROUND, OBJECT, VOID, EpisodeBatch, Method, MethodInfo
-from methods.blocks import cosine_scores, resize
+from fssbench.method import BACKGROUND, OBJECT, VOID, EpisodeBatch, Method, MethodInfo, Term
+from methods.blocks import cosine_scores, cross_entropy, resize
 from methods.panet import PANet, PANetConfig
+from methods.recipes.panet import FSIL_LITE, FSIL_PAPER
 
 
 class FSILConfig(PANetConfig):
@@ -60,6 +60,7 @@ class FSIL(PANet):
         uses_auxiliary=True,
     )
     Config: ClassVar[type[PANetConfig]] = FSILConfig
+    recipes = {"paper": FSIL_PAPER, "lite": FSIL_LITE}
     config: FSILConfig
 
     def prototypes(self, episodes: EpisodeBatch) -> Tensor:
@@ -89,18 +90,17 @@ class FSIL(PANet):
             mask = (1 + cosines[:, 1]) / 2
         return distilled_average(positions, mask, cosines[:, 1], self.config.tau).reshape(current.shape)
 
-    def loss(self, episodes: EpisodeBatch) -> Tensor:
-        """L_sup + L_qry: the augmented prototypes have to segment the supports as well as the query."""
-        return super().loss(episodes) + self.support_loss(episodes)
+    def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor | Term]:
+        """L_sup and L_qry: the augmented prototypes have to segment the supports as well as the query."""
+        return super().losses(episodes) | {"support": self.support_loss(episodes)}
 
-    def support_loss(self, episodes: EpisodeBatch) -> Tensor:
+    def support_loss(self, episodes: EpisodeBatch) -> Term:
         """L_sup: mean cross entropy of the support pixels that are background or their way's object."""
         features = self.support_features(episodes).flatten(0, 2)
         prototypes = self.prototypes(episodes).repeat_interleave(len(features) // episodes.size[0], dim=0)
         targets = support_targets(episodes.support_labels).flatten(0, 2)
         scores = resize(self.config.scale * cosine_scores(features, prototypes), (targets.shape[1], targets.shape[2]))
-        total = F.cross_entropy(scores, targets, ignore_index=VOID, reduction="sum")
-        return total / (targets != VOID).sum().clamp_min(1)
+        return cross_entropy(scores, targets)
 
     def support_features(self, episodes: EpisodeBatch) -> Tensor:
         """B x N x K x C x h x w; encoded here if `encode_support`, in eval mode, kept only the prototypes."""

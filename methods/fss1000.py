@@ -32,11 +32,13 @@ from fssbench.method import (
     MethodInfo,
     Preprocess,
     SupportBatch,
+    Term,
     foreground,
     load_converted,
     strip_prefix,
 )
 from methods.blocks import resize
+from methods.recipes.fss1000 import LITE, PAPER
 
 WIDTH = 512  # channels of the comparison
 DECODER_WIDTHS = (512, 256, 128, 64, 64)  # from the comparison up to full resolution
@@ -160,6 +162,7 @@ class FSS1000(Method):
         annotations=("mask", "box"),
     )
     Config = FSS1000Config
+    recipes = {"paper": PAPER, "lite": LITE}
     config: FSS1000Config
     encodes_support = False
 
@@ -183,10 +186,10 @@ class FSS1000(Method):
         return self._encoded(images, torch.zeros_like(images[:, :1]), len(images) if self.training else 1)
 
     def encode_support(self, support: SupportBatch) -> Features:
-        """`deep` of image and mask, M x C x h x w, for running statistics; else supports need each other."""
-        if self._together:
+        """`deep` of image and mask, M x C x h x w; nothing at test by batch statistics: supports need each other."""
+        if self._together and not self.training:
             return {}
-        return {"deep": self._encoded(support.pixels, support.foreground, None)["deep"]}
+        return {"deep": self._encoded(support.pixels, support.foreground, support.shots)["deep"]}
 
     def segment(self, episodes: EpisodeBatch) -> Tensor:
         """B x 2 x H x W: zeros for the background, so that the softmax is the paper's sigmoid."""
@@ -195,7 +198,7 @@ class FSS1000(Method):
 
     def comparison(self, episodes: EpisodeBatch) -> Tensor:
         """The relation network's input: the sum of the supports, then the query; B x 2C x h x w."""
-        if self._together:
+        if "deep" not in episodes.support:
             masks = foreground(episodes.support_labels).unsqueeze(3)
             deep = self.supports(episodes.support_pixels[:, 0], masks[:, 0])
         else:
@@ -215,14 +218,14 @@ class FSS1000(Method):
         logits: Tensor = self.relation(compared, [query[name] for name in self.skips])
         return logits
 
-    def loss(self, episodes: EpisodeBatch) -> Tensor:
+    def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor | Term]:
         """Mean squared error of the sigmoid at the query's input size."""
         if episodes.query_labels is None:
-            raise ValueError("FSS1000.loss expects episodes with query_labels")
+            raise ValueError("FSS1000.losses expects episodes with query_labels")
         probability = resize(self.segment(episodes)[:, 1:], episodes.query_shape).sigmoid()[:, 0]
         valid = episodes.query_labels != VOID
         error = (probability - (episodes.query_labels == 1).to(probability.dtype)).square()
-        return (error * valid).sum() / valid.sum().clamp_min(1)
+        return {"main": Term((error * valid).sum(), valid.sum())}
 
     def load_official(self, state: Mapping[str, Tensor]) -> None:
         """Load the authors' two state dicts as one: names begin with `feature_encoder.` or `relation_network.`."""

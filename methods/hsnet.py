@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -27,13 +26,16 @@ from fssbench.method import (
     MethodInfo,
     Preprocess,
     SupportBatch,
+    Term,
     load_converted,
     strip_prefix,
     strongest,
 )
 from methods import blocks
 from methods.block_encoder import block_encoder, levels
+from methods.blocks import cross_entropy
 from methods.conv4d import Squeeze, correlation_bytes, resize_query
+from methods.recipes.hsnet import LITE, PAPER
 
 STRIDES = (8, 16, 32)  # of the three levels
 aligned = partial(blocks.resize, align_corners=True)  # every resize here aligns corners
@@ -121,6 +123,7 @@ class HSNet(Method):
     )
     Config = HSNetConfig
     checked_with = ("size=160,160",)  # below, the positions its strides keep all lie outside the object
+    recipes = {"paper": PAPER, "lite": LITE}
     align_corners = True
     config: HSNetConfig
 
@@ -184,14 +187,14 @@ class HSNet(Method):
         most = votes.flatten(1).amax(1).clamp(min=1)[:, None, None]
         return (2 * votes >= most).long()
 
-    def loss(self, episodes: EpisodeBatch) -> Tensor:
+    def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor | Term]:
         """Mean cross entropy over all pixels of the network's input; void counts as background, as in the authors'."""
         if episodes.query_labels is None:
-            raise ValueError("HSNet.loss expects episodes with query_labels")
+            raise ValueError("HSNet.losses expects episodes with query_labels")
         logits = self.segment(episodes).flatten(0, 1)
         logits = aligned(logits, episodes.query_shape)
         labels = (episodes.query_labels == 1).long()
-        return F.cross_entropy(logits, labels.repeat_interleave(episodes.size[2], dim=0))
+        return {"main": cross_entropy(logits, labels.repeat_interleave(episodes.size[2], dim=0), ignore=None)}
 
     def load_official(self, state: Mapping[str, Tensor]) -> None:
         """Load a checkpoint of the authors' train.py. The backbone's ImageNet classifier in it plays no part."""

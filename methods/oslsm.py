@@ -35,9 +35,11 @@ from fssbench.method import (
     MethodInfo,
     Preprocess,
     SupportBatch,
+    Term,
     load_converted,
 )
 from methods.blocks import VGG_CONVOLUTIONS, resize
+from methods.recipes.oslsm import LITE, PAPER
 
 CAFFE_MEAN, CAFFE_STD = (0.4810938, 0.45752459, 0.40787055), (1 / 255, 1 / 255, 1 / 255)  # RGB; pixels are BGR
 BORDER, CROP = 121, 40  # padding of conv1_1s; first row and column of the upsampled scores that belongs to the query
@@ -165,6 +167,7 @@ class OSLSM(Method):
     )
     Config = OSLSMConfig
     checked_with = ("stride=8", "width=32", "codes=50", "support_size=64,64", "dropout=0")
+    recipes = {"paper": PAPER, "lite": LITE}
     encodes_support = False
     config: OSLSMConfig
     encoder: Backbone
@@ -226,13 +229,13 @@ class OSLSM(Method):
         """B x K x 1000 -> weights B x K x 4096 and biases B x K of the logistic regressions."""
         return self.rw1s(codes), self.rb1s(codes)[..., 0]
 
-    def loss(self, episodes: EpisodeBatch) -> Tensor:
+    def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor | Term]:
         """Sigmoid cross entropy SUMMED over pixels, divided by the batch size; hence the recipe's rate of 1e-10."""
         if episodes.query_labels is None:
-            raise ValueError("OSLSM.loss expects episodes with query_labels")
+            raise ValueError("OSLSM.losses expects episodes with query_labels")
         logit = self.scores(episodes).amax(1)
         target = (episodes.query_labels == 1).to(logit.dtype)
-        return F.binary_cross_entropy_with_logits(logit, target, reduction="sum") / len(logit)
+        return {"main": F.binary_cross_entropy_with_logits(logit, target, reduction="sum") / len(logit)}
 
     def parameter_groups(self) -> dict[str, Multipliers]:
         """The prototxt's multipliers by parameter: the conditioning branch learns at a tenth, biases at double rate.

@@ -32,10 +32,12 @@ from fssbench.method import (
     MethodInfo,
     Preprocess,
     SupportBatch,
+    Term,
     load_converted,
     strip_prefix,
 )
-from methods.blocks import VGG_CONVOLUTIONS, cosine_scores, lengths, pool_prototypes, resize
+from methods.blocks import VGG_CONVOLUTIONS, cosine_scores, cross_entropy, lengths, pool_prototypes, resize
+from methods.recipes.panet import LITE, PAPER
 
 
 class PANetConfig(MethodConfig):
@@ -67,6 +69,7 @@ class PANet(Method):
         max_ways=None,
     )
     Config = PANetConfig
+    recipes = {"paper": PAPER, "lite": LITE}
     config: PANetConfig
 
     def __init__(self, config: PANetConfig) -> None:
@@ -111,21 +114,28 @@ class PANet(Method):
         query = episodes.query
         return self.config.scale * cosine_scores(query["feature"], self.prototypes(episodes), query.get("length"))
 
-    def loss(self, episodes: EpisodeBatch) -> Tensor:
-        """Cross entropy of the query; in training mode plus that of the supports under the query's prototypes."""
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """That of the alignment is an option."""
+        return {"align": self.config.alignment}
+
+    def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor | Term]:
+        """Cross entropy of the query; in training mode also that of the supports under the query's prototypes."""
         if episodes.query_labels is None:
-            raise ValueError("PANet.loss expects episodes with query_labels")
+            raise ValueError("PANet.losses expects episodes with query_labels")
         logits = self.segment(episodes)
-        loss = F.cross_entropy(resize(logits, episodes.query_shape), episodes.query_labels, ignore_index=VOID)
+        terms: dict[str, Tensor | Term] = {
+            "query": cross_entropy(resize(logits, episodes.query_shape), episodes.query_labels)
+        }
         if not (self.training and self.config.alignment):
-            return loss
+            return terms
         alignment = self.alignment_loss(
             episodes.query["feature"].unsqueeze(1),
             logits.unsqueeze(1),
             episodes.support["feature"],
             episodes.support_labels,
         )
-        return loss + self.config.alignment * alignment.mean()
+        return terms | {"align": alignment.mean()}
 
     def alignment_loss(self, query: Tensor, logits: Tensor, support: Tensor, labels: Tensor) -> Tensor:
         """The supports' cross entropy under prototypes of the predicted query masks, one value an episode: B.

@@ -28,11 +28,13 @@ from fssbench.method import (
     MethodInfo,
     Preprocess,
     SupportBatch,
+    Term,
     load_converted,
     strip_prefix,
 )
 from methods import blocks
 from methods.positions import positions_first
+from methods.recipes.pfenet import LITE, PAPER
 
 WIDTH = 256  # channels of every map in the head
 aligned = partial(blocks.resize, align_corners=True)  # every resize here aligns corners
@@ -175,7 +177,10 @@ class PFENet(Method):
     )
     Config = PFENetConfig
     checked_with = ("ppm_scales=0.5,0.25",)
+    recipes = {"paper": PAPER, "lite": LITE}
     align_corners = True
+    supports_first = False
+    shot_by_shot = True
     config: PFENetConfig
 
     def __init__(self, config: PFENetConfig) -> None:
@@ -209,6 +214,11 @@ class PFENet(Method):
         projected = {"query": self.down_query(middle), "support": self.down_supp(middle), "layer3": layer3}
         return projected | ({"layer4": features["c5"]} if "c5" in features else {})
 
+    def encode_query(self, images: Tensor) -> Features:
+        """With the last stage at once, so that its batch statistics see the queries before the supports."""
+        features = self.encode(images)
+        return features if "layer4" in features else features | {"layer4": self.encoder.stage("c5", features["layer3"])}
+
     def encode_support(self, support: SupportBatch) -> Features:
         """The masked mean of the support feature, M x C, and masked high-level features, M x C' x h x w."""
         feature, layer3 = support.features["support"], support.features["layer3"]
@@ -239,25 +249,24 @@ class PFENet(Method):
         each = prior_mask(layer4, episodes.support["layer4"][:, 0], self.config.prior_megabytes)
         return aligned(each, (layer3.shape[2], layer3.shape[3])).mean(1, keepdim=True)
 
-    def loss(self, episodes: EpisodeBatch) -> Tensor:
-        """Cross entropy of the logits plus `aux_weight` times the mean of the pyramid levels'."""
-        main, aux = self.losses(episodes)
-        return main + self.config.aux_weight * aux
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """That of the inner classifiers is an option."""
+        return {"aux": self.config.aux_weight}
 
-    def losses(self, episodes: EpisodeBatch) -> tuple[Tensor, Tensor]:
-        """The main and the auxiliary loss, each a mean over the pixels of the network's input that are not void."""
+    def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor | Term]:
+        """`main` of the logits and `aux`, the mean of the pyramid levels': cross entropies over pixels not void."""
         if episodes.query_labels is None:
-            raise ValueError("PFENet.loss expects episodes with query_labels")
+            raise ValueError("PFENet.losses expects episodes with query_labels")
         labels = episodes.query_labels
 
-        def cross_entropy(logits: Tensor) -> Tensor:
-            return F.cross_entropy(aligned(logits, episodes.query_shape), labels, ignore_index=255)
+        def judged(logits: Tensor) -> Term:
+            return blocks.cross_entropy(aligned(logits, episodes.query_shape), labels)
 
         feature, levels = self.enriched(episodes)
-        inner = [
-            cross_entropy(classify(level)) for classify, level in zip(self.enrichment.inner_cls, levels, strict=True)
-        ]
-        return cross_entropy(self.cls(feature)), torch.stack(inner).mean()
+        inner = [judged(classify(level)) for classify, level in zip(self.enrichment.inner_cls, levels, strict=True)]
+        aux = Term(torch.stack([term.total for term in inner]).mean(), inner[0].count)
+        return {"main": judged(self.cls(feature)), "aux": aux}
 
     def load_official(self, state: Mapping[str, Tensor]) -> None:
         """Load a `state_dict` of the authors' train.py; ResNets need `deep_stem`."""

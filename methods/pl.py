@@ -38,7 +38,10 @@ from fssbench.method import (
     MethodInfo,
     Preprocess,
     SupportBatch,
+    Term,
 )
+from methods.blocks import cross_entropy
+from methods.recipes.panet import PL_LITE, PL_PAPER
 
 
 class PLConfig(MethodConfig):
@@ -70,6 +73,7 @@ class PL(Method):
         max_ways=None,
     )
     Config = PLConfig
+    recipes = {"paper": PL_PAPER, "lite": PL_LITE}
     encodes_support = False
     config: PLConfig
     encoder: Backbone
@@ -136,12 +140,19 @@ class PL(Method):
         squared = squared_distances(vectors, found)
         return squared / vectors.shape[-1] if self.config.channel_mean else squared
 
-    def loss(self, episodes: EpisodeBatch) -> Tensor:
-        """J_seg, the query's cross entropy without void pixels, plus the weighted J_cls."""
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """That of J_cls is an option."""
+        return {"classification": self.config.classification_weight}
+
+    def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor | Term]:
+        """J_seg, the query's cross entropy without void pixels, and J_cls."""
         if episodes.query_labels is None:
-            raise ValueError("PL.loss expects episodes with query_labels")
-        segmentation = F.cross_entropy(self.segment(episodes), episodes.query_labels, ignore_index=255)
-        return segmentation + self.config.classification_weight * self.classification_loss(episodes)
+            raise ValueError("PL.losses expects episodes with query_labels")
+        return {
+            "segmentation": cross_entropy(self.segment(episodes), episodes.query_labels),
+            "classification": self.classification_loss(episodes),
+        }
 
     def classification_loss(self, episodes: EpisodeBatch) -> Tensor:
         """J_cls: the query under each class's true mask should be nearest to that class's prototype."""

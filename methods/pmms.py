@@ -29,6 +29,7 @@ from fssbench.method import (
     MethodInfo,
     Preprocess,
     SupportBatch,
+    Term,
     load_converted,
     strip_prefix,
 )
@@ -38,12 +39,13 @@ from methods.dense_comparison import (
     DenseComparison,
     RefinementTrunk,
     conv_block,
-    cross_entropy,
     freeze_batchnorm_affine,
     middle_encoder,
+    query_loss,
     renamed,
     soft_mask,
 )
+from methods.recipes import pmms as recipes
 
 PAPER = "Prototype Mixture Models for Few-Shot Semantic Segmentation"
 
@@ -222,6 +224,7 @@ class PMMs(_MixtureMethod):
         backbones=("resnet50", "vgg16"),
     )
     Config = PMMsConfig
+    recipes = {"paper": recipes.PAPER, "lite": recipes.LITE}
 
     def __init__(self, config: PMMsConfig) -> None:
         super().__init__(config, (config.components,), norm=True)
@@ -239,9 +242,9 @@ class PMMs(_MixtureMethod):
         """Logits, B x 2 x h x w."""
         return self.stage(episodes).logits
 
-    def loss(self, episodes: EpisodeBatch) -> Tensor:
+    def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor | Term]:
         """Mean cross entropy of the upsampled logits."""
-        return cross_entropy(self.stage(episodes).logits, episodes, align_corners=False)
+        return {"main": query_loss(self.stage(episodes).logits, episodes, align_corners=False)}
 
 
 class RPMMs(_MixtureMethod):
@@ -258,6 +261,7 @@ class RPMMs(_MixtureMethod):
     )
     Config = RPMMsConfig
     checked_with = ("components=1,2",)
+    recipes = {"paper": recipes.PAPER, "lite": recipes.LITE}
 
     def __init__(self, config: RPMMsConfig) -> None:
         super().__init__(config, config.components, norm=False)
@@ -287,7 +291,9 @@ class RPMMs(_MixtureMethod):
             return stages[-1].logits
         return torch.stack([stage.logits.softmax(1) for stage in stages]).sum(0) / 5
 
-    def loss(self, episodes: EpisodeBatch) -> Tensor:
-        """The sum of the stages' mean cross entropies."""
-        losses = [cross_entropy(stage.logits, episodes, align_corners=False) for stage in self.chain(episodes)]
-        return torch.stack(losses).sum()
+    def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor | Term]:
+        """The stages' mean cross entropies."""
+        return {
+            f"stage{number}": query_loss(stage.logits, episodes, align_corners=False)
+            for number, stage in enumerate(self.chain(episodes))
+        }

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from fssbench.backbones import Backbone, Needs, build_backbone, vgg
 from fssbench.method import (
-    VOID,
     EpisodeBatch,
     Features,
     Method,
@@ -31,11 +30,13 @@ from fssbench.method import (
     MethodInfo,
     Preprocess,
     SupportBatch,
+    Term,
     load_converted,
     strip_prefix,
     strongest,
 )
-from methods.blocks import VGG_CONVOLUTIONS, cosine_scores, pool_prototypes, resize
+from methods.blocks import VGG_CONVOLUTIONS, cosine_scores, cross_entropy, pool_prototypes, resize
+from methods.recipes.sgone import LITE, PAPER
 
 WIDTH = 128  # channels of the segmentation branch
 
@@ -63,6 +64,7 @@ class SGOne(Method):
         annotations=("mask", "box"),
     )
     Config = SGOneConfig
+    recipes = {"paper": PAPER, "lite": LITE}
     config: SGOneConfig
 
     def __init__(self, config: SGOneConfig) -> None:
@@ -114,16 +116,16 @@ class SGOne(Method):
         """Argmax; with `max`, a pixel is foreground if any shot says so."""
         return strongest(logits, 2).amax(1) if self.config.fusion == "max" else strongest(logits, 1)
 
-    def loss(self, episodes: EpisodeBatch) -> Tensor:
+    def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor | Term]:
         """Mean cross entropy of the upsampled logits; each shot's own under `max`."""
         if episodes.query_labels is None:
-            raise ValueError("SGOne.loss expects episodes with query_labels")
+            raise ValueError("SGOne.losses expects episodes with query_labels")
         logits = self.segment(episodes)
         labels = episodes.query_labels
         if self.config.fusion == "max":
             labels = labels.repeat_interleave(logits.shape[1], dim=0)
             logits = logits.flatten(0, 1)
-        return F.cross_entropy(resize(logits, episodes.query_shape), labels, ignore_index=VOID)
+        return {"main": cross_entropy(resize(logits, episodes.query_shape), labels)}
 
     def load_official(self, state: Mapping[str, Tensor]) -> None:
         """Load a snapshot of the authors' `onemodel_sg-one`."""

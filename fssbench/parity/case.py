@@ -97,11 +97,11 @@ class Case:
         """B x H x W uint8."""
         return torch.stack([self.mask(name, size) for name in names])
 
-    def method(self, cls: type[Kind], config: MethodConfig) -> Kind:
-        """The method in eval mode with the case's weights, loaded as an official checkpoint is."""
+    def method(self, cls: type[Kind], config: MethodConfig, state: dict[str, Tensor] | None = None) -> Kind:
+        """The method in eval mode with the case's weights (or others), loaded as an official checkpoint is."""
         with _Undrawn():  # every entry comes from the case
             method = cls(config)
-        method.load_official(self.state())
+        method.load_official(self.state() if state is None else state)
         return method.eval()
 
     def episodes(

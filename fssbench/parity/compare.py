@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
 
@@ -16,20 +15,10 @@ from numpy.typing import NDArray
 from fssbench.errors import DataError, unknown_name
 from fssbench.parity import runners
 from fssbench.parity.case import Arrays, Case
+from fssbench.parity.rows import Row
 
 TOLERANCE = 1e-4  # float32 on a CPU, relative to the largest expected value where that is above 1
 FLIPPED = 1e-3  # share of labels that may differ, where two scores tie
-
-
-@dataclass(frozen=True)
-class Row:
-    """One tensor of one case. For integer tensors deviation and tolerance are shares of differing elements."""
-
-    case: str
-    tensor: str
-    deviation: float | None  # None: not given, of another shape, or not finite
-    tolerance: float
-    passed: bool
 
 
 def runner_names() -> list[str]:

@@ -34,7 +34,7 @@ def _evaluated(case: Case, method: PFENet, episodes: EpisodeBatch) -> dict[str, 
     logits = aligned(low, case.size)
     _, levels = method.enriched(episodes)
     inner = [classify(level) for classify, level in zip(method.enrichment.inner_cls, levels, strict=True)]
-    main, aux = method.losses(episodes)
+    main, aux = (term.mean() for term in method.losses(episodes).values())
     channels = case.expected["query_feat"].shape[1]  # large cases hold the first ones only
     return {
         "logits": logits,
@@ -72,7 +72,7 @@ def _with_batch_statistics(
         load_support_labels=lambda: labels,
         query_labels=truth,
     )
-    main, aux = method.losses(episodes)
+    main, aux = (term.mean() for term in method.losses(episodes).values())
     last = [module for module in method.encoder.modules() if isinstance(module, nn.BatchNorm2d)][-1]
     mean = last.get_buffer("running_mean")
     return {"main_loss_bntrain": main, "aux_loss_bntrain": aux, "layer4_last_bn_running_mean_after": mean}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fssbench.method import EpisodeBatch, build_episodes
 from fssbench.parity.case import Arrays, Case
 from methods.blocks import resize
-from methods.dense_comparison import cross_entropy
+from methods.dense_comparison import query_loss
 from methods.pmms import PMMs, PMMsConfig, RPMMs, RPMMsConfig, Stage
 
 TOLERANCES = {"aux_*": 5e-4}  # batch statistics of few positions amplify the noise of a convolution
@@ -68,7 +68,7 @@ def _evaluated(case: Case, method: PMMs | RPMMs, episodes: EpisodeBatch) -> dict
         return made | _of_stage(method.stage(episodes), "")
     for number, stage in enumerate(method.chain(episodes)):
         made |= _of_stage(stage, f"_stage{number}")
-        made[f"loss_stage{number}"] = cross_entropy(stage.logits, episodes, align_corners=False)
+        made[f"loss_stage{number}"] = query_loss(stage.logits, episodes, align_corners=False).mean()
     return made
 
 

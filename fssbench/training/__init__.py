@@ -1,0 +1,1 @@
+"""Training: recipes, the stream of episodes, the optimiser step, checkpoints and the loop."""

@@ -1,0 +1,39 @@
+"""The recipe `lite`: the same images, episodes, steps and augmentation for every method, so that they compare.
+
+For a small backbone, a small data set, a CPU. No quirks: BatchNorm keeps its running statistics, images with novel
+classes are left out, rates suit AdamW. Only what a method's own layers need differs: groups, frozen parts, settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from fssbench.training.recipe import Augmentation, Group, Optimiser, Recipe, Schedule, Stage
+
+STEPS, BATCH, SIDE = 300, 4, 161
+FLIP = Augmentation(flip=0.5)
+HEAD = (Group(),)  # the encoder is frozen
+TUNED = (Group(("encoder.*",), rate=0.1), Group())  # the encoder is trained too, at a tenth of the rate
+
+
+_STAGE = Stage(
+    optimiser=Optimiser("AdamW", 1e-3, weight_decay=1e-4),
+    schedule=Schedule(power=0.9, warmup=20),
+    steps=STEPS,
+    batch=BATCH,
+    running_statistics=True,
+    clip=1.0,
+    query=FLIP,
+    support=FLIP,
+    draw="balanced",
+    novel_images="dropped",
+)
+
+
+def lite(groups: tuple[Group, ...] = HEAD, settings: Mapping[str, Any] | None = None, **changes: Any) -> Recipe:
+    """`lite` for one method; `changes` are fields of its `Stage`."""
+    frozen = ("encoder.*",) if groups is HEAD else ()
+    stage = replace(_STAGE, **({"groups": groups, "frozen": frozen} | changes))
+    return Recipe("lite", (stage,), {"size": (SIDE, SIDE)} | dict(settings or {}))

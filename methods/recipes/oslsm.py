@@ -1,0 +1,33 @@
+"""OSLSM's training (the authors' prototxt and solver)."""
+
+from __future__ import annotations
+
+from fssbench.training.recipe import Group, Optimiser, Recipe, Stage
+from methods.recipes.lite import lite
+
+CONDITIONING = ("conditioner", "fc6f", "fc7f", "fc8f")
+
+PAPER = Recipe(
+    "paper",
+    (
+        Stage(
+            optimiser=Optimiser("SGD", 1e-10, weight_decay=5e-4, momentum=0.99),
+            groups=(
+                Group(tuple(f"{part}.*bias" for part in CONDITIONING), rate=0.2, weight_decay=0.0),
+                Group(tuple(f"{part}.*" for part in CONDITIONING), rate=0.1),
+                Group(("*.bias",), rate=2, weight_decay=0.0),
+                Group(),
+            ),
+            steps=60_000,
+            batch=10,
+            fit="native",
+            void="background",
+            draw="pair",
+        ),
+    ),
+    quirks=(
+        "the loss is a sum over pixels, hence the rate of 1e-10",
+        "queries keep their size in training, 500 x 500 at test",
+    ),
+)
+LITE = lite((Group(("encoder.*", "conditioner.*"), rate=0.1), Group()))
