@@ -16,6 +16,7 @@ from fssbench.errors import DataError, unknown_name
 from fssbench.parity import runners
 from fssbench.parity.case import Arrays, Case
 from fssbench.parity.rows import Row
+from fssbench.parity.training import compare_steps
 
 TOLERANCE = 1e-4  # float32 on a CPU, relative to the largest expected value where that is above 1
 FLIPPED = 1e-3  # share of labels that may differ, where two scores tie
@@ -35,7 +36,13 @@ def run_case(case: Case) -> Arrays:
 
 
 def compare(case: Case) -> Iterator[Row]:
-    """A row for every tensor of the case; one that our code does not give does not pass."""
+    """A row for every tensor of the case; one that our code does not give does not pass.
+
+    A case of training steps has a row for every kind of number and step. Raises `DataError` where no runner knows it.
+    """
+    if case.meta.get("kind") == "train":
+        yield from compare_steps(case)
+        return
     tolerances: dict[str, float] = getattr(_runner(case), "TOLERANCES", {})  # by the pattern of a tensor's name
     made = run_case(case)
     for name, expected in case.expected.items():
