@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -341,7 +341,7 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
-    def train_base(self) -> None:
+    def train_base(self) -> Self:
         """The mode that the base learner is trained in."""
         raise NotImplementedError
 

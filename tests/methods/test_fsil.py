@@ -152,9 +152,8 @@ def supervised(auxiliary: list[list[float]], labels: list[int]) -> float:
     batch = drawn(auxiliary)
     support = batch.support | {"feature": torch.tensor([unit(30), unit(85), unit(95)]).T[None, None, None, :, None]}
     codes = torch.tensor(labels, dtype=torch.uint8)[None, None, None, None]
-    return float(
-        fsil(tau=2.0, scale=5.0).support_loss(replace(batch, support=support, load_support_labels=lambda: codes))
-    )
+    changed = replace(batch, support=support, load_support_labels=lambda: codes)
+    return float(fsil(tau=2.0, scale=5.0).support_loss(changed).mean())
 
 
 def test_the_support_loss_rises_when_auxiliary_images_show_another_class() -> None:
