@@ -110,10 +110,9 @@ def verify(
     bank: Path = typer.Argument(help="The bank."),
     json: bool = typer.Option(False, "--json", help="Machine-readable output."),
 ) -> None:
-    """Check every checksum, hash and episode of a bank."""
+    """Check every checksum, hash and episode of a bank; exit status 1 if anything is wrong."""
     from fssbench.banks.bank import open_bank
     from fssbench.banks.verify import problems
-    from fssbench.errors import BankError
 
     with open_bank(bank) as opened:
         found = list(problems(opened, _progress))
@@ -121,8 +120,11 @@ def verify(
             print_json({"bank": str(bank), "fingerprint": opened.fingerprint, "problems": found})
         elif not found:
             typer.echo(f"{bank}: all is well, {len(opened.image_ids)} images, fingerprint {opened.fingerprint}")
+        else:
+            typer.echo("\n".join(f"{bank}: {problem}" for problem in found[:20]))
+            messages.print(f"{len(found)} problems: generate the bank again", markup=False)
     if found:
-        raise BankError(f"{bank}: {len(found)} problems, generate it again:\n  " + "\n  ".join(found[:20]))
+        raise typer.Exit(1)
 
 
 @app.command("diff")

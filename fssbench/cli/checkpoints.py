@@ -48,7 +48,7 @@ def checkpoint(
 def import_checkpoint(
     method: str = typer.Argument(..., help="Method by name (`fssbench methods`), or package.module:Class."),
     file: Path = typer.Argument(..., help="The .pth or .pt file that the method's authors published."),
-    fold: int = typer.Option(..., "--fold", min=0, help="The fold whose classes it has not seen."),
+    fold: int = typer.Option(..., "--folds", min=0, help="The fold whose classes it has not seen."),
     out: Path | None = typer.Option(None, "--out", help="[checkpoints/METHOD-BACKBONE-foldF.safetensors]"),
     backbone: str | None = typer.Option(None, "--backbone", help="Another backbone than the paper's."),
     settings: list[str] | None = typer.Option(None, "--set", metavar="FIELD=VALUE", help="A field of the config."),

@@ -24,7 +24,7 @@ JSON = typer.Option(False, "--json", help="Machine-readable output.")
 @app.command("download")
 def download_command(
     dataset: str = typer.Argument(help="pascal5i, coco20i or fss1000."),
-    to: Path = typer.Option(Path("data"), "--to", help="Folder to put the data set into; made if it is not there."),
+    to: Path = typer.Option(Path("data"), "--out", help="Folder to put the data set into; made if it is not there."),
     parts: list[str] | None = typer.Option(None, "--parts", help="Archives, as in `--parts val2017,annotations2017`."),
     url: str | None = typer.Option(None, "--url", help="A mirror: a file's address, or a folder's, ending in '/'."),
     digest: str | None = typer.Option(None, "--hash", help="What the file must hash to: sha256:HEX or md5:HEX."),
@@ -32,7 +32,7 @@ def download_command(
     force: bool = typer.Option(False, "--force", help="Fetch again what is noted as done."),
     as_json: bool = JSON,
 ) -> None:
-    """Fetch a data set: resumable, checked by size and hash, unpacked into --to and nowhere else."""
+    """Fetch a data set: resumable, checked by size and hash, unpacked into --out and nowhere else."""
     from dataclasses import asdict
 
     from fssbench.download.catalogue import find_source
@@ -92,7 +92,7 @@ def show_command(
     bank: Path = typer.Argument(help="The bank."),
     episode: int | None = typer.Option(None, "--episode", help="The episode to draw."),
     out: Path = typer.Option(Path("episode.png"), "--out", help="The PNG to write."),
-    fold: int | None = typer.Option(None, "--fold", help="The fold. [0; with --sheet all of them]"),
+    fold: int | None = typer.Option(None, "--folds", help="The fold. [0; with --sheet all of them]"),
     shots: int | None = typer.Option(None, "--shots", help="Supports a way. [all; with --sheet 1]"),
     way: int | None = typer.Option(None, "--way", help="Only this way, counted from 1."),
     annotation: str | None = typer.Option(None, "--annotation", help="Only this weak annotation: box, scribble, ..."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fssbench.cli.app import app, messages, numbers, print_json
+from fssbench.cli.app import app, errors, messages, numbers, print_json
 from fssbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _tell(outcomes: list[Outcome], as_json: bool) -> None:
         print_json([{**{k: getattr(o, k) for k in keys}, "folder": str(o.folder)} for o in outcomes])
     for outcome in outcomes:
         if outcome.state == "failed":
-            messages.print(f"[bold red]failed:[/] {outcome.name} {outcome.shot}-shot:", outcome.message, soft_wrap=True)
+            errors.print(f"[bold red]failed:[/] {outcome.name} {outcome.shot}-shot:", outcome.message, soft_wrap=True)
         elif not as_json:
             typer.echo(f"{outcome.state}: {outcome.folder}")
     if any(outcome.state == "failed" for outcome in outcomes):

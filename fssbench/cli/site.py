@@ -7,9 +7,9 @@ from pathlib import Path
 
 import typer
 
-from fssbench.cli.app import app, messages, print_json
+from fssbench.cli.app import App, Group, app, messages, print_json
 
-leaderboard = typer.Typer(help="The static site of results.", no_args_is_help=True)
+leaderboard = App(cls=Group, help="The static site of results.", no_args_is_help=True)
 app.add_typer(leaderboard, name="leaderboard")
 
 RESULTS = typer.Argument(Path("results"), help="A record, or a folder of records.", show_default=True)

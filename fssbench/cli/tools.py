@@ -101,7 +101,7 @@ def score(
 def speed(
     method: str = METHOD,
     bank: Path = typer.Option(..., "--bank", help="The bank to run on."),
-    fold: int = typer.Option(0, "--fold", help="The fold to run."),
+    fold: int = typer.Option(0, "--folds", help="The fold to run."),
     shots: list[str] | None = typer.Option(None, "--shots", metavar="K...", help="Shots. [1 5]"),
     episodes: int | None = typer.Option(None, "--episodes", min=1, help="Only the first so many. [all]"),
     off_episodes: int = typer.Option(16, "--off-episodes", min=1, help="Episodes to time with the cache off."),

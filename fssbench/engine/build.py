@@ -47,7 +47,7 @@ def build_method(spec: MethodSpec, fold: int) -> tuple[Method, WeightsEntry]:
     if weights is None:
         raise CheckpointError(
             f"{cls.info.title} has to be trained: expected --weights PATH to its checkpoint, found none. Import the "
-            f"authors' by `fssbench import-checkpoint {spec.name} FILE --fold {fold}`, or ask for --weights imagenet "
+            f"authors' by `fssbench import-checkpoint {spec.name} FILE --folds {fold}`, or ask for --weights imagenet "
             "(backbone only, untrained head) or --weights random by name."
         )
     if weights not in ("imagenet", "random"):

@@ -14,7 +14,6 @@ from PIL import Image
 
 from fssbench.banks.bank import open_bank
 from fssbench.cli import main
-from fssbench.cli.app import join_list_options
 from fssbench.cli.run import parse_bytes
 from fssbench.predictions import open_predictions
 from fssbench.records import COUNTS, read_record
@@ -42,11 +41,6 @@ def test_shots_may_be_written_in_every_usual_way(bank: Path, tmp_path: Path, cap
     outcomes = json.loads(capsys.readouterr().out)
     assert [outcome["shot"] for outcome in outcomes] == [1, 5]
     assert all(outcome["state"] == "finished" for outcome in outcomes)
-
-
-def test_a_list_option_takes_no_word_that_is_not_its_own() -> None:
-    assert join_list_options(["run", "--shots", "1", "5", "canet"]) == ["run", "--shots", "1,5", "canet"]
-    assert join_list_options(["--folds", "0", "--out", "3"]) == ["--folds", "0", "--out", "3"]
 
 
 @pytest.mark.parametrize(

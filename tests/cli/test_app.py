@@ -1,0 +1,153 @@
+"""What all commands have in common: help, list options, exit statuses, defaults from a file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer
+
+from fssbench.cli.app import App, Command, numbers
+from fssbench.cli.app import main as run_main
+
+
+@dataclass
+class Done:
+    """What a command printed, and its status."""
+
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run fssbench in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str) -> Done:
+        with pytest.raises(SystemExit) as ended:
+            run_main(list(words))
+        printed = capsys.readouterr()
+        return Done(int(ended.value.code or 0), printed.out, printed.err)
+
+    return call
+
+
+def test_help_groups_commands_by_what_they_act_on_everyday_ones_first(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    text = run("--help").out
+    panels = [text.index(name) for name in ("─ Everyday", "─ Results", "─ Methods", "─ Episode banks", "─ Conversions")]
+    assert panels == sorted(panels)
+    assert text.index("generate-episodes") < text.index(" run ") < text.index(" report ") < text.index("─ Results")
+    assert text.index("parity") > text.index("─ Conversions")
+
+
+@pytest.mark.parametrize("command", ["", "run", "report", "compare", "audit", "leaderboard build", "show", "predict"])
+def test_help_names_values_and_no_python_types(run: Run, command: str) -> None:
+    text = run(*command.split(), "--help").out
+    for leak in ("<list", "<bool>", "<path>", "<int", "<str>"):
+        assert leak not in text
+    assert "--quiet" in text and "-q" in text and "--verbose" in text
+
+
+def test_defaults_in_brackets_reach_the_reader_of_help(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "[all of the bank]" in run("run", "--help").out
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--shots 1 5", "--shots=1 5", "--shots 1,5", "--shots=1,5", "--shots 1 --shots 5", "--shots 1, 5", "--shot 1 5"],
+)
+def test_every_way_to_write_a_list_means_the_same(words: str) -> None:
+    assert parsed([*words.split(), "canet", "--force"]) == (["canet"], [1, 5], True)
+    assert parsed(["canet", "--force", *words.split()]) == (["canet"], [1, 5], True)
+
+
+def test_a_value_of_another_option_is_never_taken_for_a_list(run: Run) -> None:
+    assert parsed(["canet", "--note", "--shots", "--shots", "5"]) == (["canet"], [5], False)
+
+
+def parsed(words: list[str]) -> tuple[list[str], list[int] | None, bool]:
+    """What a command with list options makes of its words."""
+    seen = []
+    toy = App()
+
+    @toy.command("toy", cls=Command)
+    def _toy(
+        methods: list[str] = typer.Argument(...),
+        shots: list[str] | None = typer.Option(None, "--shots"),
+        note: str = typer.Option("", "--note"),
+        force: bool = typer.Option(False, "--force"),
+    ) -> None:
+        seen.append((methods, numbers(shots), force))
+
+    toy(words, standalone_mode=False)
+    (found,) = seen
+    return found
+
+
+@pytest.mark.parametrize("blocked", ["results", "results/x/y"])
+def test_what_the_system_refuses_is_one_message_and_status_2(run: Run, tmp_path: Path, blocked: str) -> None:
+    (tmp_path / "results").write_text("a file where a folder is asked for")
+    done = run("generate-episodes", "shapes5i", "--episodes", "5", "--shots", "1", "--out", f"{blocked}/bank.h5")
+    assert done.status == 2
+    assert "Traceback" not in done.err and "results" in done.err and done.err.startswith("error:")
+
+
+def test_a_file_sets_defaults_that_the_command_line_overrides(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "fssbench.toml").write_text('backbone = "resnet50"\nout = "runs"\n[run]\nshots = [1, 5]\n')
+    shown = run("run", "--show-config").out
+    assert 'backbone = "resnet50"' in shown and 'out = "runs"' in shown and "fssbench.toml" in shown
+    assert 'device = "auto"  # default' in shown
+    assert "below runs" in run("report").err  # the folder of records, for those that read it
+    assert "below other" in run("report", "other").err
+
+
+def test_defaults_may_stand_in_pyproject(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.fssbench]\nout = "runs"\n[tool.other]\nx = 1\n')
+    assert "below runs" in run("report").err
+    assert 'out = "runs"' in run("--show-config").out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('bakbone = "x"', "did you mean 'backbone'"),
+        ("[ran]\nshots = [1]", "did you mean 'run'"),
+        ("[run]\nshoots = [1]", "did you mean 'shots'"),
+        ("shots = ", "expected TOML"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named_with_the_nearest_word(
+    run: Run, tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "fssbench.toml").write_text(text)
+    done = run("report")
+    assert done.status == 2 and message in done.err and "fssbench.toml" in done.err
+
+
+def test_quiet_leaves_results_and_errors(run: Run, tmp_path: Path) -> None:
+    done = run("show", "nowhere.h5", "--sheet", "1", "-q")
+    assert done.status == 2 and "nowhere.h5" in done.err
+    made = run("generate-episodes", "shapes5i", "--episodes", "5", "--shots", "1", "-q", "-o", "bank.h5")
+    assert made.status == 0 and made.err == "" and (tmp_path / "bank.h5").is_file()
+
+
+def test_shell_completion_offers_commands() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv[0] = 'fssbench'; from fssbench.cli import main; main()"],
+        env={"_FSSBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "fssbench rep", "COMP_CWORD": "1", "PATH": ""},
+        capture_output=True, text=True, timeout=60, check=False, cwd=Path(__file__).resolve().parents[2],
+    )  # fmt: skip
+    assert done.stdout.split() == ["report", "reproduce"] or done.stdout.split() == ["report"]
