@@ -14,6 +14,7 @@ While a run goes on, predictions are appended to a journal; the HDF5 file is mad
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -55,27 +56,41 @@ class PredictionWriter:
 
     def append(self, fold: int, labels: Sequence[tuple[int, NDArray[np.uint8]]]) -> None:
         """Add the predictions of a step and sync them to disk."""
-        for episode, label in labels:
-            data = encode_label(label)
-            self._file.write(_HEADER.pack(fold, episode, len(data), zlib.crc32(data)) + data)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            for episode, label in labels:
+                data = encode_label(label)
+                self._file.write(_HEADER.pack(fold, episode, len(data), zlib.crc32(data)) + data)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise RecordError(_full(self._path, error)) from error
 
     def finish(self, bank: str, record: str) -> None:
-        """Make `predictions.h5` and delete the journal."""
-        self._file.flush()
-        write_predictions(self._folder / FILE, bank, _entries(self._path), record)
+        """Make `predictions.h5`; the journal stays until `delete`, as the record may still fail to be written."""
+        try:
+            self._file.flush()
+            write_predictions(self._folder / FILE, bank, _entries(self._path), record)
+        except OSError as error:
+            raise RecordError(_full(self._folder / FILE, error)) from error
+
+    def delete(self) -> None:
+        """The record is finished: the journal has done its work."""
         self.close()
-        self._path.unlink()
+        self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the journal; it stays on disk."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what a full disk did not take was told when it was written
+            self._file.close()
 
 
 def write_predictions(path: Path, bank: str, entries: Iterator[tuple[int, int, bytes]], record: str = "") -> None:
     """Write (fold, episode, PNG) entries; a later entry of an episode replaces an earlier one."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    # Made in memory, a few KB an episode: HDF5 cannot close a file on a full disk, and takes the process with it.
+    with (
+        atomic_path(path) as temporary,
+        h5py.File(path.name, "w", driver="core", backing_store=False, libver="latest") as file,
+    ):
         file.attrs.update({"format": FORMAT, "version": VERSION, "bank": bank, "record": record})
         index: dict[int, dict[int, tuple[int, int]]] = {}
         ends: dict[int, int] = {}
@@ -101,6 +116,8 @@ def write_predictions(path: Path, bank: str, entries: Iterator[tuple[int, int, b
                 ("stop", [places[e][1] for e in episodes]),
             ):
                 group.create_dataset(name, data=np.array(values, np.int64), chunks=True, fletcher32=True)
+        file.flush()
+        temporary.write_bytes(file.id.get_file_image())
 
 
 class Predictions:
@@ -161,6 +178,13 @@ def _entries(path: Path) -> Iterator[tuple[int, int, bytes]]:
             if len(data) != length or zlib.crc32(data) != crc:
                 return
             yield fold, episode, data
+
+
+def _full(path: Path, error: OSError) -> str:
+    return (
+        f"{path} could not be written ({error.strerror or error}). What was written before is safe; "
+        "make room and run the same command again to go on."
+    )
 
 
 def _whole_bytes(path: Path) -> int:

@@ -21,6 +21,7 @@ from fssbench.records import COLUMNS, SEPARATOR, BankEntry, Environment, MethodE
 from fssbench.regime import Regime
 from fssbench.scoring.metrics import summarise
 from fssbench.scoring.pixels import count_pixels, validate_labels
+from fssbench.scoring.rules import rules_of
 
 if TYPE_CHECKING:
     from fssbench.banks.bank import Bank, Episodes
@@ -160,7 +161,7 @@ def _run(submission: Submission, bank: Bank, folds: list[int], digest: str, fram
         shot=submission.shot,
         folds=folds,
         environment=Environment(device="unknown", precision="unknown", versions={}),
-        summary=summarise(frame, fold_classes),
+        summary=summarise(frame, fold_classes, rules_of(bank.protocol.model_dump())),
     )
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.evaluate import Settings
-from fssbench.engine.journal import Journal, Lock
+from fssbench.engine.journal import Journal, Lock, same_run
 from fssbench.engine.provenance import environment
 from fssbench.engine.rows import frame_of
 from fssbench.method import Method
@@ -119,14 +119,15 @@ class Job:
 
     def begin(self, stack: ExitStack, progress: Progress) -> None:
         """Take the record's folder, or find that it is finished."""
-        if (self.folder / "run.json").exists() and not self._request.force:
+        journal = self.folder / "journal.csv"
+        # A journal beside a record is that of a run with --force that was cut off: there is work to go on with.
+        if (self.folder / "run.json").exists() and not self._request.force and not journal.exists():
             self.outcome.state = "already there"
             progress.say(f"{self.folder} is finished already; --force runs it again")
             return
         stack.enter_context(Lock(self.folder / ".lock"))
-        journal = self.folder / "journal.csv"
-        if self._request.force:
-            journal.unlink(missing_ok=True)
+        if self._request.force and journal.exists() and not same_run(journal, self.identity):
+            journal.unlink()
             (self.folder / "predictions.journal").unlink(missing_ok=True)
         self.journal = Journal(journal, self.identity)
         stack.callback(self.journal.close)
@@ -186,6 +187,8 @@ class Job:
         if self._predictions is not None:
             self._predictions.finish(self._bank.fingerprint, self.id)
         write_record(self.folder, self._run(settings, summary), frame)
+        if self._predictions is not None:
+            self._predictions.delete()
         self.journal.delete()
         self.outcome.state, self.outcome.summary = "finished", summary
 

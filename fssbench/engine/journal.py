@@ -102,7 +102,8 @@ class Journal:
 
     def close(self) -> None:
         """Close the file; the rows stay on disk."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # it flushes again what a full disk did not take, which was told then
+            self._file.close()
 
     def delete(self) -> None:
         """The record is finished: the journal has done its work."""
@@ -159,6 +160,16 @@ class Journal:
                 f"{self.path.parent} holds an unfinished run that this one cannot continue: {changes}. Finish it as it "
                 "was begun, or pass --force to begin again."
             )
+
+
+def same_run(path: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether a journal is one that `identity` may continue, and whole enough for that."""
+    try:
+        with path.open("rb") as file:
+            text = _unsealed(file.readline())
+    except OSError:
+        return False
+    return text is not None and bool(json.loads(text) == json.loads(json.dumps(identity)))
 
 
 def _sealed(line: str) -> bytes:

@@ -69,7 +69,7 @@ def scoring_resolution(bank: Bank) -> Resolution:
 
 def _checked(bank: Bank, request: RunRequest) -> tuple[list[int], list[int]]:
     known = sorted(bank.fold_classes)
-    folds = list(request.folds) if request.folds is not None else known
+    folds = sorted(set(request.folds)) if request.folds is not None else known  # one run, in whatever order
     for fold in folds:
         for shot in request.shots:
             bank.episodes(fold, shot)  # raises for a fold or a number of shots that is not there

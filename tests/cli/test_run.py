@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import toy_data
 from PIL import Image
 
 from fssbench.banks.bank import open_bank
@@ -202,3 +203,28 @@ def test_speed_says_where_the_time_goes_and_how_far_the_floor_is(bank: Path, cap
         assert word in printed
     assert fssbench(*words, "--json") == 0
     assert json.loads(capsys.readouterr().out)["episodes"] == 4
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        {},
+        {"ignore_label": "background"},
+        {"averaging": "classes"},
+        {"absent_class": "zero", "vanished_label": "drop", "accumulation": "episode", "fb_pooling": "all"},
+    ],
+    ids=str,
+)
+def test_score_and_run_give_the_same_numbers_under_every_protocols_rules(tmp_path: Path, capsys, protocol) -> None:
+    path = toy_data.make_bank(tmp_path / "toy.h5", episodes=8, shots=1, protocol=protocol)
+    assert fssbench(*run_toy(path, tmp_path / "a", "--save-predictions")) == 0
+    (own,) = json.loads(capsys.readouterr().out)
+    words = ["score", Path(own["folder"]) / "predictions.h5", "--bank", path, "--shots", "1", "--name", "x", "--json"]
+    assert fssbench(*words, "--out", tmp_path / "b") == 0
+    assert json.loads(capsys.readouterr().out)["summary"] == own["summary"]
+
+
+def test_the_order_of_folds_makes_no_other_run(bank: Path, tmp_path: Path, capsys) -> None:
+    assert fssbench(*run_toy(bank, tmp_path, "--folds", "1", "0")) == 0
+    assert fssbench(*run_toy(bank, tmp_path)) == 0
+    assert json.loads(capsys.readouterr().out.split("]\n[")[-1].join(["[", ""]))[0]["state"] == "already there"

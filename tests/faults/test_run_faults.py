@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import toy_methods
 from toy_runs import frames
 
 from fssbench.engine import run as engine_run
@@ -23,10 +24,10 @@ from fssbench.engine import store
 from fssbench.errors import RecordError
 
 
-def _killed_after(seconds: float, run, out: Path) -> bool:
+def _killed_after(seconds: float, run, out: Path, **options: object) -> bool:
     """Run ToySlow in a child and kill it after a while; whether it was still at work."""
     child = multiprocessing.get_context("fork").Process(
-        target=run, args=("ToySlow",), kwargs={"out": out, "shots": (1, 5)}
+        target=run, args=("ToySlow",), kwargs={"out": out, "shots": (1, 5), **options}
     )
     child.start()
     child.join(seconds)
@@ -198,3 +199,29 @@ def test_running_out_of_device_memory_halves_the_batch_and_says_so(run, listener
     said = [message for message in listener.messages if "out of memory" in message]
     assert re.search(r"going on with [12] episodes", said[-1])
     assert len(said) <= 4  # two folds, halved twice at most: the limit is remembered, not found anew in every step
+
+
+def _cut_off_at(step: int, run, out: Path, monkeypatch, **options: object) -> None:
+    """Run ToyDies in a child that dies in its step number `step`."""
+    monkeypatch.setattr(toy_methods.ToyDies, "steps", 0)
+    monkeypatch.setenv("TOY_DIES_AT", str(step))
+    child = multiprocessing.get_context("fork").Process(target=run, args=("ToyDies",), kwargs={"out": out, **options})
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    monkeypatch.delenv("TOY_DIES_AT")
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["with --force again", "without"])
+def test_a_forced_run_that_was_cut_off_goes_on_and_the_old_record_stays_till_then(
+    run, listener, tmp_path, monkeypatch, again
+) -> None:
+    (first,) = run("ToyDies", out=tmp_path)
+    stamp = (first.folder / "run.json").stat().st_mtime_ns
+    _cut_off_at(3, run, tmp_path, monkeypatch, force=True)
+    assert (first.folder / "run.json").stat().st_mtime_ns == stamp
+    (second,) = run("ToyDies", out=tmp_path, force=again)
+    assert second.state == "finished"
+    assert 0 < listener.already < listener.episodes
+    assert (first.folder / "run.json").stat().st_mtime_ns > stamp
+    assert run("ToyDies", out=tmp_path)[0].state == "already there"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,10 +53,18 @@ class ToyDataset(Dataset):
 COLOURS = {1: (255, 0, 0), 2: (0, 255, 0), 3: (0, 0, 255), 4: (128, 128, 128)}
 
 
-def make_bank(path: Path, episodes: int = 20, ways: int = 1, shots: int = 5, **more: object) -> Path:
+def make_bank(
+    path: Path,
+    episodes: int = 20,
+    ways: int = 1,
+    shots: int = 5,
+    protocol: Mapping[str, object] = {},
+    **more: object,
+) -> Path:
     """A bank of the toy data set."""
-    protocol = find_protocol("fssbench").but(episodes=episodes, min_area=20)
-    request = Request(protocol, (shots,), ways, **more)  # type: ignore[arg-type]
+    changes = {"episodes": episodes, "min_area": 20, **protocol}
+    drawn_by = find_protocol("fssbench").but(**changes)
+    request = Request(drawn_by, (shots,), ways, **more)  # type: ignore[arg-type]
     generate(ToyDataset(), request, path)
     return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -123,6 +124,19 @@ class ToyMemory(Toy):
     def segment(self, episodes: EpisodeBatch) -> Tensor:
         if episodes.size[0] > 2:
             raise torch.OutOfMemoryError("out of memory")
+        return super().segment(episodes)
+
+
+class ToyDies(Toy):
+    """Kills its own process in step number TOY_DIES_AT, as a power cut would."""
+
+    info = _info("ToyDies", max_ways=None)
+    steps = 0
+
+    def segment(self, episodes: EpisodeBatch) -> Tensor:
+        ToyDies.steps += 1
+        if ToyDies.steps == int(os.environ.get("TOY_DIES_AT", "0")):
+            os.kill(os.getpid(), signal.SIGKILL)
         return super().segment(episodes)
 
 
