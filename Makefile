@@ -62,7 +62,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 
 $(VENV)/.test: pyproject.toml constraints.txt
 	$(call venv)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lite,coco,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lite,coco,foundation,dev]"
 	@touch $@
 
 $(VENV)/.docs: pyproject.toml constraints.txt

@@ -28,7 +28,15 @@ class Needs:
     restarts: tuple[str, ...] = ()
 
 
-class Backbone(nn.Module):
+class Pretrained(nn.Module):
+    """A network that has published weights."""
+
+    def load_imagenet(self) -> None:
+        """Load the weights it is published with (most are ImageNet's); `CheckpointError` where they cannot be had."""
+        raise NotImplementedError
+
+
+class Backbone(Pretrained):
     """An image network cut into stages, each of which turns the map of the one before into its own.
 
     `last` names the stage that `forward` stops at, where later ones are not wanted; None runs them all.

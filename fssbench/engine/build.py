@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fssbench.backbones import Backbone
+from fssbench.backbones import Backbone, Pretrained
 from fssbench.checkpoints import read_card, restore
 from fssbench.errors import CheckpointError, MethodError
 from fssbench.files import sha256_file
@@ -78,7 +78,7 @@ def check_input(method: Method) -> None:
 
 def load_imagenet(method: Method) -> None:
     """ImageNet weights for every backbone of a method. Raises `CheckpointError` if they cannot be had."""
-    backbones = [module for module in method.modules() if isinstance(module, Backbone)]
+    backbones = [module for module in method.modules() if isinstance(module, Pretrained)]
     if not backbones:
         raise MethodError(f"{method.info.title} has no backbone that takes ImageNet weights; say --weights random.")
     for backbone in backbones:
