@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -39,7 +40,7 @@ def run(
     dataset: str | None = typer.Option(None, "--dataset", help="Take the newest bank of this data set."),
     ways: int | None = typer.Option(None, "--ways", help="Take the newest bank of so many ways."),
     backbone: str | None = typer.Option(
-        None, "--backbone", envvar="FSSBENCH_BACKBONE", help="Another backbone than the paper's."
+        None, "--backbone", help="Another backbone than the paper's. [$FSSBENCH_BACKBONE, unless a checkpoint says]"
     ),
     weights: str | None = typer.Option(
         None,
@@ -51,6 +52,9 @@ def run(
     annotation: str = typer.Option("mask", "--annotation", help="Support labels: mask, box, scribble or point."),
     out: Path = typer.Option(Path("results"), "--out", help="Folder for the records."),
     force: bool = typer.Option(False, "--force", help="Run again what is there already."),
+    allow_contaminated: bool = typer.Option(
+        False, "--allow-contaminated", help="Test checkpoints on classes they were trained on; records are marked."
+    ),
     save_predictions: bool = typer.Option(False, "--save-predictions", help="Keep the predicted masks."),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
     precision: str = typer.Option("fp32", "--precision", help="fp32 (official numbers), bf16 or fp16."),
@@ -94,7 +98,10 @@ def run(
         channels_last=channels_last,
         compile_encoder=compile_encoder,
     )
-    specs = [MethodSpec(name, tuple(settings or ()), backbone, weights, seed) for name in dict.fromkeys(methods)]
+    preferred = os.environ.get("FSSBENCH_BACKBONE")
+    specs = [
+        MethodSpec(name, tuple(settings or ()), backbone, weights, seed, preferred) for name in dict.fromkeys(methods)
+    ]
     request = RunRequest(
         specs,
         bank or newest_bank(Path("episodes"), dataset, ways),
@@ -104,6 +111,7 @@ def run(
         out,
         force,
         save_predictions,
+        allow_contaminated,
     )
     messages.print(f"bank {request.bank}", markup=False)
     try:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from fssbench.cli.app import app, messages, numbers, print_json
 from fssbench.errors import UsageError
 
+if TYPE_CHECKING:
+    from fssbench.engine.build import MethodSpec
+
 METHOD = typer.Argument(..., help="A method by name (`fssbench methods`), or package.module:Class.")
-BACKBONE = typer.Option(None, "--backbone", envvar="FSSBENCH_BACKBONE", help="Another backbone than the paper's.")
+BACKBONE = typer.Option(None, "--backbone", help="Another backbone than the paper's. [$FSSBENCH_BACKBONE]")
 WEIGHTS = typer.Option(None, "--weights", metavar="imagenet|random|PATH", help="[imagenet, where that makes sense]")
 SET = typer.Option(None, "--set", metavar="FIELD=VALUE", help="A field of the config.")
 DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or mps.")
 PRECISION = typer.Option("fp32", "--precision", help="fp32, bf16 or fp16.")
 JSON = typer.Option(False, "--json", help="Machine-readable output.")
 FORCE = typer.Option(False, "--force", help="Replace what is there.")
+
+
+def _spec(method: str, settings: list[str] | None, backbone: str | None, weights: str | None) -> MethodSpec:
+    from fssbench.engine.build import MethodSpec
+
+    return MethodSpec(method, tuple(settings or ()), backbone, weights, 0, os.environ.get("FSSBENCH_BACKBONE"))
 
 
 @app.command("predict")
@@ -38,7 +49,7 @@ def predict(
     from PIL import Image
 
     from fssbench.engine import predict as engine
-    from fssbench.engine.build import MethodSpec, build_method
+    from fssbench.engine.build import build_method
     from fssbench.engine.devices import pick_device
     from fssbench.files import atomic_path
     from fssbench.show import overlay
@@ -54,7 +65,7 @@ def predict(
     taken = [target for pair in targets.values() for target in pair if target.exists()]
     if taken and not force:
         raise UsageError(f"{taken[0]} exists already; choose another --out, or --force to replace it")
-    built, _ = build_method(MethodSpec(method, tuple(settings or ()), backbone, weights), 0)
+    built, _ = build_method(_spec(method, settings, backbone, weights), 0)
     written = []
     for path, image, mask in engine.predict(built, supports, queries, pick_device(device), precision, class_id):
         for target, picture in zip(targets[path], (Image.fromarray(mask * 255), overlay(image, mask)), strict=True):
@@ -119,7 +130,7 @@ def speed(
 
     from fssbench.banks.bank import open_bank
     from fssbench.cli.run import parse_bytes
-    from fssbench.engine.build import MethodSpec, build_method
+    from fssbench.engine.build import build_method
     from fssbench.engine.devices import pick_device
     from fssbench.engine.evaluate import Settings
     from fssbench.engine.speed import measure
@@ -128,7 +139,7 @@ def speed(
         device=pick_device(device), precision=precision, cache_bytes=parse_bytes(cache),
         spill_folder=Path(tempfile.gettempdir()), channels_last=channels_last,
     )  # fmt: skip
-    built, _ = build_method(MethodSpec(method, tuple(settings or ()), backbone, weights), fold)
+    built, _ = build_method(_spec(method, settings, backbone, weights), fold)
     with open_bank(bank) as opened:
         got = measure(opened, fold, method, built, numbers(shots) or [1, 5], chosen, episodes, off_episodes)
     if as_json:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fssbench.backbones import Backbone, Pretrained
-from fssbench.checkpoints import read_card, restore
+from fssbench.checkpoints import Card, read_card, restore
 from fssbench.errors import CheckpointError, MethodError
 from fssbench.files import sha256_file
 from fssbench.method import Method
 from fssbench.records import WeightsEntry
+from fssbench.regime import exposure
 from fssbench.registry import find_method
 from fssbench.settings import parse_settings
 
@@ -33,6 +36,7 @@ class MethodSpec:
     backbone: str | None = None
     weights: str | None = None
     seed: int = 0  # of random weights
+    preferred_backbone: str | None = None  # where neither a checkpoint nor `backbone` or `settings` names one
 
 
 def build_method(spec: MethodSpec, fold: int) -> tuple[Method, WeightsEntry]:
@@ -43,7 +47,7 @@ def build_method(spec: MethodSpec, fold: int) -> tuple[Method, WeightsEntry]:
     """
     cls = find_method(spec.name)
     chosen = (*spec.settings, *((f"backbone={spec.backbone}",) if spec.backbone else ()))
-    weights = spec.weights or ("imagenet" if cls.info.untrained else None)
+    weights = _weights_of(spec)
     if weights is None:
         raise CheckpointError(
             f"{cls.info.title} has to be trained: expected --weights PATH to its checkpoint, found none. Import the "
@@ -51,15 +55,20 @@ def build_method(spec: MethodSpec, fold: int) -> tuple[Method, WeightsEntry]:
             "(backbone only, untrained head) or --weights random by name."
         )
     if weights not in ("imagenet", "random"):
-        return _from_checkpoint(spec.name, Path(weights.replace("{fold}", str(fold))), chosen, fold)
-    config = parse_settings(cls.Config, chosen)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        method = cls(config)
+        return _from_checkpoint(spec.name, _checkpoint_path(spec, fold), chosen)
+    preferred = (f"backbone={spec.preferred_backbone}",) if spec.preferred_backbone and not spec.backbone else ()
+    method = _drawn(cls, (*preferred, *chosen), spec.seed)
+    if preferred and not any(isinstance(module, Backbone) for module in method.modules()):
+        method = _drawn(cls, chosen, spec.seed)  # it has none, so nothing else may be recorded
     check_input(method)
     if weights == "imagenet":
         load_imagenet(method)
     return method.eval(), WeightsEntry(kind=weights, sha256=parameters_sha256(method.state_dict()))
+
+
+def _drawn(cls: type[Method], settings: tuple[str, ...], seed: int) -> Method:
+    with _seeded(seed):
+        return cls(parse_settings(cls.Config, settings))
 
 
 def check_input(method: Method) -> None:
@@ -119,17 +128,73 @@ def code_sha256(methods: Sequence[Method]) -> str:
     return digest.hexdigest()
 
 
-def _from_checkpoint(name: str, path: Path, settings: tuple[str, ...], fold: int) -> tuple[Method, WeightsEntry]:
-    """A method as its checkpoint's card configures it, with the changes of `settings`."""
+def checkpoint_entries(
+    spec: MethodSpec, classes: Mapping[int, Mapping[int, str]], dataset: str, *, allow_contaminated: bool = False
+) -> dict[int, WeightsEntry]:
+    """What a record says of the checkpoints for some folds, read from their cards; {} if the weights are none.
+
+    `classes` holds, for every fold of `dataset` that is to be run, its classes by name. Raises `CheckpointError` for a
+    checkpoint that is missing, of another method or otherwise configured than those of the other folds, and for one
+    that was trained on classes it would be tested on, unless `allow_contaminated`: then its entry names them.
+    """
+    if _weights_of(spec) in ("imagenet", "random", None):
+        return {}
+    entries: dict[int, WeightsEntry] = {}
+    first: dict[str, Any] | None = None
+    for fold, names in classes.items():
+        path = _checkpoint_path(spec, fold)
+        card = _card_for(spec.name, path)
+        first = card.config if first is None else first
+        if card.config != first:
+            raise CheckpointError(
+                f"{path}: expected the configuration of the other folds' checkpoints, {first}, found {card.config}. "
+                "A record holds one configuration; run these folds apart."
+            )
+        found = exposure(card.regime, dataset, names, fold)
+        seen = list(found.classes or names.values()) if found.state == "contaminated" else []
+        if seen and not allow_contaminated:
+            raise CheckpointError(
+                f"{path} cannot be tested on fold {fold} of {dataset}: it was {found.reason}. Give one checkpoint a "
+                "fold, as in --weights 'panet-fold{fold}.safetensors', run the folds it was trained for by --folds, "
+                "or say --allow-contaminated: the record is marked then."
+            )
+        entries[fold] = WeightsEntry(
+            kind="checkpoint", path=str(path), sha256=sha256_file(path), source=card.source, regime=card.regime,
+            contaminated=seen,
+        )  # fmt: skip
+    return entries
+
+
+def _weights_of(spec: MethodSpec) -> str | None:
+    return spec.weights or ("imagenet" if find_method(spec.name).info.untrained else None)
+
+
+def _checkpoint_path(spec: MethodSpec, fold: int) -> Path:
+    return Path((spec.weights or "").replace("{fold}", str(fold)))
+
+
+def _card_for(name: str, path: Path) -> Card:
     card = read_card(path)
     if card.method != name:
         raise CheckpointError(f"{path} was made for method {card.method!r}, expected {name!r}")
-    if card.fold is not None and card.fold != fold:
-        raise CheckpointError(
-            f"{path} was trained for fold {card.fold}, expected fold {fold}: its classes would not be novel. "
-            "Give one checkpoint a fold, as in --weights 'panet-fold{fold}.safetensors'."
-        )
+    return card
+
+
+def _from_checkpoint(name: str, path: Path, settings: tuple[str, ...]) -> tuple[Method, WeightsEntry]:
+    """A method as its checkpoint's card configures it, with the changes of `settings`."""
+    _card_for(name, path)
     method, card = restore(path, settings)
     return method, WeightsEntry(
         kind="checkpoint", path=str(path), sha256=sha256_file(path), source=card.source, regime=card.regime
     )
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Parameters are drawn on the CPU, from its generator alone: those of accelerators are left as they are."""
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from fssbench.engine.build import MethodSpec, build_method
+from fssbench.engine.devices import describe
 from fssbench.engine.evaluate import Settings
 from fssbench.engine.journal import Journal, Lock, same_run
 from fssbench.engine.provenance import environment
@@ -56,6 +58,7 @@ class RunRequest:
     out: Path = Path("results")
     force: bool = False
     save_predictions: bool = False
+    allow_contaminated: bool = False
 
 
 @dataclass
@@ -102,7 +105,8 @@ class Job:
         self.id = _record_name(spec.name, config["backbone"], weights[folds[0]].kind, what, bank)
         self.identity = {
             **what,
-            "device": settings.device.type,
+            "device": describe(settings.device),
+            "torch": torch.__version__,
             "channels_last": settings.channels_last,
             "compile": settings.compile_encoder,
             "head_batch": settings.head_batch,

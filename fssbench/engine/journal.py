@@ -7,6 +7,7 @@ by a run that would write exactly the same rows. A last line that was torn by a 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -24,51 +25,47 @@ Row = Sequence[int]  # the six counts
 
 
 class Lock:
-    """One process at a time on a record. A lock whose process is dead is taken over.
+    """One process at a time on a record: a lock of the operating system on a file, which ends with its process.
 
     Raises `RecordError` with pid and host of the process that holds it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._handle = -1
 
     def __enter__(self) -> Lock:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        for _ in range(2):
-            try:
-                handle = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-            except FileExistsError:
-                self._take_over_or_refuse()
-                continue
-            except OSError as error:
-                raise RecordError(
-                    f"{self._path.parent}: expected a folder that can be written, found {error.strerror}. "
-                    "Choose another --out."
-                ) from error
-            with os.fdopen(handle, "w") as file:
-                json.dump({"pid": os.getpid(), "host": socket.gethostname(), "started": _started(os.getpid())}, file)
-            return self
-        raise RecordError(f"{self._path} is being taken by another process. Wait for it, or try again.")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            while True:
+                self._handle = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o644)
+                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._is_mine():
+                    break
+                os.close(self._handle)  # its last holder deleted it between the two calls: lock the new one
+            os.ftruncate(self._handle, 0)
+            os.write(self._handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        except BlockingIOError:
+            holder = os.pread(self._handle, 400, 0).decode(errors="replace") or "another process"
+            os.close(self._handle)
+            raise RecordError(f"{self._path.parent} is in the hands of {holder}. Wait until it is done.") from None
+        except OSError as error:
+            raise RecordError(
+                f"{self._path.parent}: expected a folder that can be written and locked, found {error.strerror}. "
+                "Choose another --out."
+            ) from error
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._path.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)  # while it is held, so that nobody holds a file that has no name
+        os.close(self._handle)
 
-    def _take_over_or_refuse(self) -> None:
-        try:
-            holder: dict[str, Any] = json.loads(self._path.read_text())
-        except (OSError, ValueError):
-            holder = {}
-        pid, host = holder.get("pid"), holder.get("host")
-        here = host == socket.gethostname()
-        if here and isinstance(pid, int) and _started(pid) != holder.get("started"):
-            self._path.unlink(missing_ok=True)  # its process is dead
-            return
-        raise RecordError(
-            f"{self._path.parent} is in the hands of process {pid} on {host}. Wait until it is done; if it is dead, "
-            f"delete {self._path}."
-        )
+    def _is_mine(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(self._handle), self._path.stat())
+        return False
 
 
 class Journal:
@@ -182,20 +179,3 @@ def _unsealed(line: bytes) -> str | None:
     if not line.endswith(b"\n") or seal != b"%08x" % zlib.crc32(rest):
         return None
     return rest.decode()
-
-
-def _started(pid: int) -> str | None:
-    """When a process of this machine started, or None if it does not run. Guards against reused pids."""
-    with contextlib.suppress(OSError):
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        fields = stat.rpartition(")")[2].split()
-        return None if fields[0] == "Z" else fields[19]
-    if Path("/proc/self").exists():
-        return None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return "unknown"

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from fssbench.banks.bank import open_bank
-from fssbench.engine.build import MethodSpec, build_method, code_sha256, encoder_sha256
+from fssbench.engine.build import build_method, checkpoint_entries, code_sha256, encoder_sha256
 from fssbench.engine.counting import Resolution
 from fssbench.engine.devices import numerics
 from fssbench.engine.evaluate import Contender, Settings, evaluate_fold
@@ -20,7 +20,6 @@ from fssbench.engine.features import encoder_key
 from fssbench.engine.job import Job, Outcome, Progress, RunRequest
 from fssbench.errors import UsageError
 from fssbench.method import Method
-from fssbench.records import WeightsEntry
 
 if TYPE_CHECKING:
     from fssbench.banks.bank import Bank
@@ -40,11 +39,12 @@ def run_methods(request: RunRequest, progress: Progress) -> list[Outcome]:
         settings = replace(request.settings, resolution=scoring_resolution(bank))
         jobs: list[Job] = []
         for spec in request.methods:
-            built = {fold: build_method(spec, fold) for fold in folds[:1]}
-            method = built[folds[0]][0]
-            weights = {
-                fold: built[fold][1] if fold in built else _weights(spec, fold, built[folds[0]][1]) for fold in folds
-            }
+            classes = {fold: {c: bank.class_names[c] for c in bank.fold_classes[fold]} for fold in folds}
+            entries = checkpoint_entries(
+                spec, classes, bank.dataset, allow_contaminated=request.allow_contaminated
+            )  # of every fold, before the first episode
+            method, first = build_method(spec, folds[0])
+            weights = entries or dict.fromkeys(folds, first)
             code = code_sha256([method])
             jobs += [Job(spec, method, weights, code, shot, folds, bank, request, settings) for shot in shots]
         for job in jobs:
@@ -81,12 +81,6 @@ def _checked(bank: Bank, request: RunRequest) -> tuple[list[int], list[int]]:
     if not bank.has_images:
         raise UsageError(f"{bank.path} is an index without images: bind it to your data by `fssbench attach` first.")
     return folds, list(request.shots)
-
-
-def _weights(spec: MethodSpec, fold: int, first: WeightsEntry) -> WeightsEntry:
-    if first.kind != "checkpoint" or "{fold}" not in (spec.weights or ""):
-        return first
-    return build_method(spec, fold)[1]
 
 
 def _run_fold(bank: Bank, fold: int, jobs: Sequence[Job], settings: Settings, progress: Progress) -> None:

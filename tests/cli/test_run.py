@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -14,10 +15,13 @@ import toy_data
 from PIL import Image
 
 from fssbench.banks.bank import open_bank
+from fssbench.checkpoints import Card, save_checkpoint
 from fssbench.cli import main
 from fssbench.cli.run import parse_bytes
+from fssbench.engine.build import MethodSpec, build_method
 from fssbench.predictions import open_predictions
 from fssbench.records import COUNTS, read_record
+from fssbench.regime import Regime
 
 
 def fssbench(*words: str | Path) -> int:
@@ -228,3 +232,22 @@ def test_the_order_of_folds_makes_no_other_run(bank: Path, tmp_path: Path, capsy
     assert fssbench(*run_toy(bank, tmp_path, "--folds", "1", "0")) == 0
     assert fssbench(*run_toy(bank, tmp_path)) == 0
     assert json.loads(capsys.readouterr().out.split("]\n[")[-1].join(["[", ""]))[0]["state"] == "already there"
+
+
+def test_a_variable_for_the_backbone_beats_no_checkpoint_and_is_not_recorded_where_there_is_none(
+    tmp_path: Path,
+) -> None:
+    """`FSSBENCH_BACKBONE` is for machines without the papers' weights."""
+    spec = MethodSpec("panet", ("size=33,33",), None, "random", 0, "efficientnet_lite0")
+    method, _ = build_method(spec, 0)
+    assert method.config.backbone == "efficientnet_lite0"
+    card = Card(
+        method="panet", backbone="efficientnet_lite0", config=method.config.model_dump(), regime=Regime(), source="x"
+    )
+    save_checkpoint(tmp_path / "w.safetensors", method.state_dict(), card)
+    of_checkpoint = replace(spec, weights=str(tmp_path / "w.safetensors"), preferred_backbone="resnet50")
+    assert build_method(of_checkpoint, 0)[0].config.backbone == "efficientnet_lite0"
+    asked = replace(spec, backbone="efficientnet_lite0", preferred_backbone="resnet50")
+    assert build_method(asked, 0)[0].config.backbone == "efficientnet_lite0"
+    plain = MethodSpec("tiny_plugin:Tiny", (), None, "random", 0, "resnet50")
+    assert build_method(plain, 0)[0].config.backbone == "one-layer"

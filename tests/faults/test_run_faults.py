@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import multiprocessing
 import os
 import random
@@ -128,8 +127,7 @@ def test_two_processes_on_one_record_the_second_is_told_pid_and_host(run, tmp_pa
 def test_the_lock_of_a_dead_process_is_taken_over(run, tmp_path: Path) -> None:
     journal = _journal(run, tmp_path)
     lock = journal.with_name(".lock")
-    assert lock.exists()  # the kill left it behind
-    assert json.loads(lock.read_text())["host"] == socket.gethostname()
+    assert socket.gethostname() in lock.read_text()  # the kill left the file behind, not the lock
     assert all(o.state == "finished" for o in run("ToySlow", out=tmp_path, shots=(1, 5)))
     assert not lock.exists()
 

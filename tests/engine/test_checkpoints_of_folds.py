@@ -1,0 +1,86 @@
+"""Every fold's checkpoint is looked at before the first episode: its method, its configuration, what it has seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import toy_methods
+from toy_runs import frames
+
+from fssbench.checkpoints import Card, save_checkpoint
+from fssbench.engine.build import MethodSpec
+from fssbench.engine.evaluate import Settings
+from fssbench.engine.run import Outcome, RunRequest, run_methods
+from fssbench.errors import CheckpointError
+from fssbench.records import read_run
+from fssbench.regime import Regime
+
+NAME = "toy_methods:Toy"
+
+
+def checkpoint(path: Path, seed: int, regime: Regime, scale: float = 10.0) -> None:
+    """Toy with random weights of a seed."""
+    torch.manual_seed(seed)
+    method = toy_methods.Toy(toy_methods.ToyConfig(scale=scale))
+    card = Card(method=NAME, backbone="toy", config=method.config.model_dump(), regime=regime, source="a test")
+    save_checkpoint(path, method.state_dict(), card)
+
+
+def go(bank: Path, out: Path, listener, weights: Path, folds=None, allow: bool = False) -> Outcome:
+    spec = MethodSpec(NAME, weights=str(weights))
+    request = RunRequest([spec], bank, Settings(torch.device("cpu")), folds=folds, out=out, allow_contaminated=allow)
+    return run_methods(request, listener)[0]
+
+
+def test_each_fold_runs_with_its_own_checkpoint(bank: Path, tmp_path: Path, listener) -> None:
+    for fold in (0, 1):
+        checkpoint(tmp_path / f"f{fold}.safetensors", fold, Regime(dataset="toy", fold=fold))
+    together = frames([go(bank, tmp_path / "all", listener, tmp_path / "f{fold}.safetensors")])[0]
+    for fold in (0, 1):
+        alone = frames([go(bank, tmp_path / str(fold), listener, tmp_path / f"f{fold}.safetensors", [fold])])[0]
+        of_fold = together[together["fold"] == fold].reset_index(drop=True)
+        pd.testing.assert_frame_equal(of_fold, alone)
+    other = go(bank, tmp_path / "other", listener, tmp_path / "f0.safetensors", allow=True)
+    assert not frames([other])[0].equals(together)  # the two checkpoints do differ
+
+
+@pytest.mark.parametrize(
+    ("regime", "folds", "words"),
+    [
+        (Regime(dataset="toy", fold=0), None, "trained for fold 0, hence on the classes of fold 1"),
+        (Regime(dataset="toy", classes={1: "red", 3: "blue"}), [0], "red"),
+        (Regime(dataset="elsewhere", classes={9: "Grey"}), [1], "grey"),
+    ],
+)
+def test_a_checkpoint_that_has_seen_a_tested_class_is_refused_before_any_episode(
+    bank: Path, tmp_path: Path, listener, regime: Regime, folds, words: str
+) -> None:
+    checkpoint(tmp_path / "w.safetensors", 0, regime)
+    with pytest.raises(CheckpointError, match=words):
+        go(bank, tmp_path / "out", listener, tmp_path / "w.safetensors", folds)
+    assert not (tmp_path / "out").exists()
+
+
+def test_it_runs_if_the_user_says_so_and_the_record_names_the_classes(bank: Path, tmp_path: Path, listener) -> None:
+    checkpoint(tmp_path / "w.safetensors", 0, Regime(dataset="toy", fold=0))
+    outcome = go(bank, tmp_path / "out", listener, tmp_path / "w.safetensors", allow=True)
+    run = read_run(outcome.folder)
+    assert run.weights[0].contaminated == []
+    assert run.weights[1].contaminated == ["blue", "grey"]
+
+
+def test_checkpoints_that_are_configured_differently_make_no_one_record(bank: Path, tmp_path: Path, listener) -> None:
+    for fold, scale in ((0, 10.0), (1, 11.0)):
+        checkpoint(tmp_path / f"f{fold}.safetensors", 0, Regime(dataset="toy", fold=fold), scale)
+    with pytest.raises(CheckpointError, match=r"f1\.safetensors: expected the configuration"):
+        go(bank, tmp_path / "out", listener, tmp_path / "f{fold}.safetensors")
+
+
+def test_a_missing_checkpoint_of_a_later_fold_is_found_at_once(bank: Path, tmp_path: Path, listener) -> None:
+    checkpoint(tmp_path / "f0.safetensors", 0, Regime(dataset="toy", fold=0))
+    with pytest.raises(CheckpointError, match=r"no checkpoint at .*f1\.safetensors"):
+        go(bank, tmp_path / "out", listener, tmp_path / "f{fold}.safetensors")
+    assert not (tmp_path / "out").exists()
