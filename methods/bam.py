@@ -12,20 +12,15 @@ theirs: `kshot_rw` has weights for exactly K shots.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fssbench.method import (
-    VOID,
     EpisodeBatch,
     Features,
     MethodInfo,
     SupportBatch,
-    load_converted,
-    strip_prefix,
+    Term,
 )
 from methods.base_learner import (
     BaseLearnerConfig,
@@ -37,8 +32,9 @@ from methods.base_learner import (
     shot_scores,
     shot_weigher,
 )
-from methods.dense_comparison import ASPP, renamed
-from methods.pfenet import WIDTH, aligned, classifier, conv_relu, encoder_name, prior_mask
+from methods.dense_comparison import ASPP
+from methods.pfenet import WIDTH, aligned, classifier, conv_relu, prior_mask
+from methods.recipes.bam import LITE, PAPER
 
 NAMES = {  # the authors' names of layers, and ours
     "learner_base.0": "base.ppm",
@@ -67,6 +63,8 @@ class BAM(TwoStageMethod):
         base_learner=True,
     )
     Config = BAMConfig
+    recipes = {"paper": PAPER, "lite": LITE}
+    official_names = NAMES
     fit = "pad"
     config: BAMConfig
 
@@ -172,26 +170,17 @@ class BAM(TwoStageMethod):
         feature = self.res1_meta(branches)
         return branches, feature + self.res2_meta(feature)
 
-    def loss(self, episodes: EpisodeBatch) -> Tensor:
-        """The sum of `losses`."""
-        return torch.stack([*self.losses(episodes).values()]).sum()
-
-    def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor]:
+    def losses(self, episodes: EpisodeBatch) -> dict[str, Term]:
         """Cross entropies, means over pixels that are not void, of the ensemble (`main`), the meta learner (`aux1`)
         and the frozen base learner (`aux2`, which reaches no trained parameter)."""
-        labels, classes, base_labels = needed(episodes)
+        _, classes, base_labels = needed(episodes)
         layer4, base = self.deep(episodes)
         weights, psi = self.trust(episodes)
         meta = self.meta(episodes, layer4, weights)
         final = self.merge(meta, psi, base_map(base, classes))
 
-        def entropy(scores: Tensor) -> Tensor:
-            return F.cross_entropy(aligned(scores.float(), episodes.query_shape), labels, ignore_index=VOID)
-
-        return {"main": entropy(final), "aux1": entropy(meta), "aux2": self._base_entropy(base, base_labels)}
-
-    def load_official(self, state: Mapping[str, Tensor]) -> None:
-        """Load a `state_dict` of the authors' train.py; K-shot models need `shots`, COCO's `base_classes=60`."""
-        named = encoder_name(self.encoder)
-        plain = {named(name): value for name, value in strip_prefix(state).items()}
-        load_converted(self, renamed(plain, NAMES))
+        return {
+            "main": self.entropy(final, episodes),
+            "aux1": self.entropy(meta, episodes),
+            "aux2": self._base_entropy(base, base_labels),
+        }

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from fssbench.backbones import Backbone
 from fssbench.errors import CheckpointError
-from fssbench.method import VOID, EpisodeBatch, Method, MethodConfig, Preprocess, load_converted, strip_prefix
+from fssbench.method import EpisodeBatch, Method, MethodConfig, Preprocess, Term, load_converted, strip_prefix
+from methods.blocks import cross_entropy
+from methods.dense_comparison import renamed
 from methods.pfenet import aligned, encoder_as_published, encoder_name
 
 BINS = (1, 2, 3, 6)  # of the pyramid pooling
@@ -105,6 +107,7 @@ class TwoStageMethod(Method):
     Config: ClassVar[type[MethodConfig]] = BaseLearnerConfig
     align_corners = True
     fit: ClassVar[Literal["squash", "pad"]] = "squash"  # how images become square
+    official_names: ClassVar[Mapping[str, str]]  # the authors' names of layers, and ours
     config: Any
     encoder: Backbone
 
@@ -132,7 +135,7 @@ class TwoStageMethod(Method):
         super().train()
         return self
 
-    def base_loss(self, images: Tensor, labels: Tensor) -> Tensor:
+    def base_loss(self, images: Tensor, labels: Tensor) -> Term:
         """Step 1, B x 3 x H x W and B x H x W (0, 1 + place of the base class, 255): mean over pixels not void."""
         return self._base_entropy(self.base_logits(self.encoder(images)["c5"]), labels)
 
@@ -140,9 +143,24 @@ class TwoStageMethod(Method):
         """B x (1 + base classes) x h x w of an image's last map."""
         return self.base.classify(self.base.feature(layer4))
 
-    def _base_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        size = (labels.shape[1], labels.shape[2])
-        return F.cross_entropy(aligned(logits.float(), size), labels.long(), ignore_index=VOID)
+    def entropy(self, scores: Tensor, episodes: EpisodeBatch) -> Term:
+        """Cross entropy of scores B x 2 x h x w with the query's labels."""
+        return cross_entropy(aligned(scores.float(), episodes.query_shape), needed(episodes)[0])
+
+    def _base_entropy(self, logits: Tensor, labels: Tensor) -> Term:
+        return cross_entropy(aligned(logits.float(), (labels.shape[1], labels.shape[2])), labels.long())
+
+    def load_official(self, state: Mapping[str, Tensor]) -> None:
+        """Load a `state_dict` of the authors' train.py, or of train_base.py, which is a base learner alone.
+
+        K-shot models need `shots`, COCO's `base_classes=60`.
+        """
+        plain = strip_prefix(state)
+        if not any(name.startswith("down_query.") for name in plain):
+            self.load_base(plain)
+            return
+        named = encoder_name(self.encoder)
+        load_converted(self, renamed({named(name): value for name, value in plain.items()}, self.official_names))
 
     def load_base(self, state: Mapping[str, Tensor]) -> None:
         """Load a checkpoint of the authors' train_base.py into `encoder` and `base`, every key accounted for."""

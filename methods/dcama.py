@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -30,11 +29,14 @@ from fssbench.method import (
     MethodInfo,
     Preprocess,
     SupportBatch,
+    Term,
     load_converted,
     strip_prefix,
 )
 from methods.block_encoder import block_encoder, levels
+from methods.blocks import cross_entropy
 from methods.hsnet import aligned
+from methods.recipes.dcama import LITE, PAPER
 
 STRIDES = (8, 16, 32)  # of the three stages that are compared
 HEADS = 8
@@ -58,13 +60,13 @@ class Attention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.linears = nn.ModuleList(nn.Linear(channels, channels) for _ in range(2))
-        self.dropout = 0.5  # of coded tokens and of attention, in training
+        self.drop_tokens, self.drop_weights = nn.Dropout(0.5), nn.Dropout(0.5)
 
     def tokens(self, maps: Tensor, which: int) -> Tensor:
         """Queries (0) or keys (1) of maps M x C x h x w, with their position code: M x C x h x w."""
         coded = maps.flatten(2).transpose(1, 2)
         coded = coded + position_code(coded.shape[1], coded.shape[2], coded.device).to(coded.dtype)
-        coded = F.dropout(coded, self.dropout, self.training)
+        coded = self.drop_tokens(coded)
         found: Tensor = self.linears[which](coded).transpose(1, 2).unflatten(2, maps.shape[2:])
         return found
 
@@ -80,7 +82,7 @@ class Attention(nn.Module):
         parts = []
         for part in q.split(step, dim=2):
             weights = (part @ k / math.sqrt(q.shape[3])).softmax(3)
-            parts.append((F.dropout(weights, self.dropout, self.training) @ v).squeeze(3).mean(1))
+            parts.append((self.drop_weights(weights) @ v).squeeze(3).mean(1))
         found: Tensor = torch.cat(parts, dim=1).unflatten(1, queries.shape[2:])
         return found
 
@@ -128,6 +130,7 @@ class DCAMA(Method):
         backbones=("resnet50", "resnet101", "timm:swin_base_patch4_window12_384"),
     )
     Config = DCAMAConfig
+    recipes = {"paper": PAPER, "lite": LITE}
     checked_with = ("size=160,160",)  # below, the coarsest positions all lie outside the object
     align_corners = True
     config: DCAMAConfig
@@ -195,12 +198,12 @@ class DCAMA(Method):
         at4, logits = self.mixer(at8, skips8, skips4)
         return at16, at8, at4, logits
 
-    def loss(self, episodes: EpisodeBatch) -> Tensor:
+    def losses(self, episodes: EpisodeBatch) -> dict[str, Term]:
         """Mean cross entropy over all pixels of the network's input; void counts as background, as in the authors'."""
         if episodes.query_labels is None:
-            raise ValueError("DCAMA.loss expects episodes with query_labels")
+            raise ValueError("DCAMA.losses expects episodes with query_labels")
         logits = aligned(self.segment(episodes), episodes.query_shape)
-        return F.cross_entropy(logits, (episodes.query_labels == 1).long())
+        return {"main": cross_entropy(logits, (episodes.query_labels == 1).long(), ignore=None)}
 
     def load_official(self, state: Mapping[str, Tensor]) -> None:
         """Load a checkpoint of the authors' train.py. Classifiers and constant tables in it play no part."""

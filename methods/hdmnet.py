@@ -12,7 +12,6 @@ others have weight 0); a number of shots other than `shots`, which their code ca
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
@@ -22,14 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fssbench.method import (
-    VOID,
     EpisodeBatch,
     Features,
     MethodInfo,
     SupportBatch,
+    Term,
     foreground,
-    load_converted,
-    strip_prefix,
 )
 from methods.base_learner import (
     BaseLearnerConfig,
@@ -42,9 +39,9 @@ from methods.base_learner import (
     shot_weigher,
 )
 from methods.blocks import resize
-from methods.dense_comparison import renamed
-from methods.pfenet import WIDTH, aligned, best_cosines, conv_relu, encoder_name
+from methods.pfenet import WIDTH, aligned, best_cosines, conv_relu
 from methods.positions import positions_first
+from methods.recipes.hdmnet import LITE, PAPER
 
 TOKEN = 64  # channels of everything in the transformer
 HEADS = (2, 4, 8)  # of self-attention, by stage
@@ -292,6 +289,8 @@ class HDMNet(TwoStageMethod):
         base_learner=True,
     )
     Config = HDMNetConfig
+    recipes = {"paper": PAPER, "lite": LITE}
+    official_names = NAMES
     encodes_support = False  # support images are masked before the backbone sees them
     config: HDMNetConfig
 
@@ -385,32 +384,19 @@ class HDMNet(TwoStageMethod):
         masks = foreground(episodes.support_labels[:, 0])
         return self.transformer.match(query, support, masks, similarity, self.work_bytes)
 
-    def loss(self, episodes: EpisodeBatch) -> Tensor:
-        """The sum of `losses`."""
-        return torch.stack([*self.losses(episodes).values()]).sum()
-
-    def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor]:
-        """Cross entropies, means over pixels that are not void, of the ensemble (`main`), the transformer (`meta`)
-        and the frozen base learner (`base`, which reaches no trained parameter), and the `distillation`."""
+    def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor | Term]:
+        """Cross entropies, means over pixels that are not void, of the ensemble and the transformer together (`main`)
+        and of the frozen base learner (`base`, which reaches no trained parameter), and the `distillation`."""
         labels, classes, base_labels = needed(episodes)
         base, answer = self.base.classify(episodes.query["base"]), self.meta(episodes)
         final = self.merge(answer.logits, self.trust(episodes), base_map(base, classes))
 
-        def entropy(scores: Tensor) -> Tensor:
-            return F.cross_entropy(aligned(scores.float(), episodes.query_shape), labels, ignore_index=VOID)
-
+        main, meta = self.entropy(final, episodes), self.entropy(answer.logits, episodes)
         return {
-            "main": entropy(final),
-            "meta": entropy(answer.logits),
+            "main": Term(main.total + meta.total, main.count),
             "distillation": torch.stack(distillations(labels, answer.correlations)).sum() / 3,
             "base": self._base_entropy(base, base_labels),
         }
-
-    def load_official(self, state: Mapping[str, Tensor]) -> None:
-        """Load a `state_dict` of the authors' train.py; K-shot models need `shots`, COCO's `base_classes=60`."""
-        named = encoder_name(self.encoder)
-        plain = {named(name): value for name, value in strip_prefix(state).items()}
-        load_converted(self, renamed(plain, NAMES))
 
 
 def distillations(labels: Tensor, correlations: list[Tensor]) -> list[Tensor]:

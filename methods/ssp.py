@@ -21,7 +21,6 @@ from torch import Tensor
 
 from fssbench.backbones import Backbone, build_backbone, resnet, vgg
 from fssbench.method import (
-    VOID,
     EpisodeBatch,
     Features,
     Method,
@@ -29,11 +28,13 @@ from fssbench.method import (
     MethodInfo,
     Preprocess,
     SupportBatch,
+    Term,
     load_converted,
     strip_prefix,
 )
 from methods import blocks
 from methods.dense_comparison import freeze_batchnorm_affine
+from methods.recipes.ssp import LITE, PAPER
 
 THRESHOLDS = (0.6, 0.7)  # a query pixel is surely background, surely object, above these
 FALLBACK = 12  # as many likeliest pixels where none is sure
@@ -83,6 +84,7 @@ class SSP(Method):
         backbones=("resnet50", "resnet101"),
     )
     Config = SSPConfig
+    recipes = {"paper": PAPER, "lite": LITE}
     align_corners = True
     config: SSPConfig
 
@@ -93,7 +95,7 @@ class SSP(Method):
         self.query_input = Preprocess(config.size, fit, mean=self.encoder.mean, std=self.encoder.std)
         freeze_batchnorm_affine(self.encoder)
         for name, parameter in self.encoder.body.named_parameters():
-            if name.startswith(("conv1.", "layer1.")):  # stem and first layer stay as they are
+            if name.startswith(("conv1.", "layer1.", "conv_stem.")):  # stem and first layer stay as they are
                 parameter.requires_grad_(False)
 
     def train(self, mode: bool = True) -> SSP:
@@ -144,13 +146,12 @@ class SSP(Method):
             return matching.scores[1]
         return 0.7 * matching.scores[2] + 0.3 * matching.scores[1]
 
-    def loss(self, episodes: EpisodeBatch) -> Tensor:
-        """The weighted sum of the cross entropies of `losses`."""
-        terms = self.losses(episodes)
-        support = terms.pop("support")
-        return torch.stack([*terms.values()]).sum() + self.config.support_weight * support
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """That of the supports is an option."""
+        return {"support": self.config.support_weight}
 
-    def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor]:
+    def losses(self, episodes: EpisodeBatch) -> dict[str, Term]:
         """Cross entropies, each a mean over labelled pixels: `final`, `first` (if refined), `self`, `support`.
 
         `self` matches the query with prototypes pooled by its own label, `support` each support with its own.
@@ -161,9 +162,8 @@ class SSP(Method):
         own = matched(feature, *pooled(feature, episodes.query_labels).unbind(1))
         scores = {"final": self.final(matching)} | ({"first": matching.scores[1]} if self.config.refine else {})
 
-        def entropy(scores: Tensor, labels: Tensor) -> Tensor:
-            size = (labels.shape[-2], labels.shape[-1])
-            return F.cross_entropy(aligned(scores, size), labels.long(), ignore_index=VOID)
+        def entropy(scores: Tensor, labels: Tensor) -> Term:
+            return blocks.cross_entropy(aligned(scores, (labels.shape[-2], labels.shape[-1])), labels.long())
 
         terms = {name: entropy(value, episodes.query_labels) for name, value in (scores | {"self": own}).items()}
         labels = episodes.support_labels.flatten(0, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -63,7 +64,10 @@ class Images:
 
     def to(self, device: torch.device) -> Images:
         """Both on a device."""
-        return Images(self.pixels.to(device), self.labels.to(device))
+        return self._each(lambda value: value.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Images:
+        return Images(change(self.pixels), change(self.labels))
 
 
 Batch = Episodes | Images

@@ -95,6 +95,7 @@ class Stage:
     queries: int = 1  # of one class and with the same supports, so many follow each other in a batch
     auxiliary: int = 0  # images known by class only, a way; for methods that use them
     frozen: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()  # get gradients and are in no group, so that nothing moves them (HDMNet's `kshot_rw`)
     evaluating: tuple[str, ...] = ()
     running_statistics: bool = False
     clip: float | None = None  # largest L2 norm of all gradients together

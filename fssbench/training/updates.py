@@ -173,7 +173,7 @@ def parameter_groups(method: Method, stage: Stage) -> list[dict[str, Any]]:
         if number is not None:
             groups[number]["params"].append(parameter)
             groups[number]["names"].append(name)
-        elif parameter.requires_grad:
+        elif parameter.requires_grad and not matches(name, stage.idle):
             homeless.append(name)
     if homeless:
         raise MethodError(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -42,14 +45,15 @@ def config(case: Case) -> BAMConfig:
     )
 
 
-def base_labels(case: Case, items: list[dict[str, object]], classes: list[int]) -> Tensor:
-    """B x H x W: the masks of other base classes in order, then the episode's own, then the void strip."""
+def base_labels(case: Case, items: list[dict[str, Any]], classes: Sequence[int] = ()) -> Tensor:
+    """B x H x W: the masks of other base classes in order, then (in episodes) their own, then the void strip."""
     labels = torch.zeros(len(items), *case.size, dtype=torch.int64)
-    for label, item, own in zip(labels, items, classes, strict=True):
-        for name, number in item["base"]:  # type: ignore[attr-defined]
+    for label, item in zip(labels, items, strict=True):
+        for name, number in item["base"]:
             label[case.mask(name) == 1] = number
-        label[case.mask(str(item["query_mask"])) == 1] = own + 1
-        label[:STRIP] = VOID
+    for label, item, own in zip(labels, items, classes, strict=False):
+        label[case.mask(item["query_mask"]) == 1] = own + 1
+    labels[:, :STRIP] = VOID
     return labels
 
 
@@ -90,7 +94,7 @@ def _trained(case: Case, method: BAM, episodes: EpisodeBatch, classes: Tensor) -
     weights, psi = method.trust(episodes)
     without = base_map(base, classes)
     final = method.merge(method.meta(episodes, layer4, weights), psi, without)
-    terms = method.losses(episodes)
+    terms = {name: term.mean() for name, term in method.losses(episodes).items()}
     return {
         "base_map_train": without,
         "final_low_train": final,
@@ -113,5 +117,5 @@ def _first_step(method: BAM, query: Tensor, base: Tensor) -> dict[str, Tensor]:
     return {
         "psp_low_bntrain": low,
         "psp_bn_mean_after": mean,
-        "psp_loss_bntrain": method.base_loss(query, base),
+        "psp_loss_bntrain": method.base_loss(query, base).mean(),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fssbench.method import VOID, EpisodeBatch
+from fssbench.method import VOID, EpisodeBatch, Term
 from fssbench.parity.case import Arrays, Case
 from fssbench.parity.runners.bam import STRIP, base_labels
 from methods.base_learner import base_map, shot_scores
@@ -107,13 +107,17 @@ def _trained(case: Case, method: HDMNet, episodes: EpisodeBatch, classes: Tensor
         "base_map_train": without,
         "final_low_train": final,
         "train_pred": method.decide(aligned(final, case.size)),
-        "main_loss": terms["main"],
-        "meta_loss": terms["meta"],
-        "base_loss": terms["base"],
+        "main_loss": method.entropy(final, episodes).mean(),
+        "meta_loss": method.entropy(answer.logits, episodes).mean(),
+        "base_loss": _mean(terms["base"]),
         "distill_terms": torch.stack(distillations(episodes.query_labels, answer.correlations)),
-        "distill_loss": terms["distillation"],
+        "distill_loss": _mean(terms["distillation"]),
         "loss": method.loss(episodes),
     }
+
+
+def _mean(term: Tensor | Term) -> Tensor:
+    return term.mean()
 
 
 def _fused(case: Case, method: HDMNet, episodes: EpisodeBatch) -> dict[str, Tensor]:

@@ -61,4 +61,4 @@ def _trained(case: Case, method: SSP, episodes: EpisodeBatch) -> dict[str, Tenso
         "self_logits_every4": aligned(own, case.size)[..., ::4, ::4],
         "supp_logits_every4": aligned(supports, case.size)[..., ::4, ::4],
         "loss": method.loss(episodes),
-    } | {f"loss_{name}": value for name, value in method.losses(episodes).items()}
+    } | {f"loss_{name}": term.mean() for name, term in method.losses(episodes).items()}
