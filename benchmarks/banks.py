@@ -103,7 +103,7 @@ def write_alone(count: int, out: Path) -> dict[str, float]:
     image, mask = data.image_bytes("000000"), data.mask("000000").encoded
     hashed = hashlib.sha256(image).hexdigest()
     start = time.perf_counter()
-    write_bank(out, plan, (Stored(image, hashed, mask, 0) for _ in range(count)), force=True)
+    write_bank(out, plan, (Stored(image, hashed, (mask,)) for _ in range(count)), force=True)
     write = time.perf_counter() - start
     size = out.stat().st_size / 2**20
     start = time.perf_counter()
@@ -126,7 +126,7 @@ def open_and_read(path: Path) -> None:
     with open_bank(path) as bank:
         for i in range(len(bank.image_ids)):
             bank.image_bytes(i)
-            bank.label_map(i)
+            bank.layers(i)
 
 
 def only_open(path: Path) -> None:

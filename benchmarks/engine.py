@@ -48,11 +48,11 @@ def plain_loop(bank: Bank, episodes: Episodes, rows: np.ndarray, method: Method,
             normalise(torch.stack([read_pixels(images, i, of_support) for i in supports])[None, None], of_support),
             torch.stack([labels.get(SupportKey(i, class_id, ()), of_support) for i in supports])[None, None],
         )
-        truth = bank.label_map(query)
+        truth = bank.mask(query, class_id)
         logits = F.interpolate(method.segment(batch), truth.shape, mode="bilinear")
         prediction = logits.argmax(1)[0].numpy()
         predicted = set(np.flatnonzero((prediction == 1) & (truth != 255)).tolist())
-        labelled = set(np.flatnonzero(truth == class_id).tolist())
+        labelled = set(np.flatnonzero(truth == 1).tolist())
         _ = len(predicted & labelled), len(predicted | labelled)
     return time.perf_counter() - start
 

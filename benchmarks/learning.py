@@ -31,7 +31,7 @@ from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.devices import numerics
 from fssbench.engine.evaluate import Contender, Settings, evaluate_fold
 from fssbench.engine.inputs import fit_image, fit_label, normalise, read_pixels
-from fssbench.engine.sources import BankImages, query_truth, support_codes
+from fssbench.engine.sources import BankImages
 from fssbench.files import atomic_write_text
 from fssbench.method import EpisodeBatch, Method, Preprocess, build_episodes
 from fssbench.protocol import find_protocol
@@ -85,9 +85,8 @@ class TrainingEpisodes:
     def _batch(self, rows: NDArray[np.int64]) -> EpisodeBatch:
         drawn, method = self._episodes, self._method
         classes, queries, supports = drawn.classes[rows, 0].tolist(), drawn.query[rows], drawn.support[rows, 0, 0]
-        maps = self._bank.label_map
         labels = [
-            fit_label(support_codes(maps(image), class_id), method.support_input)
+            fit_label(self._bank.mask(image, class_id), method.support_input)
             for image, class_id in zip(supports.tolist(), classes, strict=True)
         ]
         shown, truth = zip(*map(self._query, queries.tolist(), classes), strict=True)
@@ -103,16 +102,16 @@ class TrainingEpisodes:
 
     def _query(self, image: int, class_id: int) -> tuple[Tensor, Tensor]:
         """The query's pixels and truth; with `crop` a cutting around its objects, up to half their size away."""
-        picture, labels = decode_image(self._bank.image_bytes(image), "query"), self._bank.label_map(image)
+        picture, labels = decode_image(self._bank.image_bytes(image), "query"), self._bank.mask(image, class_id)
         if self._crop:
-            rows, columns = (np.flatnonzero((labels == class_id).any(axis)) for axis in (1, 0))
+            rows, columns = (np.flatnonzero((labels == 1).any(axis)) for axis in (1, 0))
             sides = np.array([rows[0], rows[-1] + 1, columns[0], columns[-1] + 1])
             away = self._random.uniform(0.05, 0.5, 4) * np.repeat(sides[[1, 3]] - sides[[0, 2]], 2) * (-1, 1, -1, 1)
             limits = np.repeat(labels.shape, 2)
             top, bottom, left, right = np.clip(sides + away, 0, limits).astype(int).tolist()
             picture, labels = picture.crop((left, top, right, bottom)), labels[top:bottom, left:right]
         how = self._method.query_input
-        return normalise(fit_image(picture, how), how), fit_label(query_truth(labels, [class_id]), how)
+        return normalise(fit_image(picture, how), how), fit_label(labels, how)
 
     def _pixels(self, images: NDArray[np.int64], how: Preprocess) -> Tensor:
         return normalise(torch.stack([read_pixels(self._images, image, how) for image in images.tolist()]), how)

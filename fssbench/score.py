@@ -74,10 +74,7 @@ def score_fold(bank: Bank, fold: int, shot: int, mask: Mask) -> Iterator[list[ob
     ids = bank.image_ids
     for episode, query in enumerate(episodes.query.tolist()):
         classes = episodes.classes[episode].tolist()
-        label_map = bank.label_map(query)
-        truth = np.where(label_map == 255, 255, 0).astype(np.uint8)
-        for way, class_id in enumerate(classes, 1):
-            truth[label_map == class_id] = way
+        truth = bank.truth(query, classes)
         prediction = mask(fold, episode)
         try:
             validate_labels(prediction, truth, len(classes))
@@ -169,6 +166,7 @@ def bank_entry(bank: Bank, shot: int) -> BankEntry:
     """What a record says of its bank."""
     return BankEntry(
         fingerprint=bank.fingerprint,
+        image_fingerprint=bank.image_fingerprint,
         dataset=bank.dataset,
         protocol=bank.protocol.model_dump(mode="json"),
         protocol_hash=bank.protocol.hash,

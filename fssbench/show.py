@@ -108,11 +108,7 @@ def grid(panels: Sequence[Panel], columns: int, title: str = "", height: int = T
 def truth_labels(bank: Bank, fold: int, episode: int) -> Labels:
     """H x W of an episode's query: 0, n where the n-th way's class is, 255 void."""
     drawn = bank.episodes(fold)
-    labels = bank.label_map(int(drawn.query[episode]))
-    truth = np.where(labels == VOID, VOID, 0).astype(np.uint8) if labels.dtype == np.uint8 else np.zeros_like(labels)
-    for way, class_id in enumerate(drawn.classes[episode], start=1):
-        truth[labels == class_id] = way
-    return truth.astype(np.uint8)
+    return bank.truth(int(drawn.query[episode]), drawn.classes[episode].tolist())
 
 
 def episode_picture(
@@ -213,7 +209,7 @@ def _query_panels(
 
 
 def _masked(bank: Bank, image: int, class_id: int, way: int) -> Image.Image:
-    codes = bank.annotation("mask", image, class_id)
+    codes = bank.mask(image, class_id)
     return overlay(_image(bank, image), np.where(codes == 1, way, np.where(codes == VOID, VOID, 0)))
 
 

@@ -16,7 +16,7 @@ from fssbench.errors import BankError
 from fssbench.predictions import FILE as PREDICTIONS
 from fssbench.records import COUNTS, SEPARATOR, Run
 
-OBJECT, VOID = 1, 255  # in the codes of Bank.annotation
+OBJECT, VOID = 1, 255  # in the codes of Bank.mask
 
 
 class Reference:
@@ -50,7 +50,7 @@ class Reference:
         """Pixels of the class, and pixels labelled 255, in the label map of a query."""
         key = (query, class_id)
         if key not in self._areas:
-            codes = self.bank.annotation("mask", self.images[query], class_id)
+            codes = self.bank.mask(self.images[query], class_id)
             self._areas[key] = (int((codes == OBJECT).sum()), int((codes == VOID).sum()))
         return self._areas[key]
 

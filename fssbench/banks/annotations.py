@@ -16,10 +16,9 @@ from scipy import ndimage
 
 from fssbench.banks.medial import longest_stroke
 from fssbench.banks.randomness import below
-from fssbench.datasets.base import VOID
+from fssbench.datasets.masks import Labels, void_of
 from fssbench.errors import DataError, UsageError, unknown_name
 
-Labels = NDArray[np.uint8]  # H x W class ids (uint16 where ids go beyond 254)
 Codes = NDArray[np.uint8]  # H x W of the codes below
 Region = NDArray[np.bool_]
 
@@ -92,7 +91,7 @@ KINDS: dict[str, Callable[[Labels, int, np.random.Generator], Codes]] = {
 def _background(labels: Labels, class_id: int) -> Region:
     """Class 0; everything but the class and void where an image has none of it."""
     zero = labels == 0
-    return np.asarray(zero if zero.any() else (labels != class_id) & (labels != VOID))
+    return np.asarray(zero if zero.any() else (labels != class_id) & (labels != void_of(labels)))
 
 
 def _parts(region: Region) -> tuple[NDArray[np.signedinteger], NDArray[np.intp]]:

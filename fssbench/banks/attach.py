@@ -8,9 +8,9 @@ from pathlib import Path
 
 from fssbench.banks.bank import Bank
 from fssbench.banks.generate import check_image, write_plan
-from fssbench.banks.scan import MaskFacts, Progress, label_hash, quiet
+from fssbench.banks.scan import MaskFacts, Progress, quiet
 from fssbench.banks.writer import Plan, check_free
-from fssbench.datasets.base import Dataset, label_map
+from fssbench.datasets.base import Dataset, layers
 from fssbench.errors import BankError, DataError
 
 _SHOWN = 20  # differences that a message lists
@@ -20,7 +20,7 @@ def plan_of(bank: Bank) -> Plan:
     """Everything in a bank but bytes, as it was planned. Areas are not stored, so they are empty."""
     ids, sizes = bank.image_ids, bank.image_sizes.tolist()
     facts = {
-        image_id: MaskFacts(height, width, bank.mask_sha256(i), {})
+        image_id: MaskFacts(height, width, bank.mask_hashes(i), {})
         for i, (image_id, (height, width)) in enumerate(zip(ids, sizes, strict=True))
     }
     known = {image_id: bank.image_sha256(i) for i, image_id in enumerate(ids) if bank.image_sha256(i)}
@@ -69,14 +69,18 @@ def differences(dataset: Dataset, plan: Plan, progress: Progress = quiet) -> Ite
 def _difference(dataset: Dataset, plan: Plan, image_id: str) -> str:
     facts = plan.images[image_id]
     try:
-        labels = label_map(dataset.mask(image_id), f"mask of {image_id}")
+        found = layers(dataset, image_id).hashes
         image = dataset.image_bytes(image_id)
         check_image(image, facts, f"image of {image_id}")
     except DataError as error:
         return str(error).partition(". ")[0]
-    if label_hash(labels) != facts.sha256:
-        return f"another mask (label map {facts.sha256[:12]}... expected, {label_hash(labels)[:12]}... found)"
-    expected, found = plan.image_sha256.get(image_id, ""), hashlib.sha256(image).hexdigest()
-    if expected and expected != found:
-        return f"another image file (SHA-256 {expected[:12]}... expected, {found[:12]}... found)"
+    if found != facts.masks:
+        return f"another mask (label map {_short(facts.masks)} expected, {_short(found)} found)"
+    expected, digest = plan.image_sha256.get(image_id, ""), hashlib.sha256(image).hexdigest()
+    if expected and expected != digest:
+        return f"another image file (SHA-256 {expected[:12]}... expected, {digest[:12]}... found)"
     return ""
+
+
+def _short(masks: tuple[tuple[int, str], ...]) -> str:
+    return ", ".join(f"{f'of class {class_id}: ' if class_id else ''}{digest[:12]}..." for class_id, digest in masks)

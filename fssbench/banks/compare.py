@@ -43,7 +43,7 @@ def _images(a: Plan, b: Plan) -> Iterator[str]:
     for what, names in (("first", a.images.keys() - b.images.keys()), ("second", b.images.keys() - a.images.keys())):
         if names:
             yield f"images: {len(names)} only in the {what}, e.g. {min(names)}"
-    masks = [i for i in both if a.images[i].sha256 != b.images[i].sha256]
+    masks = [i for i in both if a.images[i].masks != b.images[i].masks]
     if masks:
         yield f"masks: {len(masks)} differ, e.g. {masks[0]}"
     files = [

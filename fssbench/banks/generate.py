@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from fssbench.banks.randomness import named_stream
 from fssbench.banks.sampling import Episodes, Pool, Shape, draw
-from fssbench.banks.scan import MaskFacts, Progress, label_hash, pool_of, quiet, scan
+from fssbench.banks.scan import MaskFacts, Progress, pool_of, quiet, scan
 from fssbench.banks.writer import Plan, Stored, check_free, write_bank
-from fssbench.datasets.base import Dataset, label_map
-from fssbench.datasets.decode import decode_image
+from fssbench.datasets.base import Dataset, Layers, layers
+from fssbench.datasets.decode import decode_image, decode_mask
+from fssbench.datasets.masks import Labels
+from fssbench.datasets.reading import encode_png
 from fssbench.errors import DataError, ProtocolError, UsageError
 from fssbench.protocol import Protocol
 
@@ -72,11 +72,8 @@ def write_plan(
 
     def annotate(kind: str, image: int, class_id: int) -> bytes:
         image_id = plan.image_ids[image]
-        labels = label_map(dataset.mask(image_id), f"{dataset.name}: mask of {image_id}")
-        codes = annotation_codes(kind, plan.annotations[kind], labels, image_id, class_id)
-        file = io.BytesIO()
-        Image.fromarray(codes).save(file, format="PNG")
-        return file.getvalue()
+        labels = layers(dataset, image_id).label_map(class_id)
+        return encode_png(annotation_codes(kind, plan.annotations[kind], labels, image_id, class_id))
 
     stored = read_stored(dataset, plan, index=index, progress=progress)
     write_bank(out, plan, stored, annotate, index=index, force=force)
@@ -122,18 +119,17 @@ def read_stored(dataset: Dataset, plan: Plan, *, index: bool, progress: Progress
     An index needs no images: where they are absent their hashes are left out.
     """
     for image_id in progress(plan.image_ids, "copying images" if not index else "hashing images"):
-        mask = dataset.mask(image_id)
-        facts = plan.images[image_id]
-        where = f"{dataset.name}: mask of {image_id}"
-        labels = label_map(mask, where)
-        if label_hash(labels) != facts.sha256:
+        facts, where = plan.images[image_id], f"{dataset.name}: mask of {image_id}"
+        masks = sorted(dataset.masks(image_id), key=lambda mask: mask.class_id)
+        found = Layers.of([(mask.class_id, decode_mask(mask, where)) for mask in masks], where)
+        if found.hashes != facts.masks:
             raise DataError(f"{where}: its content changed while the bank was being made. Start again.")
         if index:
-            yield Stored(None, _known_hash(dataset, image_id), mask.encoded, mask.class_id)
+            yield Stored(None, _known_hash(dataset, image_id), ())
             continue
         image = dataset.image_bytes(image_id)
         check_image(image, facts, f"{dataset.name}: image of {image_id}")
-        yield Stored(image, hashlib.sha256(image).hexdigest(), mask.encoded, mask.class_id)
+        yield Stored(image, hashlib.sha256(image).hexdigest(), tuple(mask.encoded for mask in masks))
 
 
 def check_image(encoded: bytes, facts: MaskFacts, where: str) -> None:
@@ -146,9 +142,7 @@ def check_image(encoded: bytes, facts: MaskFacts, where: str) -> None:
         )
 
 
-def annotation_codes(
-    kind: str, rule: str, labels: NDArray[np.uint8], image_id: str, class_id: int
-) -> NDArray[np.uint8]:
+def annotation_codes(kind: str, rule: str, labels: Labels, image_id: str, class_id: int) -> NDArray[np.uint8]:
     """H x W codes of an annotation. A function of rule, label map, image name and class, whatever the bank."""
     from fssbench.banks.annotations import annotate
 

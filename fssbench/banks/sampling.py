@@ -17,7 +17,7 @@ from fssbench.banks.replays import replay
 from fssbench.errors import ProtocolError
 from fssbench.protocol import Protocol
 
-_QUERIES, _WAYS, _SUPPORTS, _AUXILIARY = range(4)  # the streams of a fold and run
+_QUERIES, _WAYS, _SUPPORTS, _AUXILIARY = ((0, i) for i in range(4))  # the streams of a fold and seed
 
 Pair = tuple[int, int]  # image, class
 
@@ -94,24 +94,20 @@ def _draw_run(protocol: Protocol, pool: Pool, fold: int, run: int, shape: Shape)
         first = run * protocol.episodes
         return [((c,), [list(s)], q, [[]], run, first + i) for i, (q, c, s) in enumerate(drawn)]
     rows: list[_Row] = []
-    ways_rng = stream(seed, fold, run, _WAYS)
+    ways_rng = stream(seed, fold, *_WAYS)
     for i, (query, class_id) in enumerate(_queries(protocol, pool, fold, run)):
         classes = _ways(ways_rng, pool, class_id, shape.ways)
         for repeat in range(shape.repeats):
-            support = _supports(
-                stream(seed, fold, run, _SUPPORTS, i, repeat), protocol, pool, query, classes, shape.shots
-            )
+            support = _supports(stream(seed, fold, *_SUPPORTS, i, repeat), protocol, pool, query, classes, shape.shots)
             taken = {query, *(image for way in support for image in way)}
-            auxiliary = _auxiliary(
-                stream(seed, fold, run, _AUXILIARY, i, repeat), pool, taken, classes, shape.auxiliary
-            )
+            auxiliary = _auxiliary(stream(seed, fold, *_AUXILIARY, i, repeat), pool, taken, classes, shape.auxiliary)
             rows.append((classes, support, query, auxiliary, run, run * protocol.episodes + i))
     return rows
 
 
 def _queries(protocol: Protocol, pool: Pool, fold: int, run: int) -> list[Pair]:
     """The query and its class of every episode of a run."""
-    rng = stream(protocol.seeds[run], fold, run, _QUERIES)
+    rng = stream(protocol.seeds[run], fold, *_QUERIES)
     count, lists = protocol.episodes, pool.queries()
     match protocol.class_draw, protocol.query_draw:
         case "balanced", "even":

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fssbench.banks.sampling import Pair, Pool
-from fssbench.datasets.base import VOID, Dataset, label_map
+from fssbench.datasets.base import Dataset, Layers, layers
 from fssbench.errors import ProtocolError
 from fssbench.protocol import Protocol
 
@@ -19,12 +15,12 @@ Progress = Callable[[Sequence[str], str], Iterable[str]]
 
 @dataclass(frozen=True)
 class MaskFacts:
-    """What the sampler and the fingerprint need of a mask."""
+    """What the sampler and the fingerprint need of an image's masks."""
 
     height: int
     width: int
-    sha256: str
-    areas: dict[int, int]  # class -> px
+    masks: tuple[tuple[int, str], ...]  # class id (0: all classes) and SHA-256 of each label map
+    areas: Mapping[int, int]  # class -> px
 
 
 def quiet(items: Sequence[str], what: str) -> Iterable[str]:
@@ -32,23 +28,14 @@ def quiet(items: Sequence[str], what: str) -> Iterable[str]:
     return items
 
 
-def label_hash(labels: NDArray[np.uint8]) -> str:
-    """SHA-256 over a label map's shape and class ids, so that palette and grey copies of one map agree."""
-    header = f"label map {labels.shape[0]} {labels.shape[1]} {labels.dtype.str[1:]}\n".encode("ascii")
-    return hashlib.sha256(header + labels.astype(labels.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()
-
-
 def scan(dataset: Dataset, ids: Sequence[str], progress: Progress = quiet) -> dict[str, MaskFacts]:
-    """Facts of each image's mask, by image. Raises `DataError` for a mask that is absent or unreadable."""
-    return {image_id: _facts(dataset, image_id) for image_id in progress(ids, "reading masks")}
+    """Facts of each image's masks, by image. Raises `DataError` for a mask that is absent or unreadable."""
+    return {image_id: facts_of(layers(dataset, image_id)) for image_id in progress(ids, "reading masks")}
 
 
-def _facts(dataset: Dataset, image_id: str) -> MaskFacts:
-    mask = dataset.mask(image_id)
-    labels = label_map(mask, f"{dataset.name}: mask of {image_id}")
-    counts = np.bincount(labels.ravel())
-    areas = {int(c): int(counts[c]) for c in np.flatnonzero(counts) if c != 0 and (mask.class_id or c != VOID)}
-    return MaskFacts(labels.shape[0], labels.shape[1], label_hash(labels), areas)
+def facts_of(found: Layers) -> MaskFacts:
+    """The facts of one image's decoded masks."""
+    return MaskFacts(*found.shape, found.hashes, found.areas)
 
 
 def pool_of(

@@ -1,8 +1,9 @@
-"""The seal of a bank: the first 512 bytes of the file, plain text, that make any damage visible at open.
+"""The seal of a bank: the first 512 bytes of the file, plain text, that make any damage visible.
 
 A bank is a HDF5 file with a 512-byte user block. The block names the format and its version, and gives the file's
 length and the SHA-256 of everything behind the block. There is one way to write a block, so a flipped bit inside it
-is seen as well as one behind it: the block must equal the rendering of what was read from it, byte for byte.
+is seen: the block must equal the rendering of what was read from it, byte for byte. Opening a bank reads the block and
+the length; `verify` alone hashes the file. The seal says that a bank is whole, not who made it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from pathlib import Path
 from fssbench.errors import BankError
 
 BLOCK = 512
-VERSION = 1
+VERSION = 2
 MAGIC = "fssbench episode bank"
+_SUPERBLOCK = 3  # the version of HDF5's structures in which all of them have checksums
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _PATTERN = re.compile(rf"{MAGIC}\nformat (\d+)\nlength (\d+)\nsha256 ([0-9a-f]{{64}})\n")
 
@@ -50,7 +52,7 @@ def read_seal(path: Path) -> Seal:
     """The seal of a bank whose block and length are right. Raises `BankError` saying what is wrong otherwise."""
     try:
         with path.open("rb") as file:
-            block = file.read(BLOCK)
+            block, superblock = file.read(BLOCK), file.read(9).ljust(9, b"\0")
         length = path.stat().st_size
     except FileNotFoundError as error:
         raise BankError(f"{path}: expected an episode bank, found no file. Make one by `generate-episodes`.") from error
@@ -65,10 +67,15 @@ def read_seal(path: Path) -> Seal:
     if block != seal.rendered():
         raise BankError(_damaged(path, "its first 512 bytes are not a bank's"))
     if seal.version != VERSION:
-        raise BankError(
-            f"{path}: expected bank format {VERSION}, found format {seal.version}. "
-            "Use the fssbench release that wrote it, or generate the bank again."
+        way_out = (
+            "Make it anew by the `fssbench generate-episodes` that made it, or `fssbench attach` one of today's index "
+            "banks: the same options and seeds give the same episodes"
+            if seal.version < VERSION
+            else "Use the fssbench release that wrote it, or generate the bank again"
         )
+        raise BankError(f"{path}: expected bank format {VERSION}, found format {seal.version}. {way_out}.")
+    if superblock[:8] != _SIGNATURE or superblock[8] != _SUPERBLOCK:
+        raise BankError(_damaged(path, "what follows its first 512 bytes is not what fssbench writes"))
     if seal.length != length:
         what = "truncated" if length < seal.length else "longer than it was written"
         raise BankError(_damaged(path, f"it is {what}: {seal.length} bytes expected, {length} found"))

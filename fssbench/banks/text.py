@@ -15,6 +15,7 @@ def summary(bank: Bank) -> dict[str, Any]:
         "kind": "with images" if bank.has_images else "index, without images",
         "bytes": bank.path.stat().st_size,
         "fingerprint": bank.fingerprint,
+        "image fingerprint": bank.image_fingerprint,
         "dataset": bank.dataset,
         "pool": bank.pool,
         "protocol": bank.protocol.name,

@@ -1,14 +1,15 @@
 """Writing a bank: HDF5 behind a seal, streamed, whole or absent.
 
-    /                 attributes: format, version, creator, dataset, pool, protocol (JSON), note, ways, fingerprint
+    /                 attributes: creator, dataset, pool, protocol (JSON), note, fingerprint, image_fingerprint
     /classes          id, name
     /images           id, height, width, sha256 (zeros: not known), [offset, bytes]
-    /masks            class_id (0: the pixels are class ids), sha256 (of the label map), [offset, bytes]
+    /masks            image, class_id (0: the pixels are class ids), sha256 (of the label map), [offset, bytes]
     /folds/<i>        classes
     /folds/<i>/<K>    classes, support, query, run, group, [auxiliary]
     /annotations/<kind>   attribute rule; image, class, [offset, bytes] (PNG of the codes)
 
-What stands in brackets is missing from an index bank. All data are chunked with the fletcher32 checksum.
+What stands in brackets is missing from an index bank. An image has one mask of class id 0, or one for each class that
+it shows. All data are chunked with the fletcher32 checksum; `fssbench.banks.schema` holds the types.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fssbench import __version__
-from fssbench.banks.fingerprint import fingerprint
+from fssbench.banks.fingerprint import fingerprint, image_fingerprint
 from fssbench.banks.sampling import Episodes
 from fssbench.banks.scan import MaskFacts
-from fssbench.banks.seal import BLOCK, MAGIC, VERSION, write_seal
+from fssbench.banks.seal import BLOCK, write_seal
 from fssbench.banks.sink import Sink
 from fssbench.errors import BankError
 from fssbench.files import atomic_path
@@ -72,12 +73,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Stored:
-    """The bytes of one image and its mask. Images are None in an index bank made from masks alone."""
+    """The bytes of one image and its masks. The image is None in an index bank made from masks alone."""
 
     image: bytes | None
     image_sha256: str  # empty: not known
-    mask: bytes
-    class_id: int
+    masks: tuple[bytes, ...]  # in the order of the plan's
 
 
 def check_free(path: Path, force: bool) -> None:
@@ -122,11 +122,8 @@ def _while_whole(stored: Iterable[Stored], sink: Sink) -> Iterator[Stored]:
 
 
 def _write_plan(file: h5py.File, plan: Plan) -> None:
-    file.attrs["format"], file.attrs["version"] = MAGIC, VERSION
-    file.attrs["creator"] = f"fssbench {__version__}"
-    file.attrs["dataset"], file.attrs["pool"], file.attrs["note"] = plan.dataset, plan.pool, plan.note
-    file.attrs["protocol"] = plan.protocol.model_dump_json()
-    file.attrs["fingerprint"] = plan.fingerprint
+    facts = {"dataset": plan.dataset, "pool": plan.pool, "note": plan.note, "fingerprint": plan.fingerprint}
+    _put_texts(file, {"creator": f"fssbench {__version__}", "protocol": plan.protocol.model_dump_json(), **facts})
     classes = sorted(plan.class_names)
     _put(file, "classes/id", np.array(classes, dtype=np.int64))
     _put(file, "classes/name", _texts([plan.class_names[c] for c in classes]))
@@ -134,7 +131,10 @@ def _write_plan(file: h5py.File, plan: Plan) -> None:
     _put(file, "images/id", _texts(ids))
     _put(file, "images/height", np.array([plan.images[i].height for i in ids], dtype=np.int64))
     _put(file, "images/width", np.array([plan.images[i].width for i in ids], dtype=np.int64))
-    _put(file, "masks/sha256", _hashes([plan.images[i].sha256 for i in ids]))
+    masks = [(place, *mask) for place, image_id in enumerate(ids) for mask in plan.images[image_id].masks]
+    _put(file, "masks/image", np.array([place for place, _, _ in masks], dtype=np.int64))
+    _put(file, "masks/class_id", np.array([class_id for _, class_id, _ in masks], dtype=np.int64))
+    _put(file, "masks/sha256", _hashes([digest for _, _, digest in masks]))
     for fold, held_out in plan.fold_classes.items():
         _put(file, f"folds/{fold}/classes", np.array(held_out, dtype=np.int64))
     for (fold, shots), episodes in plan.episodes.items():
@@ -145,20 +145,20 @@ def _write_plan(file: h5py.File, plan: Plan) -> None:
 
 
 def _write_stored(file: h5py.File, plan: Plan, stored: Iterable[Stored], index: bool) -> None:
-    hashes, class_ids = [], []
+    hashes = []
     images = None if index else Blobs(file, "images")
     masks = None if index else Blobs(file, "masks")
     for item in stored:
-        hashes.append(item.image_sha256 or "0" * 64)
-        class_ids.append(item.class_id)
+        hashes.append(item.image_sha256)
         if images is not None and masks is not None:
             images.append(item.image or b"")
-            masks.append(item.mask)
+            for mask in item.masks:
+                masks.append(mask)
     for blobs in (images, masks):
         if blobs is not None:
             blobs.close()
-    _put(file, "images/sha256", _hashes(hashes))
-    _put(file, "masks/class_id", np.array(class_ids, dtype=np.int64))
+    _put(file, "images/sha256", _hashes([digest or "0" * 64 for digest in hashes]))
+    _put_texts(file, {"image_fingerprint": image_fingerprint(plan.fingerprint, hashes)})
 
 
 def _write_annotations(file: h5py.File, plan: Plan, annotate: Callable[[str, int, int], bytes] | None) -> None:
@@ -166,7 +166,7 @@ def _write_annotations(file: h5py.File, plan: Plan, annotate: Callable[[str, int
     for kind in sorted(plan.annotations):
         _put(file, f"annotations/{kind}/image", np.array([image for image, _ in pairs], dtype=np.int64))
         _put(file, f"annotations/{kind}/class", np.array([class_id for _, class_id in pairs], dtype=np.int64))
-        file[f"annotations/{kind}"].attrs["rule"] = plan.annotations[kind]
+        _put_texts(file[f"annotations/{kind}"], {"rule": plan.annotations[kind]})
         if annotate is not None:
             blobs = Blobs(file, f"annotations/{kind}")
             for image, class_id in pairs:
@@ -223,6 +223,12 @@ def _put(file: h5py.File, name: str, values: NDArray[Any]) -> None:
         shuffle=True,
         compression="gzip",
     )
+
+
+def _put_texts(group: h5py.Group, texts: Mapping[str, str]) -> None:
+    """Attributes as texts of fixed length, which need no heap of HDF5's."""
+    for name, text in texts.items():
+        group.attrs[name] = np.bytes_(text.encode("utf-8") or b"\0")
 
 
 def _texts(texts: Sequence[str]) -> NDArray[Any]:

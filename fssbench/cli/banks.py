@@ -61,7 +61,7 @@ def generate_episodes(
     )
     path = out or Path("episodes") / _file_name(dataset, chosen, request.ways, request.draws, index)
     generate(data, request, path, index=index, force=force, progress=_progress)
-    with open_bank(path, verify=False) as bank:
+    with open_bank(path) as bank:
         _print_summary(bank, json)
 
 
@@ -101,7 +101,7 @@ def attach_index(
     path = out or index.with_name(index.name.replace(".index", "") if ".index" in index.name else f"full-{index.name}")
     with open_bank(index) as opened:
         attach(opened, open_dataset(opened.dataset, root, pool=opened.pool), path, force=force, progress=_progress)
-    with open_bank(path, verify=False) as bank:
+    with open_bank(path) as bank:
         _print_summary(bank, json)
 
 

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+from fssbench.datasets.decode import decode_mask
+from fssbench.datasets.masks import VOID, Labels, Layers, Mask
+from fssbench.errors import DataError
 
-VOID = 255  # the label of pixels that belong to no class, in every label map
-
-
-class Mask(NamedTuple):
-    """A label map as the data set ships it.
-
-    With `class_id` 0 the pixel values are class ids (0 background, 255 void); otherwise the file is a binary mask:
-    everything but 0 is an object of that one class.
-    """
-
-    encoded: bytes  # the file's own bytes, PNG
-    class_id: int = 0
+__all__ = ["VOID", "Dataset", "Layers", "Mask", "label_map", "layers"]
 
 
 def difference(ids: Collection[Hashable], published: Collection[Hashable] | int, pool: str) -> str:
@@ -34,7 +23,10 @@ def difference(ids: Collection[Hashable], published: Collection[Hashable] | int,
 
 
 class Dataset(ABC):
-    """A data set with class ids 1..C, folds of held-out classes, and one label map an image.
+    """A data set with class ids 1..C, folds of held-out classes, and the masks of every image.
+
+    Where no pixel belongs to two classes, `mask` gives an image's label map. Where objects of several classes may
+    overlap (parts, LVIS), `masks` is overridden instead, and gives one mask a class.
 
     `pool` names the list of images that is in use, e.g. "val". Everything a data set returns is in a fixed order that
     does not depend on the file system.
@@ -55,9 +47,13 @@ class Dataset(ABC):
     def image_bytes(self, image_id: str) -> bytes:
         """The image file's own bytes (JPEG or PNG). Raises `DataError` naming the file if it is absent."""
 
-    @abstractmethod
     def mask(self, image_id: str) -> Mask:
-        """The label map's own bytes. Raises `DataError` naming the file if it is absent."""
+        """The image's label map. Raises `DataError` naming the file if it is absent."""
+        raise DataError(f"{self.name}: expected a label map of {image_id}, found one mask a class: ask for `masks`.")
+
+    def masks(self, image_id: str) -> Sequence[Mask]:
+        """The label map alone, or one mask for each class that the image shows. Raises `DataError` as `mask` does."""
+        return (self.mask(image_id),)
 
     def fold_image_ids(self, fold: int) -> Sequence[str]:
         """The images that episodes of this fold may use, in the list's order."""
@@ -76,8 +72,12 @@ class Dataset(ABC):
         return ""
 
 
-def label_map(mask: Mask, where: str) -> NDArray[np.uint8]:
+def label_map(mask: Mask, where: str) -> Labels:
     """Decode a mask to H x W class ids. Raises `DataError` (naming `where`) if it is no index or grey PNG."""
-    from fssbench.datasets.decode import decode_mask
-
     return decode_mask(mask, where)
+
+
+def layers(dataset: Dataset, image_id: str) -> Layers:
+    """The decoded masks of an image. Raises `DataError` naming the image for what cannot be read."""
+    where = f"{dataset.name}: mask of {image_id}"
+    return Layers.of([(mask.class_id, decode_mask(mask, where)) for mask in dataset.masks(image_id)], where)

@@ -17,7 +17,7 @@ from fssbench.datasets.base import Dataset, Mask, difference
 from fssbench.datasets.coco_annotations import Instances, draw_labels, load_instances
 from fssbench.datasets.coco_classes import CLASSES
 from fssbench.datasets.coco_lists import Order, val2014_order, val2014_pairs
-from fssbench.datasets.reading import encode_png, first_folder, read_file
+from fssbench.datasets.reading import first_folder, read_file
 from fssbench.errors import DataError, UsageError, unknown_name
 
 SPLITS: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -108,7 +108,7 @@ class Coco20i(Dataset):
         return read_file(self._image_folder / self._image(image_id).file_name, f"the image {image_id} of COCO")
 
     def mask(self, image_id: str) -> Mask:
-        return Mask(encode_png(draw_labels(self._image(image_id), f"{self._json}: image {image_id}")))
+        return Mask.drawn(draw_labels(self._image(image_id), f"{self._json}: image {image_id}"))
 
     @property
     def _json(self) -> Path:

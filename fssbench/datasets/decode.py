@@ -3,48 +3,55 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from fssbench.datasets.masks import VOID, Labels, Mask
 from fssbench.errors import DataError
 
-if TYPE_CHECKING:
-    from fssbench.datasets.base import Mask
+FORMATS = ("JPEG", "PNG")  # what is decoded: every other format of Pillow's is another door for a stranger's file
+DAMAGE = (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning, OSError, SyntaxError)
+_DEEP = ("I", "I;16", "I;16B", "I;16L")  # 16 bits a pixel
+
+
+@contextmanager
+def opened_image(encoded: bytes, where: str, what: str = "JPEG or PNG") -> Iterator[Image.Image]:
+    """A Pillow image, not decoded yet. Raises `DataError` naming `where`, also for what goes wrong in the block."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        with image:
+            yield image
+    except (*DAMAGE, ValueError, EOFError) as error:
+        raise DataError(
+            f"{where}: expected a readable {what}, found {len(encoded)} bytes that do not decode ({error}). "
+            "The file is truncated or damaged: copy it again."
+        ) from error
 
 
 def decode_image(encoded: bytes, where: str) -> Image.Image:
     """An RGB Pillow image. Raises `DataError` naming `where` if the bytes are truncated or no image."""
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            return image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"{where}: expected a readable JPEG or PNG, found {len(encoded)} bytes that do not decode ({error}). "
-            "The file is truncated or damaged: copy it again."
-        ) from error
+    with opened_image(encoded, where) as image:
+        return image.convert("RGB")
 
 
-def decode_mask(mask: Mask, where: str) -> NDArray[np.uint8]:
-    """H x W class ids; 0 background, 255 void. Raises `DataError` naming `where`."""
-    try:
-        with Image.open(io.BytesIO(mask.encoded)) as image:
-            if image.mode not in ("P", "L", "1"):
-                raise DataError(
-                    f"{where}: expected a mask whose pixels are class ids (a palette or grey PNG), found mode "
-                    f"{image.mode}. A colour picture of the mask cannot be read back; use the data set's own PNG files."
-                )
-            values: NDArray[np.uint8] = np.asarray(image if image.mode != "1" else image.convert("L"), dtype=np.uint8)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"{where}: expected a readable PNG mask, found {len(mask.encoded)} bytes that do not decode ({error}). "
-            "The file is truncated or damaged: copy it again."
-        ) from error
+def decode_mask(mask: Mask, where: str) -> Labels:
+    """H x W class ids; 0 background, the largest value of 8 or 16 bits void. Raises `DataError` naming `where`."""
+    if mask.labels is not None:
+        return mask.labels
+    with opened_image(mask.encoded, where, "PNG mask") as image:
+        if image.mode not in ("P", "L", "1", *_DEEP):
+            raise DataError(
+                f"{where}: expected a mask whose pixels are class ids (a palette or grey PNG), found mode "
+                f"{image.mode}. A colour picture of the mask cannot be read back; use the data set's own PNG files."
+            )
+        values = np.asarray(image.convert("L") if image.mode == "1" else image)
+    values = values.astype(np.uint8 if image.mode not in _DEEP else np.uint16, copy=False)
     if mask.class_id:
-        return np.where(values > 0, mask.class_id, 0).astype(np.uint8 if mask.class_id < VOID_ID else np.uint16)
+        return np.where(values > 0, mask.class_id, 0).astype(np.uint8 if mask.class_id < VOID else np.uint16)
     return values
-
-
-VOID_ID = 255

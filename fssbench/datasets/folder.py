@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from fssbench.datasets.base import Dataset, Mask, label_map
 from fssbench.datasets.folder_config import read_config
-from fssbench.datasets.reading import encode_png, read_file, some
+from fssbench.datasets.reading import read_file, some
 from fssbench.errors import DataError, UsageError, unknown_name
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -63,7 +63,7 @@ class Folder(Dataset):
     def mask(self, image_id: str) -> Mask:
         if self._config.layout == "label-map":
             return Mask(read_file(self._masks / f"{image_id}.png", f"the label map of image {image_id}"))
-        return Mask(encode_png(self._combined(image_id)))
+        return Mask.drawn(self._combined(image_id))
 
     @property
     def _masks(self) -> Path:

@@ -48,15 +48,13 @@ class BankImages:
         return self._bank.image_bytes(image)
 
     def support_codes(self, image: int, class_id: int, others: Sequence[int]) -> Codes:
-        if self._annotation == "mask":
-            return support_codes(self._bank.label_map(image), class_id, others)
         codes = self._bank.annotation(self._annotation, image, class_id).copy()
-        if others:
-            codes[np.isin(self._bank.label_map(image), others) & (codes == BACKGROUND)] = OTHER_WAY
+        for other in others:
+            codes[(self._bank.mask(image, other) == OBJECT) & (codes == BACKGROUND)] = OTHER_WAY
         return codes
 
     def query_truth(self, image: int, classes: Sequence[int]) -> Codes:
-        return query_truth(self._bank.label_map(image), classes)
+        return self._bank.truth(image, classes)
 
 
 def support_codes(label_map: NDArray[np.integer], class_id: int, others: Sequence[int] = ()) -> Codes:

@@ -45,8 +45,8 @@ def test_images_and_masks_are_the_data_sets_own_bytes(bank_path: Path, small_voc
             assert bank.image_bytes(i) == image
             assert bank.image_sha256(i) == hashlib.sha256(image).hexdigest()
             mask = voc_file(small_voc_original, "SegmentationClassAug", image_id, "png").read_bytes()
-            assert bank.mask(i).encoded == mask
-            assert (bank.label_map(i) == np.asarray(Image.open(io.BytesIO(mask)))).all()
+            assert bank.mask_files(i)[0].encoded == mask
+            assert (bank.layers(i).maps[0] == np.asarray(Image.open(io.BytesIO(mask)))).all()
         assert set(map(tuple, bank.image_sizes.tolist())) == {(48, 64)}
 
 
@@ -67,7 +67,7 @@ def test_every_support_shows_its_class_with_the_protocols_area(bank_path: Path) 
             episodes = bank.episodes(fold)
             for classes, support, query in zip(episodes.classes, episodes.support, episodes.query, strict=True):
                 for i in (*support[0], query):
-                    assert (bank.label_map(i) == classes[0]).sum() >= 100
+                    assert (bank.layers(i).maps[0] == classes[0]).sum() >= 100
 
 
 def test_what_a_bank_is_can_be_asked(bank_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_mask_codes_tell_object_background_and_void(bank_path: Path) -> None:
     with open_bank(bank_path) as bank:
         i = int(bank.episodes(0).support[0, 0, 0])
         class_id = int(bank.episodes(0).classes[0, 0])
-        labels, codes = bank.label_map(i), bank.annotation("mask", i, class_id)
+        labels, codes = bank.layers(i).maps[0], bank.annotation("mask", i, class_id)
         assert (codes == np.where(labels == 255, 255, labels == class_id)).all()
 
 
@@ -110,7 +110,7 @@ def test_a_box_is_stored_for_every_support_and_covers_its_object(bank_path: Path
         for classes, support in zip(episodes.classes, episodes.support, strict=True):
             for i in support[0].tolist():
                 box = bank.annotation("box", i, int(classes[0]))
-                assert (box[bank.label_map(i) == classes[0]] == 1).all()
+                assert (box[bank.layers(i).maps[0] == classes[0]] == 1).all()
 
 
 def test_an_annotation_that_is_not_there_names_those_that_are(bank_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_an_index_bank_has_no_images_but_everything_else(small_voc: Path, tmp_pa
         assert list(episode_lines(index, 2)) == list(episode_lines(full, 2))
         assert [index.image_sha256(i) for i in range(5)] == [full.image_sha256(i) for i in range(5)]
         assert not index.has_images
-        for call in (index.image_bytes, index.label_map):
+        for call in (index.image_bytes, index.layers):
             with pytest.raises(BankError, match="fssbench attach"):
                 call(0)
     assert (tmp_path / "index.h5").stat().st_size < (tmp_path / "full.h5").stat().st_size / 2

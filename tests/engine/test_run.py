@@ -38,7 +38,7 @@ def test_counts_are_those_of_the_saved_predictions(run, bank: Path) -> None:
     with open_bank(bank) as opened, open_predictions(outcome.folder / "predictions.h5") as predictions:
         for row in record.episodes.itertuples():
             episodes = opened.episodes(row.fold)
-            labels = opened.label_map(int(episodes.query[row.episode]))
+            labels = opened.layers(int(episodes.query[row.episode])).maps[0]
             truth = np.where(labels == 255, 255, (labels == row.class_id).astype(np.uint8))
             counted = count_pixels(predictions.mask(row.fold, row.episode), truth)
             assert counted.tolist() == [getattr(row, name) for name in COUNTS]

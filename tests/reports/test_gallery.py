@@ -21,7 +21,7 @@ from fssbench.records import COLUMNS
 from fssbench.reports.board.build import build_site
 from fssbench.reports.entries.results import load_results
 from fssbench.reports.pictures.gallery import pick, site_gallery, write_gallery
-from fssbench.reports.pictures.strips import judge, query_ways, strip
+from fssbench.reports.pictures.strips import judge, strip
 from fssbench.show import TILE
 
 Make = Callable[..., Any]
@@ -78,7 +78,7 @@ def test_a_strip_shows_the_supports_the_truth_and_the_judged_prediction(bank: Pa
     (result,) = load_results(results)
     with open_bank(bank) as opened:
         episodes = opened.episodes(0)
-        truth = query_ways(opened, int(episodes.query[0]), episodes.classes[0].tolist())
+        truth = opened.truth(int(episodes.query[0]), episodes.classes[0].tolist())
         perfect = np.asarray(strip(opened, result.run, 0, 0, (truth == 1).astype(np.uint8)))
         empty = np.asarray(strip(opened, result.run, 0, 0, np.zeros_like(truth)))
     width = round(64 * TILE / 48)

@@ -88,7 +88,7 @@ def run_shifted(bank_path: Path, results: Path, method: str = "shifted", shot: i
 
 def ways_of(bank: Bank, query: int, classes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
     """The query's label map with ways for classes: 0, 1..N, 255."""
-    labels = bank.label_map(query)
+    labels = bank.layers(query).maps[0]
     ways = np.where(labels == VOID, VOID, 0).astype(np.uint8)
     for way, class_id in enumerate(classes, start=1):
         ways[labels == class_id] = way

@@ -34,7 +34,7 @@ def strip(bank: Bank, run: Run, fold: int, episode: int, prediction: Labels) -> 
         for way, class_id in enumerate(classes, start=1)
         for support in episodes.support[episode, way - 1, :MOST_SUPPORTS].tolist()
     ]
-    photo, truth = _photo(bank, query), query_ways(bank, query, classes)
+    photo, truth = _photo(bank, query), bank.truth(query, classes)
     shown = _resized(prediction, truth.shape)
     panels.append(Panel(overlay(photo, truth), "query: truth"))
     if len(classes) == 1:
@@ -47,16 +47,6 @@ def strip(bank: Bank, run: Run, fold: int, episode: int, prediction: Labels) -> 
 def stacked(rows: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     """Strips with a line of text above each, below each other."""
     return column([column([image], text) for text, image in rows])
-
-
-def query_ways(bank: Bank, query: int, classes: Sequence[int]) -> Labels:
-    """The query's label map with ways instead of classes: 0, 1..N, 255."""
-    ways = np.zeros(tuple(bank.image_sizes[query].tolist()), dtype=np.uint8)
-    for way, class_id in enumerate(classes, start=1):
-        codes = bank.annotation("mask", query, class_id)
-        ways[codes == 1] = way
-        ways[codes == VOID] = VOID
-    return ways
 
 
 def judge(prediction: Labels, truth: Labels) -> Labels:
