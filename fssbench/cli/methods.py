@@ -53,8 +53,10 @@ def _remarks(entry: dict[str, Any]) -> str:
         "our_reading": "our reading of the paper",
         "untrained": "works untrained",
         "uses_auxiliary": "uses auxiliary images",
+        "base_learner": "trained in two steps, a base learner first",
     }
-    return ", ".join(words for key, words in remarks.items() if entry[key])
+    weightless = [] if entry["trainable"] else ["has nothing to train"]
+    return ", ".join([*(words for key, words in remarks.items() if entry[key]), *weightless])
 
 
 def _list(entries: list[dict[str, Any]]) -> None:
@@ -65,7 +67,7 @@ def _list(entries: list[dict[str, Any]]) -> None:
             "name": entry["name"],
             "method": entry["title"],
             "venue": f"{entry['venue']} {entry['year']}",
-            "backbones": ", ".join(entry["backbones"]),
+            "backbones": ", ".join(entry["backbones"]) or "none",
             "supervision": ", ".join(entry["annotations"]),
             "ways": entry["ways"],
             "shots": entry["shots"],
@@ -86,7 +88,7 @@ def _show(entry: dict[str, Any]) -> None:
         "paper": f"{entry['paper']} ({entry['venue']} {entry['year']})",
         "address": entry["url"],
         "authors' code": entry["code"] or "none published",
-        "backbones": ", ".join(entry["backbones"]) + "; any other by --backbone",
+        "backbones": f"{', '.join(entry['backbones'])}; any other by --backbone" if entry["backbones"] else "none",
         "supervision": ", ".join(entry["annotations"]),
         "ways": entry["ways"] if entry["ways"] == "any" else f"{entry['ways']}; more are run one by one and merged",
         "shots": entry["shots"],
