@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from fssbench.errors import RecordError
 from fssbench.files import atomic_path
-from fssbench.regime import Regime
+from fssbench.regime import Regime, exposure
 
 SCHEMA: Final = 2
 SEPARATOR = "|"  # between the image ids in `supports`; no image id holds it
@@ -156,6 +156,24 @@ class Record:
     path: Path
     run: Run
     episodes: pd.DataFrame
+
+
+def contamination(run: Run) -> dict[int, tuple[str, ...]]:
+    """By fold that was run, the tested classes that its checkpoint was trained on; folds without any are left out."""
+    found = {}
+    for fold in run.folds:
+        entry = run.weights.get(fold)
+        if entry is None:
+            continue
+        tested = {c: run.bank.class_names.get(c, str(c)) for c in run.bank.folds.get(fold, [])}
+        seen = tuple(entry.contaminated)
+        if not seen and entry.regime is not None:
+            seen = exposure(entry.regime, run.bank.dataset, tested, fold).classes
+            if not seen and exposure(entry.regime, run.bank.dataset, tested, fold).state == "contaminated":
+                seen = tuple(tested.values())
+        if seen:
+            found[fold] = seen
+    return found
 
 
 def read_run(folder: Path) -> Run:

@@ -23,6 +23,7 @@ from fssbench.files import sha256_file
 from fssbench.records import Run
 
 RUN, EPISODES = "run.json", "episodes.csv"
+REPEATABLE = 0.002  # how far a fold's mIoU may lie from that of another machine
 
 
 @dataclass(frozen=True, order=True)
@@ -46,11 +47,11 @@ class Audit:
     unjudged: tuple[str, ...] = ()
 
 
-def audit(root: Path, banks: Mapping[str, Reference] | None = None) -> Audit:
+def audit(root: Path, banks: Mapping[str, Reference] | None = None, *, only_these: bool = False) -> Audit:
     """Judge every record at or below `root`.
 
-    `banks` maps fingerprints to banks; a record of any other fingerprint is a finding. Without `banks` (None or empty)
-    nothing can be said about fingerprints, and they are listed as unjudged.
+    `banks` maps fingerprints to banks; records of others are judged without one and listed as unjudged. With
+    `only_these` such a record is a finding: the caller named the banks that there should be.
     """
     findings: list[Finding] = []
     seen: list[tuple[str, Run, str]] = []
@@ -63,8 +64,8 @@ def audit(root: Path, banks: Mapping[str, Reference] | None = None) -> Audit:
             continue
         seen.append((name, run, sha256_file(folder / EPISODES) if rows is not None else ""))
         findings += _named(name, RUN, check_run(run, folder.resolve().as_posix()))
-        if banks:
-            findings += _named(name, RUN, _known(run, banks))
+        if only_these:
+            findings += _named(name, RUN, _known(run, banks or {}))
         if rows is None:
             continue
         problems = list(check_rows(run, rows))
@@ -74,7 +75,7 @@ def audit(root: Path, banks: Mapping[str, Reference] | None = None) -> Audit:
             bank = (banks or {}).get(run.bank.fingerprint)
             findings += _named(name, EPISODES, check_against_bank(run, rows, bank) if bank else ())
     findings += duplicates(seen)
-    unjudged = set() if banks else {run.bank.fingerprint for _, run, _ in seen}
+    unjudged = {run.bank.fingerprint for _, run, _ in seen} - set(banks or {})
     return Audit(len(folders), tuple(sorted(findings)), tuple(sorted(unjudged)))
 
 
@@ -137,12 +138,16 @@ def duplicates(records: Iterable[tuple[str, Run, str]]) -> Iterator[Finding]:
     """
     ids: dict[str, str] = {}
     setups: dict[str, str] = {}
+    repeated: dict[str, tuple[str, Run]] = {}
     counts: dict[tuple[str, int, int, str], tuple[str, str]] = {}
     for name, run, digest in records:
         first = ids.setdefault(run.id, name)
         if first != name:
             yield Finding(_join(name, RUN), "id", f"expected an id of its own, found that of {first}")
         first = setups.setdefault(_setup(run), name)
+        scores = repeated.setdefault(_measurement(run), (name, run))
+        if scores[0] != name and (problem := _far_apart(scores[1], run)):
+            yield Finding(_join(name, RUN), "summary.folds", f"{problem} of {scores[0]}, the same weights and episodes")
         if first != name:
             yield Finding(_join(name, RUN), "method", f"the same method, weights, bank and settings as {first}")
         weights = {fold: entry.sha256 for fold, entry in run.weights.items()}
@@ -162,6 +167,22 @@ def _setup(run: Run) -> str:
         mode="json", include={"device", "precision", "options", "versions", "git_revision", "host"}
     )
     return json.dumps(fields, sort_keys=True)
+
+
+def _measurement(run: Run) -> str:
+    """What a repetition, on whatever machine, has in common."""
+    fields = run.model_dump(mode="json", include={"method", "backbone", "input_size", "way", "shot", "annotation"})
+    weights = {fold: entry.sha256 for fold, entry in run.weights.items()}
+    return json.dumps([fields, weights, run.bank.fingerprint, run.environment.precision], sort_keys=True)
+
+
+def _far_apart(first: Run, second: Run) -> str:
+    """What two machines cannot explain: a fold's mIoU that differs by more than `REPEATABLE`; empty if none does."""
+    for fold, part in second.summary.get("folds", {}).items():
+        other = first.summary.get("folds", {}).get(fold, {}).get("miou")
+        if other is not None and part["miou"] is not None and abs(part["miou"] - other) > REPEATABLE:
+            return f"expected a mIoU of fold {fold} near {100 * other:.2f}, found {100 * part['miou']:.2f}, beside that"
+    return ""
 
 
 def _join(name: str, file: str) -> str:

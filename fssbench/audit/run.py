@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from fssbench.records import Run
+from fssbench.records import Run, contamination
 
 Problem = tuple[str, str]  # the field, and what is wrong with it
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
-WEIGHTS = ("imagenet", "random", "checkpoint")
+WEIGHTS = ("imagenet", "random", "checkpoint", "external")
 
 
 def check_run(run: Run, folder: str) -> Iterator[Problem]:
@@ -26,6 +26,7 @@ def check_run(run: Run, folder: str) -> Iterator[Problem]:
             yield name, f"expected at least 1, found {value}"
     yield from _folds(run)
     yield from _weights(run)
+    yield from _exposure(run)
     yield from _bank(run)
     for name, seconds in run.seconds.items():
         if not seconds >= 0 or math.isinf(seconds):
@@ -71,8 +72,21 @@ def _weights(run: Run) -> Iterator[Problem]:
     for fold, entry in run.weights.items():
         if not SHA256.fullmatch(entry.sha256):
             yield f"weights.{fold}.sha256", f"expected 64 hexadecimal digits, found {entry.sha256!r}"
+        if entry.kind in ("imagenet", "random") and (entry.regime is not None or entry.contaminated):
+            yield f"weights.{fold}.regime", f"expected no training behind {entry.kind!r} weights, found one"
         if entry.kind not in WEIGHTS:
             yield f"weights.{fold}.kind", f"expected one of {', '.join(WEIGHTS)}, found {entry.kind!r}"
+
+
+def _exposure(run: Run) -> Iterator[Problem]:
+    """A checkpoint that was trained on tested classes has to say so."""
+    for fold, seen in contamination(run).items():
+        missing = [name for name in seen if name not in run.weights[fold].contaminated]
+        if missing:
+            yield (
+                f"weights.{fold}.contaminated",
+                f"expected the tested classes that it was trained on ({', '.join(missing[:4])}), found no mark",
+            )
 
 
 def _bank(run: Run) -> Iterator[Problem]:

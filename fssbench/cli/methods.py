@@ -53,10 +53,8 @@ def _remarks(entry: dict[str, Any]) -> str:
         "our_reading": "our reading of the paper",
         "untrained": "works untrained",
         "uses_auxiliary": "uses auxiliary images",
-        "base_learner": "trained in two steps, a base learner first",
     }
-    weightless = [] if entry["trainable"] else ["has nothing to train"]
-    return ", ".join([*(words for key, words in remarks.items() if entry[key]), *weightless])
+    return ", ".join(words for key, words in remarks.items() if entry[key])
 
 
 def _list(entries: list[dict[str, Any]]) -> None:
@@ -67,7 +65,7 @@ def _list(entries: list[dict[str, Any]]) -> None:
             "name": entry["name"],
             "method": entry["title"],
             "venue": f"{entry['venue']} {entry['year']}",
-            "backbones": ", ".join(entry["backbones"]) or "none",
+            "backbones": ", ".join(entry["backbones"]),
             "supervision": ", ".join(entry["annotations"]),
             "ways": entry["ways"],
             "shots": entry["shots"],
@@ -88,7 +86,7 @@ def _show(entry: dict[str, Any]) -> None:
         "paper": f"{entry['paper']} ({entry['venue']} {entry['year']})",
         "address": entry["url"],
         "authors' code": entry["code"] or "none published",
-        "backbones": f"{', '.join(entry['backbones'])}; any other by --backbone" if entry["backbones"] else "none",
+        "backbones": ", ".join(entry["backbones"]) + "; any other by --backbone",
         "supervision": ", ".join(entry["annotations"]),
         "ways": entry["ways"] if entry["ways"] == "any" else f"{entry['ways']}; more are run one by one and merged",
         "shots": entry["shots"],

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from fssbench.cli.app import app, messages, numbers
+from fssbench.cli.app import app
+from fssbench.cli.results import BACKBONE, DATASET, METHOD, RESULTS, SHOTS, SORT, read_results, track, write_text
+
+if TYPE_CHECKING:
+    from fssbench.reports.tables.model import Table
 
 
 class Format(StrEnum):
@@ -22,12 +29,18 @@ class Format(StrEnum):
 
 @app.command("report")
 def report(
-    results: Path = typer.Argument(Path("results"), help="Folder of records, or one record."),
-    output: Format = typer.Option(Format.MARKDOWN, "--format", "-f", help="What to print."),
-    shots: list[str] | None = typer.Option(None, "--shots", help="Only these shots, as in `1 5`."),
+    results: list[Path] | None = RESULTS,
+    output: Format | None = typer.Option(
+        None, "--format", "-f", help="What to print. [a table as wide as the terminal; markdown into a pipe or file]"
+    ),
+    method: list[str] | None = METHOD,
+    backbone: list[str] | None = BACKBONE,
+    dataset: list[str] | None = DATASET,
+    shots: list[str] | None = SHOTS,
+    sort: str = SORT,
     per_class: bool = typer.Option(False, "--per-class", help="IoU of every class instead of every fold."),
     with_published: bool = typer.Option(False, "--with-published", help="The papers' rows under ours."),
-    intervals: bool = typer.Option(False, "--intervals", help="95 % intervals, by bootstrap over images."),
+    intervals: bool = typer.Option(False, "--intervals/--no-intervals", help="95 % intervals over images."),
     protocol: str | None = typer.Option(
         None, "--protocol", help="Accumulate as another codebase does, as in `pfenet`."
     ),
@@ -37,35 +50,21 @@ def report(
     as_json: bool = typer.Option(False, "--json", help="The same as `--format json`."),
 ) -> None:
     """Tables of results: method x backbone x weights, folds, mean and FB-IoU for each shot."""
-    from fssbench.errors import RecordError
     from fssbench.protocol import find_protocol
     from fssbench.reports.entries.lens import through
-    from fssbench.reports.entries.results import load_results
     from fssbench.reports.formats.render import render
-    from fssbench.reports.tables.layouts import View
+    from fssbench.reports.tables.layouts import View, class_tables, fold_tables
 
     lens = None if protocol is None else find_protocol(protocol)
-    wanted = numbers(shots)
-    found = [r for r in load_results(results) if wanted is None or r.shot in wanted]
-    if not found:
-        raise RecordError(f"no record below {results} has {wanted} shots")
+    found = read_results(results, method, backbone, dataset, shots, sort)
     if lens is not None:
-        found = [through(result, lens) for result in found]
+        found = [through(result, lens) for result in track(found, "scoring again")]
     view = View(digits=digits, published=with_published, intervals=intervals, lens=lens)
-    _write(render("json" if as_json else output.value, found, view, per_class=per_class), out, force)
-
-
-def _write(text: str, out: Path | None, force: bool) -> None:
-    from fssbench.errors import UsageError
-    from fssbench.files import atomic_write_text
-
-    if out is None:
-        typer.echo(text, nl=False)
+    if output is None and not as_json and out is None and sys.stdout.isatty() and not (per_class and with_published):
+        _print(class_tables(found, view) if per_class else fold_tables(found, view))
         return
-    if out.exists() and not force:
-        raise UsageError(f"{out} exists already. Name another file, or add --force to overwrite it.")
-    atomic_write_text(out, text)
-    messages.print(f"wrote {out}")
+    name = "json" if as_json else (output or Format.MARKDOWN).value
+    write_text(render(name, found, view, per_class=per_class), out, force)
 
 
 class TextFormat(StrEnum):
@@ -79,9 +78,21 @@ class TextFormat(StrEnum):
 
 @app.command("compare")
 def compare(
-    records: list[Path] = typer.Argument(help="Two or more records, or folders of them, on one bank."),
-    output: TextFormat = typer.Option(TextFormat.MARKDOWN, "--format", "-f", help="What to print."),
-    shots: list[str] | None = typer.Option(None, "--shots", help="Only these shots, as in `1 5`."),
+    records: list[Path] = typer.Argument(help="Records, or folders of them, on one bank."),
+    against: str | None = typer.Option(
+        None, "--against", metavar="BASELINE", help="Only with this one: a method, or a record. [every pair]"
+    ),
+    output: TextFormat | None = typer.Option(
+        None, "--format", "-f", help="What to print. [a table as wide as the terminal; markdown into a pipe or file]"
+    ),
+    method: list[str] | None = METHOD,
+    backbone: list[str] | None = BACKBONE,
+    dataset: list[str] | None = DATASET,
+    shots: list[str] | None = SHOTS,
+    sort: str = SORT,
+    across_shots: bool = typer.Option(
+        False, "--across-shots", help="Compare also results of different shots. [only those of the same]"
+    ),
     episodes: int = typer.Option(5, "--episodes", min=0, help="How many of the most different episodes to list."),
     digits: int = typer.Option(1, "--digits", min=0, max=6, help="Digits after the point."),
     out: Path | None = typer.Option(None, "--out", help="Write to this file instead of stdout."),
@@ -91,17 +102,31 @@ def compare(
     """Paired tests on shared episodes: which differences are real, by class, and where they are largest."""
     import json
 
-    from fssbench.reports.entries.results import load_results
     from fssbench.reports.formats.render import render_tables
     from fssbench.reports.studies.comparison import compare as compare_results
-    from fssbench.reports.studies.comparison import comparison_data
+    from fssbench.reports.studies.comparison import comparison_data, sets_to_compare
     from fssbench.reports.tables.comparison import comparison_tables
 
-    wanted = numbers(shots)
-    found = [r for folder in records for r in load_results(folder) if wanted is None or r.shot in wanted]
-    comparison = compare_results(found, extremes=episodes)
+    found = read_results(records, method, backbone, dataset, shots, sort)
+    if sort == "name":  # as named on the command line
+        found.sort(key=lambda r: next((i for i, f in enumerate(records) if r.sources[0].path.is_relative_to(f)), 0))
+    sets = sets_to_compare(found, across_shots=across_shots)
+    comparisons = [compare_results(each, extremes=episodes, against=against, track=track) for each in sets]
     if as_json or output is TextFormat.JSON:
-        text = json.dumps(comparison_data(comparison), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        data = [comparison_data(each) for each in comparisons]
+        text = json.dumps(data[0] if len(data) == 1 else data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        write_text(text, out, force)
+        return
+    tables = [table for each in comparisons for table in comparison_tables(each, digits)]
+    if output is None and out is None and sys.stdout.isatty():
+        _print(tables)
     else:
-        text = render_tables(output.value, comparison_tables(comparison, digits))
-    _write(text, out, force)
+        write_text(render_tables((output or TextFormat.MARKDOWN).value, tables), out, force)
+
+
+def _print(tables: Sequence[Table]) -> None:
+    from rich.console import Console
+
+    from fssbench.reports.formats.terminal import to_terminal
+
+    to_terminal(tables, Console(highlight=False))

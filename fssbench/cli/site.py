@@ -1,4 +1,4 @@
-"""Commands that judge and show results: `audit`, `leaderboard build`, `plot`, `gallery`, `sensitivity`."""
+"""Commands that judge and show results: `audit`, `leaderboard`, `plot`, `gallery`, `sensitivity`."""
 
 from __future__ import annotations
 
@@ -8,26 +8,40 @@ from pathlib import Path
 import typer
 
 from fssbench.cli.app import App, Group, app, messages, print_json
+from fssbench.cli.results import (
+    BACKBONE,
+    DATASET,
+    FORCE,
+    JSON,
+    METHOD,
+    RESULTS,
+    SHOTS,
+    SORT,
+    empty_folder,
+    read_results,
+    track,
+)
 
 leaderboard = App(cls=Group, help="The static site of results.", no_args_is_help=True)
 app.add_typer(leaderboard, name="leaderboard")
 
-RESULTS = typer.Argument(Path("results"), help="A record, or a folder of records.", show_default=True)
 OUT = typer.Option(..., "--out", help="Folder to write into.")
-FORCE = typer.Option(False, "--force", help="Replace what is there.")
-JSON = typer.Option(False, "--json", help="Print one JSON document.")
 BANK = typer.Option(None, "--bank", help="An episode bank, or a folder of banks; may be given several times.")
-
-
 COUNT = typer.Option(4, "--count", min=1, max=50, help="Episodes of each kind.")
 
 
 @leaderboard.command("build")
 def leaderboard_build(
-    results: Path = RESULTS,
+    results: list[Path] | None = RESULTS,
     out: Path = OUT,
     bank: list[Path] | None = BANK,
-    intervals: bool = typer.Option(True, help="Intervals; without them a large site is built sooner."),
+    method: list[str] | None = METHOD,
+    backbone: list[str] | None = BACKBONE,
+    dataset: list[str] | None = DATASET,
+    shots: list[str] | None = SHOTS,
+    intervals: bool = typer.Option(
+        True, "--intervals/--no-intervals", help="Intervals and ranks; without them a large site is built sooner."
+    ),
     force: bool = FORCE,
 ) -> None:
     """Build the leaderboard of RESULTS: plain files, to be opened from disk or put on any web server.
@@ -36,20 +50,19 @@ def leaderboard_build(
     """
     from fssbench.audit.bank import find_banks
     from fssbench.reports.board.build import build_site
-    from fssbench.reports.entries.results import load_results
     from fssbench.reports.pictures.gallery import site_gallery
 
-    found = load_results(results)
+    found = read_results(results, method, backbone, dataset, shots)
     gallery = site_gallery(find_banks(bank)) if bank else None
-    pages = build_site(found, out, force=force, gallery=gallery, with_intervals=intervals)
-    messages.print(f"{len(found)} results, {pages} pages: open {out / 'index.html'}")
+    pages = build_site(found, out, force=force, gallery=gallery, with_intervals=intervals, track=track)
+    messages.print(f"{len(found)} results, {pages} pages: open {out / 'index.html'}", markup=False)
 
 
 @app.command("audit")
 def audit_command(
-    results: Path = RESULTS,
+    results: Path = typer.Argument(Path("results"), help="A record, or a folder of records."),
     bank: list[Path] | None = typer.Option(
-        None, help="Banks, or folders of banks (default: episodes/ if it is there)."
+        None, "--bank", help="Banks that all records must be from, or folders of banks. [those in episodes/, if any]"
     ),
     as_json: bool = JSON,
 ) -> None:
@@ -63,7 +76,7 @@ def audit_command(
     if not results.is_dir():
         raise RecordError(f"expected a folder of records at {results}, found none. Name it as the first argument.")
     usual = [Path("episodes")] if Path("episodes").is_dir() else []
-    judged = audit(results, find_banks(bank or usual))
+    judged = audit(results, find_banks(bank or usual), only_these=bool(bank))
     if as_json:
         print_json(asdict(judged))
     else:
@@ -77,47 +90,67 @@ def audit_command(
 
 @app.command("plot")
 def plot(
-    results: Path = RESULTS,
+    results: list[Path] | None = RESULTS,
     out: Path = OUT,
+    method: list[str] | None = METHOD,
+    backbone: list[str] | None = BACKBONE,
+    dataset: list[str] | None = DATASET,
+    shots: list[str] | None = SHOTS,
     force: bool = FORCE,
 ) -> None:
-    """Draw RESULTS: by class, by object size, by episode, by shots, by speed; PNG and SVG."""
+    """Draw RESULTS: by class, by object size, by episode, by shots; PNG and SVG."""
     from fssbench.reports.board.entries import collect
-    from fssbench.reports.entries.results import load_results
     from fssbench.reports.pictures.plots import draw_all
 
-    found = load_results(results)
-    _refuse_overwriting(out, force)
-    for path in draw_all(collect(found), out):
+    found = read_results(results, method, backbone, dataset, shots)
+    empty_folder(out, force)
+    for path in draw_all(collect(found, track=track), out):
         sys.stdout.write(f"{path}\n")
 
 
 @app.command("gallery")
 def gallery(
-    results: Path = RESULTS,
+    results: list[Path] | None = RESULTS,
     out: Path = OUT,
     bank: list[Path] = typer.Option(..., "--bank", help="The bank that the runs used, or a folder of banks."),
+    method: list[str] | None = METHOD,
+    backbone: list[str] | None = BACKBONE,
+    dataset: list[str] | None = DATASET,
+    shots: list[str] | None = SHOTS,
     count: int = COUNT,
     force: bool = FORCE,
 ) -> None:
     """Show the best, the median and the worst episodes of RESULTS: supports, truth and prediction."""
     from fssbench.audit.bank import find_banks
-    from fssbench.reports.entries.results import load_results
+    from fssbench.errors import RecordError
     from fssbench.reports.pictures.gallery import write_gallery
 
-    found = load_results(results)
-    _refuse_overwriting(out, force)
+    found = read_results(results, method, backbone, dataset, shots)
+    empty_folder(out, force)
     banks = find_banks(bank)
-    for result in found:
-        for path in write_gallery(result, banks, out, count):
-            sys.stdout.write(f"{path}\n")
+    problems = []
+    for result in track(found, "drawing"):
+        try:
+            for path in write_gallery(result, banks, out, count):
+                sys.stdout.write(f"{path}\n")
+        except RecordError as error:  # one without masks must not keep the others from being drawn
+            problems.append(error)
+    if len(problems) == len(found):
+        raise problems[0]
+    for problem in problems:
+        messages.print(f"skipped: {problem}", markup=False, soft_wrap=True)
 
 
 @app.command("sensitivity")
 def sensitivity_command(
-    results: Path = RESULTS,
+    results: list[Path] | None = RESULTS,
     bank: list[Path] | None = BANK,
     out: Path | None = typer.Option(None, "--out", help="With --bank: folder for pictures of best and worst supports."),
+    method: list[str] | None = METHOD,
+    backbone: list[str] | None = BACKBONE,
+    dataset: list[str] | None = DATASET,
+    shots: list[str] | None = SHOTS,
+    sort: str = SORT,
     count: int = COUNT,
     force: bool = FORCE,
     as_json: bool = JSON,
@@ -125,26 +158,23 @@ def sensitivity_command(
     """Say how much the choice of the support matters, by method and class, on banks with several supports a query."""
     from fssbench.audit.bank import find_banks
     from fssbench.errors import UsageError
-    from fssbench.reports.entries.results import load_results
     from fssbench.reports.pictures.supports import write_extremes
-    from fssbench.reports.studies.sensitivity import sensitivity, text, values
+    from fssbench.reports.studies.sensitivity import has_several_supports, sensitivity, text, values
 
     if (out is None) != (not bank):
         raise UsageError("expected --out and --bank together: pictures need the bank's images and a place to go.")
-    found = [sensitivity(result) for result in load_results(results)]
+    results_found = read_results(results, method, backbone, dataset, shots, sort)
+    several = [result for result in track(results_found, "reading") if has_several_supports(result)]
+    if len(several) < len(results_found) and several:
+        left = len(results_found) - len(several)
+        messages.print(f"left out: {left} results whose bank draws one support a query")
+    found = [sensitivity(result) for result in several or results_found]
     if as_json:
         print_json(values(found))
     else:
         sys.stdout.write(text(found))
     if out is not None:
-        _refuse_overwriting(out, force)
+        empty_folder(out, force)
         banks = find_banks(bank or [])
         for one in found:
-            messages.print(f"{write_extremes(one.result, banks, out, count)}")
-
-
-def _refuse_overwriting(out: Path, force: bool) -> None:
-    from fssbench.errors import UsageError
-
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not force:
-        raise UsageError(f"--out {out} is not empty. Name another folder, or write into this one with --force.")
+            messages.print(f"{write_extremes(one.result, banks, out, count)}", markup=False)

@@ -174,3 +174,35 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
         adjusted[i] = highest
     return adjusted
+
+
+def holm_levels(p_values: Sequence[float], level: float = 0.95) -> list[float]:
+    """The level at which Holm's procedure tests each of several differences: an interval at it excludes 0 just where
+    the corrected p-value is below 1 - `level`.
+
+    >>> [round(1 - each, 4) for each in holm_levels([0.01, 0.04, 0.03])]
+    [0.0167, 0.025, 0.025]
+    """
+    alpha, count = 1 - level, len(p_values)
+    levels, stopped = [level] * count, None
+    for rank, i in enumerate(sorted(range(count), key=lambda i: p_values[i])):
+        step = alpha / (count - rank)
+        if stopped is None and p_values[i] >= step:
+            stopped = step
+        levels[i] = 1 - (step if stopped is None else stopped)
+    return levels
+
+
+def rank_intervals(better: Sequence[Sequence[bool]]) -> list[tuple[int, int]]:
+    """Ranks that each of n results may have: [1 + those significantly better, n - those significantly worse].
+
+    `better[i][j]` says that i is significantly better than j.
+
+    >>> rank_intervals([[False, False, True], [False, False, False], [False, False, False]])
+    [(1, 2), (1, 3), (2, 3)]
+    """
+    count = len(better)
+    return [
+        (1 + sum(better[j][i] for j in range(count)), count - sum(better[i][j] for j in range(count)))
+        for i in range(count)
+    ]

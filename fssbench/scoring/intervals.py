@@ -58,11 +58,18 @@ def intervals(
     *,
     level: float = 0.95,
     resamples: int = RESAMPLES,
+    between: Mapping[str, tuple[float, float]] | None = None,
 ) -> dict[str, Interval]:
-    """Intervals by name: "mean", "fb", "fold 0", "fold 0 fb", "class 7". Numbers that do not exist are left out."""
+    """Intervals by name: "mean", "fb", "fold 0", "fold 0 fb", "class 7". Numbers that do not exist are left out.
+
+    `between` adds a variance that images know nothing of (that of training again) with its degrees of freedom.
+    """
     clusters = build_clusters(episodes)
     found = statistics(episodes, fold_classes, resample(clusters, rng, resamples), rules)
     error, freedom = standard_errors(found.influence, clusters)
+    if between:
+        more = [between.get(name, (0.0, np.inf)) for name in found.names]
+        error, freedom = add_variance(error, freedom, *np.array(more).T)
     low, high = widen(found.value, found.draws, error, freedom, level)
     return {
         name: Interval(*(float(x) for x in (found.value[i], max(low[i], 0.0), min(high[i], 1.0), error[i])))
@@ -81,6 +88,13 @@ def standard_errors(influence: Floats, clusters: Clusters) -> tuple[Floats, Floa
     """Standard errors and degrees of freedom of P statistics."""
     spread, freedom = variance(influence, clusters)
     return np.sqrt(spread), freedom
+
+
+def add_variance(error: Floats, freedom: Floats, more: Floats, its_freedom: Floats) -> tuple[Floats, Floats]:
+    """Standard error and Satterthwaite's degrees of freedom after adding an independent variance."""
+    total = error**2 + more
+    noise = error**4 / freedom + more**2 / its_freedom
+    return np.sqrt(total), np.divide(total**2, noise, out=np.full_like(total, np.inf), where=noise > 0)
 
 
 def widen(value: Floats, draws: Floats, error: Floats, freedom: Floats, level: float = 0.95) -> tuple[Floats, Floats]:

@@ -1,13 +1,14 @@
 """Two methods on the same episodes: paired differences with intervals, tests and effect sizes.
 
-Both are resampled together, so what they share (a hard query, a poor support) cancels. Episodes are clustered by
-image as in `intervals`; tests are t tests on the difference with that standard error.
+What both share (a hard query, a poor support) cancels. Episodes are clustered by image as in `intervals`, trainings
+are a level of their own; interval and test are Student's with one standard error, so that they never contradict.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -15,13 +16,14 @@ from scipy import stats
 
 from fssbench.errors import RecordError
 from fssbench.records import SEPARATOR
-from fssbench.scoring.clusters import build_clusters
-from fssbench.scoring.intervals import RESAMPLES, resample, standard_errors, statistics, widen
+from fssbench.scoring.clusters import Clusters, Floats, build_clusters, holm, rank_intervals
+from fssbench.scoring.intervals import Resamples, add_variance, standard_errors, statistics
 from fssbench.scoring.metrics import BACKGROUND_CLASS
 from fssbench.scoring.pixels import iou
 from fssbench.scoring.rules import NEUTRAL, ScoringRules
 
 EPISODE = ["fold", "run", "episode", "way"]
+PAIRS_AT_ONCE = 500
 SAME = [*EPISODE, "class_id", "query"]
 
 
@@ -36,6 +38,7 @@ class Difference:
     high: float
     error: float
     p_value: float
+    freedom: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -47,32 +50,108 @@ class Effect:
     images: int
 
 
-def paired_differences(
-    first: pd.DataFrame,
-    second: pd.DataFrame,
-    fold_classes: Mapping[int, Sequence[int]],
-    rng: np.random.Generator,
-    rules: ScoringRules = NEUTRAL,
-    *,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-) -> dict[str, Difference]:
-    """Differences by name: "mean", "fb", "fold 0", "fold 0 fb", "class 7", where both have a number.
+@dataclass(frozen=True)
+class Measured:
+    """A result's numbers with what each row adds to them, over all its trainings; P numbers, E rows."""
 
-    Raises `RecordError` if the frames do not hold the same episodes.
+    episodes: pd.DataFrame  # of the first training, in the order of `EPISODE`
+    clusters: Clusters
+    names: tuple[str, ...]  # "mean", "fb", "fold 0", "fold 0 fb", "class 7"
+    value: Floats  # P
+    influence: Floats  # E x P
+    between: Floats  # P: variance of the mean over trainings, 0 for one training
+    trainings: int
+
+
+def measure(
+    trainings: Sequence[pd.DataFrame], fold_classes: Mapping[int, Sequence[int]], rules: ScoringRules = NEUTRAL
+) -> Measured:
+    """The numbers of a result, from the episodes of each of its trainings.
+
+    Raises `RecordError` if the trainings do not hold the same episodes.
     """
-    first, second = aligned(first, second)
-    together = first.assign(supports=_either(first["supports"], second["supports"]))
-    clusters = build_clusters(together)
-    drawn = resample(clusters, rng, resamples)
-    a, b = (statistics(frame, fold_classes, drawn, rules) for frame in (first, second))
-    change = a.value - b.value
-    error, freedom = standard_errors(a.influence - b.influence, clusters)
-    low, high = widen(change, a.draws - b.draws, error, freedom, level)
+    frames = [trainings[0].sort_values(EPISODE, ignore_index=True)]
+    frames += [aligned(frames[0], other)[1] for other in trainings[1:]]
+    clusters = build_clusters(frames[0])
+    none = Resamples(clusters.image, np.ones((1, clusters.images)))
+    parts = [statistics(frame, fold_classes, none, rules) for frame in frames]
+    names = tuple(name for name in parts[0].names if all(name in part.names for part in parts))
+    columns = [[part.names.index(name) for name in names] for part in parts]
+    values = np.stack([part.value[column] for part, column in zip(parts, columns, strict=True)])
+    influence = np.mean([part.influence[:, column] for part, column in zip(parts, columns, strict=True)], axis=0)
+    count = len(parts)
+    between = values.var(0, ddof=1) / count if count > 1 else np.zeros(len(names))
+    return Measured(frames[0], clusters, names, values.mean(0), influence, between, count)
+
+
+def paired_differences(first: Measured, second: Measured, *, level: float = 0.95) -> dict[str, Difference]:
+    """Differences by name, where both have a number. The interval excludes 0 just where p < 1 - level.
+
+    Images are shared, so what is hard for both cancels; trainings are not, so their variances add up. Raises
+    `RecordError` if the two do not hold the same episodes.
+    """
+    a, b = aligned(first.episodes, second.episodes)
+    clusters = first.clusters
+    if not a["supports"].equals(b["supports"]):
+        clusters = build_clusters(a.assign(supports=_either(a["supports"], b["supports"])))
+    names = [name for name in first.names if name in second.names]
+    i, j = [first.names.index(name) for name in names], [second.names.index(name) for name in names]
+    values, others = first.value[i], second.value[j]
+    change = values - others
+    error, freedom = standard_errors(first.influence[:, i] - second.influence[:, j], clusters)
+    for side, columns in ((first, i), (second, j)):
+        more = np.full(len(columns), max(side.trainings - 1.0, 1.0))
+        error, freedom = add_variance(error, freedom, side.between[columns], more)
     ratio = np.divide(np.abs(change), error, out=np.where(change == 0, 0.0, np.inf), where=error > 0)
-    p_value = 2.0 * stats.t.sf(ratio, freedom)
-    columns = np.stack([a.value, b.value, change, low, high, error, p_value])
-    return {name: Difference(*columns[:, i].tolist()) for i, name in enumerate(a.names) if np.isfinite(change[i])}
+    p_value: Floats = np.asarray(2.0 * stats.t.sf(ratio, freedom))
+    return {
+        name: Difference(
+            *(float(x) for x in (values[k], others[k], change[k])),
+            *(float(x) for x in bounds(change[k], error[k], freedom[k], level)),
+            *(float(x) for x in (error[k], p_value[k], freedom[k])),
+        )
+        for k, name in enumerate(names)
+        if np.isfinite(change[k])
+    }
+
+
+def possible_ranks(measured: Sequence[Measured], level: float = 0.95) -> list[tuple[int, int]]:
+    """The ranks by the mean that tests of all pairs, after Holm's correction, leave open to each result."""
+    count = len(measured)
+    place = [each.names.index("mean") for each in measured]
+    value = np.array([each.value[k] for each, k in zip(measured, place, strict=True)])
+    influence = np.stack([each.influence[:, k] for each, k in zip(measured, place, strict=True)], -1)  # E x n
+    between = np.array([each.between[k] for each, k in zip(measured, place, strict=True)])
+    freedom_of = np.array([max(each.trainings - 1, 1) for each in measured], dtype=np.float64)
+    first, second = np.triu_indices(count, 1)
+    p_values = np.ones(len(first))
+    for start in range(0, len(first), PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        i, j = first[part], second[part]
+        error, freedom = standard_errors(influence[:, i] - influence[:, j], measured[0].clusters)
+        for side in (i, j):
+            error, freedom = add_variance(error, freedom, between[side], freedom_of[side])
+        change = np.abs(value[i] - value[j])
+        ratio = np.divide(change, error, out=np.where(change == 0, 0.0, np.inf), where=error > 0)
+        p_values[part] = 2.0 * stats.t.sf(ratio, freedom)
+    better = [[False] * count for _ in range(count)]
+    for one, other, p in zip(first.tolist(), second.tolist(), holm(p_values.tolist()), strict=True):
+        if p < 1 - level:
+            winner, loser = (one, other) if value[one] > value[other] else (other, one)
+            better[winner][loser] = True
+    return rank_intervals(better)
+
+
+def bounds(change: float, error: float, freedom: float, level: float) -> tuple[float, float]:
+    """Student's interval about a difference."""
+    reach = float(stats.t.ppf(0.5 + level / 2, freedom)) * error if error > 0 else 0.0
+    return change - reach, change + reach
+
+
+def at_level(found: Difference, level: float) -> Difference:
+    """The same difference with its interval at another level."""
+    low, high = bounds(found.difference, found.error, found.freedom, level)
+    return replace(found, low=low, high=high)
 
 
 def aligned(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -90,9 +169,8 @@ def aligned(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd
     return a, b
 
 
-def effect_size(first: pd.DataFrame, second: pd.DataFrame) -> Effect:
-    """Paired Cohen's d over query images, and how often the first is better."""
-    change = episode_change(first, second)
+def effect_size(change: pd.DataFrame) -> Effect:
+    """Paired Cohen's d over query images, and how often the first is better, from `episode_change`."""
     by_image = change.groupby("query")["change"].mean().to_numpy(np.float64)
     spread = float(by_image.std(ddof=1)) if len(by_image) > 1 else 0.0
     values = change["change"].to_numpy(np.float64)
@@ -108,7 +186,9 @@ def episode_change(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     first, second = aligned(first, second)
     kept = first["class_id"].to_numpy() != BACKGROUND_CLASS
     a, b = (np.nan_to_num(iou(frame[["tp", "fp", "fn"]].to_numpy())) for frame in (first, second))
-    rows: pd.DataFrame = first[[*EPISODE, "class_id", "query", "supports"]].assign(first=a, second=b, change=a - b)
+    supports = _either(first["supports"], second["supports"])
+    named = first[[*EPISODE, "class_id", "query"]]
+    rows: pd.DataFrame = named.assign(supports=supports, first=a, second=b, change=a - b)
     chosen: pd.DataFrame = rows[kept]
     return chosen.reset_index(drop=True)
 

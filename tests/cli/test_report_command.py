@@ -114,7 +114,7 @@ def test_output_is_not_overwritten_without_force(command: Command, tmp_path: Pat
     [
         (["report", "nowhere"], "no finished record"),
         (["report", "a", "--protocol", "pfnet"], "did you mean 'pfenet'"),
-        (["report", "a", "--shots", "3"], "no record below a has [3] shots"),
+        (["report", "a", "--shots", "3"], "no record has --shots 3"),
         (["compare", "a"], "at least two results"),
     ],
 )

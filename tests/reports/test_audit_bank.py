@@ -97,7 +97,7 @@ def test_pixels_that_the_image_does_not_have_are_found(record: Path, bank: Path)
 
 def test_a_record_of_a_bank_that_is_not_at_hand_is_found(world: ModuleType, record: Path, tmp_path: Path) -> None:
     other = world.make_bank(tmp_path / "other.h5", episodes=6)
-    (found,) = judge(record, other).findings
+    (found,) = audit(record.parent, find_banks([other]), only_these=True).findings
     assert (found.file, found.field) == ("shifted/run.json", "bank.fingerprint")
     assert audit(record.parent).unjudged == (json.loads((record / "run.json").read_text())["bank"]["fingerprint"],)
 

@@ -20,9 +20,7 @@ from fssbench.reports.pictures.plots import (
     by_class,
     by_episode,
     by_size,
-    by_speed,
     draw_all,
-    episode_rate,
     shots,
     size_curve,
 )
@@ -58,7 +56,7 @@ def test_the_same_records_give_the_same_bytes(results: Path, tmp_path: Path) -> 
     assert digests[0] == digests[1]
     kinds = {name.split("shot-")[-1].rsplit("-", 1)[-1] for name in digests[0]}
     assert kinds == {
-        f"{kind}.{ending}" for kind in ("classes", "size", "episodes", "speed", "shots") for ending in ("png", "svg")
+        f"{kind}.{ending}" for kind in ("classes", "size", "episodes", "shots") for ending in ("png", "svg")
     }
 
 
@@ -97,17 +95,6 @@ def test_the_spread_by_episode_counts_every_episode(results: Path) -> None:
         assert sum(bar.get_height() for bar in axis.patches) == pytest.approx(100)
 
 
-def test_speed_is_episodes_over_the_seconds_of_the_records(results: Path) -> None:
-    (bank,) = banks_of(results)
-    assert episode_rate(bank.boards[0].entries[0]) == pytest.approx(20 / 12.5)
-    with style():
-        figure = by_speed(bank, bank.boards[0])
-    assert figure is not None
-    points = [line.get_xydata()[0].tolist() for line in figure.axes[0].lines if line.get_linestyle() == "None"]
-    values = [100 * (entry.scores.miou.value or 0) for entry in bank.boards[0].entries]
-    assert [y for _, y in points if y in values] == values
-
-
 def test_lines_over_shots_join_the_same_method_only(results: Path, make_record: Make) -> None:
     make_record(results / "alone", "alone", seed=5, folds=[0, 1], bank_folds=[0, 1], classes_per_fold=2, episodes=10)
     (bank,) = banks_of(results)
@@ -115,14 +102,13 @@ def test_lines_over_shots_join_the_same_method_only(results: Path, make_record: 
         figure = shots(bank)
     assert figure is not None
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]  # type: ignore[union-attr]
-    assert labels == ["hsnet resnet50", "$a^2_b$ resnet50"]
+    assert labels == ["hsnet resnet50 untrained", "$a^2_b$ resnet50 untrained"]
 
 
 def test_nothing_is_drawn_of_nothing(make_record: Make, tmp_path: Path) -> None:
     make_record(tmp_path / "r" / "a", episodes=1, folds=[0], bank_folds=[0], classes_per_fold=1, seconds={})
     (bank,) = banks_of(tmp_path / "r")
     assert shots(bank) is None
-    assert by_speed(bank, bank.boards[0]) is None
     assert by_size(bank, bank.boards[0]) is None
 
 
@@ -134,7 +120,7 @@ def test_the_command_writes_pictures_and_overwrites_nothing(
         main(command)
     assert done.value.code == 0
     paths = [Path(line) for line in capsys.readouterr().out.split()]
-    assert len(paths) == 8
+    assert len(paths) == 6
     for path in paths:
         if path.suffix == ".png":
             with Image.open(path) as image:

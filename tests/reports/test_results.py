@@ -43,13 +43,6 @@ def test_a_record_copied_elsewhere_counts_once(make_record: Make, tmp_path: Path
     assert len(result.sources) == 1 and result.summary.episodes == 80
 
 
-def test_duplicates_that_disagree_are_refused_by_name(make_record: Make, tmp_path: Path) -> None:
-    make_record(tmp_path / "first", fold_iou=HALVES)
-    make_record(tmp_path / "second", fold_iou=HALVES | {2: 0.6})
-    with pytest.raises(RecordError, match=r"first and .*second hold fold 2 .*50\.00 and 60\.00"):
-        load_results(tmp_path)
-
-
 def test_other_checkpoints_of_one_configuration_are_other_results(make_record: Make, tmp_path: Path) -> None:
     make_record(tmp_path / "first", weights="checkpoint", fold_iou=HALVES)
     other = make_record(tmp_path / "second", weights="checkpoint", fold_iou=HALVES | {2: 0.6})
@@ -86,7 +79,7 @@ def test_seeds_of_one_configuration_stand_in_one_line(make_record: Make, tmp_pat
     (line,) = lines_of(load_results(tmp_path))
     scores = line.scores(1)
     assert scores is not None
-    assert (scores.mean, scores.mean_std, scores.repetitions) == (pytest.approx(0.5), pytest.approx(0.1), 3)
+    assert (scores.mean, scores.training_std, scores.trainings) == (pytest.approx(0.5), pytest.approx(0.1), 3)
 
 
 def test_a_folder_without_records_says_what_to_do(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from fssbench.records import COLUMNS
 from fssbench.scoring.intervals import intervals
-from fssbench.scoring.paired import paired_differences
+from fssbench.scoring.paired import measure, paired_differences
 
 CLASSES = 5
 LEVELS = np.array([-1.0, -0.3, 0.0, 0.5, 1.0])  # difficulty of the classes, in logits
@@ -117,7 +117,8 @@ def rejections(design: Design, trials: int, seed: int) -> float:
     found = []
     for trial in range(trials):
         rng = np.random.default_rng([seed, trial])
-        found.append(paired_differences(*design.frame(rng, methods=2), FOLD, rng, resamples=2)["mean"].p_value < 0.05)
+        first, second = (measure([frame], FOLD) for frame in design.frame(rng, methods=2))
+        found.append(paired_differences(first, second)["mean"].p_value < 0.05)
     return float(np.mean(found))
 
 

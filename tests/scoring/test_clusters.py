@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fssbench.records import COLUMNS
-from fssbench.scoring.clusters import build_clusters, holm, variance
+from fssbench.scoring.clusters import build_clusters, holm, holm_levels, rank_intervals, variance
 
 
 def episodes(queries: list[str], supports: list[str], classes: list[int] | None = None) -> pd.DataFrame:
@@ -89,3 +89,16 @@ def test_holm_multiplies_the_smallest_by_the_number_of_tests() -> None:
     assert holm([0.5, 0.001, 0.02]) == pytest.approx([0.5, 0.003, 0.04])
     assert holm([0.03, 0.03, 0.9]) == pytest.approx([0.09, 0.09, 0.9])
     assert holm([]) == []
+
+
+def test_holms_levels_agree_with_its_p_values() -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(200):
+        p_values = (draw.random(7) ** 4).tolist()
+        for p, corrected, level in zip(p_values, holm(p_values), holm_levels(p_values), strict=True):
+            assert (p < 1 - level) == (corrected < 0.05)
+
+
+def test_rank_intervals_count_who_is_significantly_better_and_worse() -> None:
+    better = [[False, True, True], [False, False, False], [False, False, False]]
+    assert rank_intervals(better) == [(1, 1), (2, 3), (2, 3)]

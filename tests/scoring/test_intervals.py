@@ -12,7 +12,15 @@ from fssbench.errors import RecordError
 from fssbench.records import COLUMNS
 from fssbench.scoring.intervals import intervals
 from fssbench.scoring.metrics import summarise
-from fssbench.scoring.paired import effect_size, episode_change, most_different, paired_differences
+from fssbench.scoring.paired import (
+    Difference,
+    effect_size,
+    episode_change,
+    measure,
+    most_different,
+    paired_differences,
+    possible_ranks,
+)
 from fssbench.scoring.rules import ScoringRules
 
 
@@ -25,6 +33,10 @@ def episodes(ious: list[float], *, fold: int = 0, classes: int = 1, images: int 
         class_id = 1 + fold * classes + i % classes
         rows.append([fold, run, i, i, 1, class_id, f"q{fold}-{i % images}", f"s{fold}-{i}", *counts])
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Difference]:
+    return paired_differences(measure([first], {0: [1]}), measure([second], {0: [1]}))
 
 
 def rng() -> np.random.Generator:
@@ -100,7 +112,7 @@ def test_runs_over_the_same_images_do_not_pass_for_new_images() -> None:
 
 def test_a_method_equals_itself() -> None:
     frame = episodes(np.linspace(0.1, 0.9, 50).tolist())
-    found = paired_differences(frame, frame, {0: [1]}, rng())["mean"]
+    found = paired(frame, frame)["mean"]
     assert (found.difference, found.error, found.p_value, found.low, found.high) == (0, 0, 1, 0, 0)
 
 
@@ -111,7 +123,7 @@ def test_a_paired_test_agrees_with_students_where_episodes_share_nothing() -> No
     other = base + np.random.default_rng(8).normal(0.004, 0.05, 300)
     a, b = (np.round(values, 3) for values in (other, base))
     expected = stats.ttest_rel(a, b)
-    found = paired_differences(episodes(a.tolist()), episodes(b.tolist()), {0: [1]}, rng())["mean"]
+    found = paired(episodes(a.tolist()), episodes(b.tolist()))["mean"]
     assert found.difference == pytest.approx((a - b).mean())
     assert found.p_value == pytest.approx(expected.pvalue, rel=0.08)
     interval = expected.confidence_interval()
@@ -120,9 +132,7 @@ def test_a_paired_test_agrees_with_students_where_episodes_share_nothing() -> No
 
 def test_what_two_methods_share_cancels() -> None:
     base = np.random.default_rng(9).uniform(0.1, 0.8, 200)
-    found = paired_differences(
-        episodes((base + 0.02).round(3).tolist()), episodes(base.round(3).tolist()), {0: [1]}, rng()
-    )["mean"]
+    found = paired(episodes((base + 0.02).round(3).tolist()), episodes(base.round(3).tolist()))["mean"]
     assert found.difference == pytest.approx(0.02, abs=1e-4)
     assert found.p_value < 1e-6
 
@@ -130,20 +140,20 @@ def test_what_two_methods_share_cancels() -> None:
 def test_rows_may_come_in_any_order() -> None:
     frame = episodes(np.linspace(0.1, 0.9, 20).tolist())
     mixed = frame.sample(frac=1, random_state=1)
-    assert paired_differences(frame, mixed, {0: [1]}, rng())["mean"].difference == 0
+    assert paired(frame, mixed)["mean"].difference == 0
 
 
 def test_other_episodes_are_refused() -> None:
     frame = episodes([0.1, 0.2, 0.3])
     with pytest.raises(RecordError, match="3 and 2 rows"):
-        paired_differences(frame, frame[:2], {0: [1]}, rng())
+        paired(frame, frame[:2])
     with pytest.raises(RecordError, match=r"row 1 is .*'query': 'q0-1'.*'query': 'other'"):
-        paired_differences(frame, frame.assign(query=["q0-0", "other", "q0-2"]), {0: [1]}, rng())
+        paired(frame, frame.assign(query=["q0-0", "other", "q0-2"]))
 
 
 def test_effect_size_counts_images_not_episodes() -> None:
     a, b = episodes([0.5, 0.7, 0.4, 0.4], images=2), episodes([0.4, 0.4, 0.4, 0.5], images=2)
-    found = effect_size(a, b)
+    found = effect_size(episode_change(a, b))
     # By image: (0.1 + 0) / 2 = 0.05 and (0.3 - 0.1) / 2 = 0.1; mean 0.075, deviation 0.035355.
     assert found.cohen_d == pytest.approx(0.075 / 0.0353553, rel=1e-4)
     assert found.better == pytest.approx((2 + 0.5) / 4)
@@ -154,3 +164,34 @@ def test_the_most_different_episodes_come_first() -> None:
     change = episode_change(episodes([0.5, 0.9, 0.1]), episodes([0.4, 0.2, 0.6]))
     assert most_different(change, 2)["episode"].tolist() == [1, 2]
     assert most_different(change, 2)["change"].tolist() == pytest.approx([0.7, -0.5])
+
+
+def test_interval_and_test_of_a_difference_never_contradict_each_other() -> None:
+    draw = np.random.default_rng(10)
+    for _ in range(60):
+        base = draw.beta(0.6, 2.0, 40).clip(0.01, 0.99)  # skewed
+        other = (base + draw.normal(0.02, 0.06, 40)).clip(0.01, 0.99)
+        found = paired(episodes(base.round(3).tolist()), episodes(other.round(3).tolist()))["mean"]
+        assert (found.low > 0 or found.high < 0) == (found.p_value < 0.05)
+
+
+def test_trainings_that_differ_widen_the_interval_of_their_mean() -> None:
+    """Three trainings of 0.4, 0.5 and 0.6 on episodes that all have the same IoU: images cause no spread at all."""
+    from scipy import stats
+
+    trainings = [episodes([value] * 60) for value in (0.4, 0.5, 0.6)]
+    base = episodes([0.3] * 60)
+    found = paired_differences(measure(trainings, {0: [1]}), measure([base], {0: [1]}))["mean"]
+    expected = stats.ttest_1samp([0.1, 0.2, 0.3], 0)
+    assert found.difference == pytest.approx(0.2)
+    assert found.p_value == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval()
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_ranks_stay_open_where_tests_decide_nothing() -> None:
+    draw = np.random.default_rng(11)
+    base = draw.uniform(0.2, 0.5, 200)
+    frames = [base, base + draw.normal(0, 0.05, 200), base + 0.3 + draw.normal(0, 0.05, 200)]
+    measured = [measure([episodes(values.clip(0.01, 0.99).round(3).tolist())], {0: [1]}) for values in frames]
+    assert possible_ranks(measured) == [(2, 3), (2, 3), (1, 1)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fssbench.errors import UsageError
 from fssbench.files import sync_folder
-from fssbench.reports.board.entries import collect
+from fssbench.reports.board.entries import Track, collect
 from fssbench.reports.board.pages import DrawGallery, write_pages
 from fssbench.reports.entries.results import Result
 
@@ -24,6 +24,7 @@ def build_site(
     force: bool = False,
     gallery: DrawGallery | None = None,
     with_intervals: bool = True,
+    track: Track = lambda items, _: items,
 ) -> int:
     """Build the site of `results` at `out` and return its number of pages.
 
@@ -32,13 +33,13 @@ def build_site(
     folder that holds the records or the working directory (which nothing overrides).
     """
     out = out.absolute()
-    check_replaceable(out, [source.path for result in results for source in result.sources], force)
+    check_replaceable(out, [source.path for result in results for source in (*result.sources, *result.repeats)], force)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
         site = work / "new"
         site.mkdir()
-        write_pages(site, collect(results, with_intervals), gallery)
+        write_pages(site, collect(results, with_intervals, track), gallery)
         files = _files(site)
         (site / MARKER).write_text(json.dumps(files, indent=1) + "\n", encoding="utf-8")
         if out.exists():

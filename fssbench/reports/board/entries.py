@@ -5,27 +5,41 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from fssbench.records import Run
 from fssbench.reports.board.paper import Paper, paper_of
 from fssbench.reports.board.scores import Scores, scores_of
-from fssbench.reports.entries.results import Result
+from fssbench.reports.entries.lines import DATASETS
+from fssbench.reports.entries.results import Result, episodes_of
+from fssbench.reports.studies.comparison import entries_of
+from fssbench.scoring.paired import measure, possible_ranks
+from fssbench.scoring.rules import rules_of
 
-DATASETS = {"pascal5i": "PASCAL-5i", "coco20i": "COCO-20i", "fss1000": "FSS-1000", "shapes5i": "Shapes-5i"}
+Group = tuple[Result, ...]
+Track = Callable[[Sequence[Group], str], Iterable[Group]]
+TRAINED = {"external": "external", "authors": "authors", "checkpoint": "trained"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One result on a board. `slug` is safe in a path and a URL; `rank` only where all folds were run."""
+    """One setting at one shot, with all its trainings. `slug` is safe in a path and a URL; `rank` only where all folds
+    were run, and no tested class was trained on. `ranks` is what the pairwise tests leave open."""
 
     slug: str
-    result: Result
+    results: tuple[Result, ...]
     scores: Scores
     paper: Paper | None
     rank: int | None = None
+    ranks: tuple[int, int] | None = None
+
+    @property
+    def result(self) -> Result:
+        """The first training."""
+        return self.results[0]
 
     @property
     def run(self) -> Run:
@@ -38,11 +52,21 @@ class Entry:
 
     @property
     def trained(self) -> str:
-        return "trained" if "checkpoint" in self.result.setting.weights else "untrained"
+        """Where the weights are from: "trained" here, by the "authors", "untrained", or "external" (not known)."""
+        kinds = self.result.setting.weights.split(" and ")
+        return next((TRAINED[kind] for kind in ("external", "authors", "checkpoint") if kind in kinds), "untrained")
 
     @property
     def origin(self) -> str:
+        """Whose code: "external" predictions, "reading" of a paper without code, or "reproduced"."""
+        if self.trained == "external":
+            return "external"
         return "reading" if self.run.method.our_reading else "reproduced"
+
+    @property
+    def contaminated(self) -> bool:
+        """Whether the checkpoint was trained on tested classes."""
+        return self.result.setting.contaminated
 
     @property
     def supervision(self) -> str:
@@ -117,11 +141,14 @@ class Bank:
         return len(self.fold_numbers)
 
 
-def collect(results: Iterable[Result], with_intervals: bool = True) -> tuple[Bank, ...]:
+def collect(
+    results: Iterable[Result], with_intervals: bool = True, track: Track = lambda items, _: items
+) -> tuple[Bank, ...]:
     """Results as banks with their boards, in an order that depends on nothing but the results."""
-    entries = sorted((_entry(result, with_intervals) for result in results), key=_bank_key)
+    groups = [entry.results for entry in entries_of(list(results))]
+    entries = sorted((_entry(group, with_intervals) for group in track(groups, "measuring")), key=_bank_key)
     entries = _unique(entries)
-    banks = [_bank(list(group)) for _, group in groupby(entries, key=_bank_key)]
+    banks = [_bank(list(group), with_intervals) for _, group in groupby(entries, key=_bank_key)]
     names = [bank.dataset for bank in banks]
     return tuple(replace(bank, namesakes=names.count(bank.dataset) - 1) for bank in banks)
 
@@ -149,24 +176,24 @@ def _bank_key(entry: Entry) -> tuple[str, str, str, str]:
     return place.dataset, place.protocol, place.fingerprint, place.protocol_hash
 
 
-def _entry(result: Result, with_intervals: bool) -> Entry:
-    scores = scores_of(result, with_intervals)
-    return Entry(slug(result.run.id), result, scores, paper_of(result, scores.miou.value))
+def _entry(results: tuple[Result, ...], with_intervals: bool) -> Entry:
+    scores = scores_of(results, with_intervals)
+    return Entry(slug(results[0].run.id), results, scores, paper_of(results[0], scores.miou.value))
 
 
 def _unique(entries: Sequence[Entry]) -> list[Entry]:
     """Slugs that no two records share: those that clash get a piece of their run's hash."""
-    slugs = [entry.slug for entry in entries]
+    slugs = Counter(entry.slug for entry in entries)
 
     def own(entry: Entry) -> str:
-        if slugs.count(entry.slug) == 1:
+        if slugs[entry.slug] == 1:
             return entry.slug
         return f"{entry.slug}-{hashlib.sha256(entry.run.model_dump_json().encode()).hexdigest()[:8]}"
 
     return [replace(entry, slug=own(entry)) for entry in entries]
 
 
-def _bank(entries: Sequence[Entry]) -> Bank:
+def _bank(entries: Sequence[Entry], with_ranks: bool) -> Bank:
     run = entries[0].run
     dataset, protocol, fingerprint, protocol_hash = _bank_key(entries[0])
     name = slug(dataset, protocol, fingerprint[:8], protocol_hash[:4])
@@ -174,7 +201,7 @@ def _bank(entries: Sequence[Entry]) -> Bank:
     def key(entry: Entry) -> tuple[int, int, tuple[tuple[int, int], ...]]:
         return entry.run.way, entry.run.shot, entry.result.place.episodes
 
-    boards = [_board(name, list(group)) for _, group in groupby(sorted(entries, key=key), key=key)]
+    boards = [_board(name, list(group), with_ranks) for _, group in groupby(sorted(entries, key=key), key=key)]
     return Bank(
         slug=name,
         dataset=dataset,
@@ -188,13 +215,13 @@ def _bank(entries: Sequence[Entry]) -> Bank:
     )
 
 
-def _board(bank: str, entries: Sequence[Entry]) -> Board:
+def _board(bank: str, entries: Sequence[Entry], with_ranks: bool) -> Board:
     def key(entry: Entry) -> tuple[bool, float, str, str, str]:
         value = entry.scores.miou.value
         return value is None, -(value or 0.0), entry.title, entry.run.backbone, entry.slug
 
-    ordered = sorted(entries, key=key)
-    values = [entry.scores.miou.value for entry in ordered]
+    ordered = _with_rank_intervals(sorted(entries, key=key)) if with_ranks else sorted(entries, key=key)
+    values = [None if entry.contaminated else entry.scores.miou.value for entry in ordered]
     ranked = tuple(
         replace(entry, rank=None if value is None else 1 + sum(other is not None and other > value for other in values))
         for entry, value in zip(ordered, values, strict=True)
@@ -204,3 +231,15 @@ def _board(bank: str, entries: Sequence[Entry]) -> Board:
     way, shot, part = ranked[0].run.way, ranked[0].run.shot, ranked[0].result.place.episodes
     words = [f"{fold}x{count}" for fold, count in part]
     return Board(slug(bank, f"{way}way", f"{shot}shot", *words), way, shot, part, ranked, axis_of(shown))
+
+
+def _with_rank_intervals(entries: list[Entry]) -> list[Entry]:
+    """Ranks that tests after Holm leave open, among the entries that are ranked."""
+    ranked = [entry for entry in entries if entry.scores.miou.value is not None and not entry.contaminated]
+    if len(ranked) < 2:
+        return entries
+    run = ranked[0].run
+    rules = rules_of(run.bank.protocol)
+    measured = [measure([episodes_of(r) for r in entry.results], run.bank.folds, rules) for entry in ranked]
+    found = dict(zip((entry.slug for entry in ranked), possible_ranks(measured), strict=True))
+    return [replace(entry, ranks=found.get(entry.slug)) for entry in entries]

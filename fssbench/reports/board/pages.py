@@ -78,7 +78,10 @@ def filter_options(banks: Sequence[Bank]) -> list[tuple[str, str, list[tuple[str
     def counted(values: set[int]) -> list[tuple[str, str]]:
         return [(str(value), str(value)) for value in sorted(values)]
 
-    words = {"trained": "trained", "untrained": "untrained", "reproduced": "reproduced", "reading": "our reading"}
+    words = {
+        "trained": "trained here", "authors": "authors' checkpoint", "untrained": "untrained",
+        "reproduced": "reproduced", "reading": "our reading", "external": "predictions from elsewhere",
+    }  # fmt: skip
 
     def worded(values: set[str]) -> list[tuple[str, str]]:
         return [(value, words[value]) for value in sorted(values, reverse=True)]
@@ -120,8 +123,9 @@ def _write_record(
 ) -> None:
     home = folder / "records" / entry.slug
     home.mkdir(parents=True)
-    sources = entry.result.sources
-    files = {"run.json" if len(sources) == 1 else f"run-{i}.json": source for i, source in enumerate(sources, 1)}
+    sources = [source for result in entry.results for source in result.sources]
+    # Not "run.json": a site inside a folder of records is no record.
+    files = {"record.json" if len(sources) == 1 else f"record-{i}.json": source for i, source in enumerate(sources, 1)}
     bounds = [b for c in entry.scores.classes for b in (c.score.value, c.score.low, c.score.high)]
     page = environment.get_template("record.html").render(
         root="../../",

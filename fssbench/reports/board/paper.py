@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fssbench.reports.entries.lines import Line
 from fssbench.reports.entries.results import Result
-from fssbench.reports.papers.registry import paper_scores, plain
+from fssbench.reports.papers.beside import beside
+from fssbench.reports.papers.registry import backbone_key, scores_for
 
 
 @dataclass(frozen=True)
@@ -17,19 +19,17 @@ class Paper:
     source: str
     verified: bool
     note: str
-    difference: float | None  # ours minus the paper's; the middle of a range
+    difference: float | None  # ours minus the paper's (the middle of a range), where the two can be compared
 
 
 def paper_of(result: Result, ours: float | None) -> Paper | None:
     """What the paper reports for this method, backbone, data set, way and shot; None if it reports nothing."""
-    run = result.run
-    for name in (run.method.name, run.method.title):
-        found = paper_scores(name, run.bank.dataset, run.way, run.shot, run.annotation).get(plain(run.backbone))
-        if found is not None and found.miou is not None:
-            break
-    else:
+    found = scores_for(result.setting, result.place, result.shot).get(backbone_key(result.run.backbone))
+    if found is None or found.miou is None:
         return None
     span = found.miou
+    paper = beside(Line(result.place, result.setting, {result.shot: (result,)}))
+    comparable = paper is not None and paper.comparable
     value = span.middle / 100
     return Paper(
         value=value,
@@ -37,5 +37,5 @@ def paper_of(result: Result, ours: float | None) -> Paper | None:
         source=f"{found.venue} {found.year}; " + ("; ".join(found.sources) or "no source at hand"),
         verified=span.verified,
         note="" if span.verified else "Known from memory only, not checked against a source.",
-        difference=None if ours is None else ours - value,
+        difference=ours - value if ours is not None and comparable else None,
     )

@@ -1,17 +1,18 @@
-"""The numbers of one result as the leaderboard shows them: recomputed from counts, with intervals."""
+"""The numbers of an entry as the leaderboard shows them: those of the report, and how episodes are spread."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from fssbench.reports.entries.lines import scores_of as of_line
 from fssbench.reports.entries.results import Result, episodes_of
-from fssbench.scoring.intervals import intervals
-from fssbench.scoring.metrics import BACKGROUND_CLASS, summarise
+from fssbench.reports.entries.uncertainty import result_intervals
+from fssbench.scoring.metrics import BACKGROUND_CLASS
 from fssbench.scoring.pixels import iou
-from fssbench.scoring.rules import rules_of
 
 STEPS = 20  # of the histogram over episodes
 
@@ -46,37 +47,43 @@ class Scores:
     folds: dict[int, Score]
     classes: tuple[ClassScore, ...]
     episodes: int
+    trainings: int = 1
+    training_std: float | None = None
 
 
-def scores_of(result: Result, with_intervals: bool = True) -> Scores:
-    """Scores under the result's own protocol. The intervals' resamples are the same in every build."""
-    run, episodes = result.run, episodes_of(result)
-    rules = rules_of(run.bank.protocol)
-    summary = summarise(episodes, run.bank.folds, rules)
-    bounds = intervals(episodes, run.bank.folds, np.random.default_rng(0), rules) if with_intervals else {}
+def scores_of(results: Sequence[Result], with_intervals: bool = True) -> Scores:
+    """Scores over all trainings, the very numbers and intervals of the report."""
+    bank = results[0].run.bank
+    measured = of_line(results)
+    bounds = result_intervals(results) if with_intervals else {}
+    episodes = pd.concat([episodes_of(result) for result in results], ignore_index=True)
 
     def score(name: str, value: float | None) -> Score:
         bound = bounds.get(name)
         return Score(value) if bound is None or value is None else Score(value, bound.low, bound.high)
 
+    held = {int(fold) for result in results for fold in result.summary.folds}
+    by_class = dict(iter(episodes.groupby(["fold", "class_id"])))
     return Scores(
-        miou=score("mean", summary["miou"]),
-        fb_iou=score("fb", summary["fb_iou"]),
-        folds={int(fold): score(f"fold {fold}", got["miou"]) for fold, got in summary["folds"].items()},
+        miou=score("mean", measured.mean),
+        fb_iou=score("fb", measured.fb_iou),
+        folds={fold: score(f"fold {fold}", value) for fold, value in measured.folds.items() if fold in held},
         classes=tuple(
             ClassScore(
-                fold=int(fold),
-                class_id=int(class_id),
-                name=run.bank.class_names.get(int(class_id), f"class {class_id}"),
-                episodes=int(mine.sum()),
-                score=score(f"class {class_id}", value),
-                histogram=histogram(episodes[mine]),
+                fold=fold,
+                class_id=class_id,
+                name=bank.class_names.get(class_id, f"class {class_id}"),
+                episodes=0 if mine is None else len(mine),
+                score=score(f"class {class_id}", measured.classes[class_id]),
+                histogram=histogram(episodes[:0] if mine is None else mine),
             )
-            for fold, got in summary["folds"].items()
-            for class_id, value in got["classes"].items()
-            for mine in [(episodes["fold"] == int(fold)) & (episodes["class_id"] == int(class_id))]
+            for fold in sorted(held)
+            for class_id in bank.folds[fold]
+            for mine in [by_class.get((fold, class_id))]
         ),
-        episodes=summary["episodes"],
+        episodes=sum(result.summary.episodes for result in results),
+        trainings=measured.trainings,
+        training_std=measured.training_std,
     )
 
 

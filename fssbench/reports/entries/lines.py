@@ -18,6 +18,9 @@ WEIGHTS = {
 }
 
 
+DATASETS = {"pascal5i": "PASCAL-5i", "coco20i": "COCO-20i", "fss1000": "FSS-1000", "shapes5i": "Shapes-5i"}
+
+
 @dataclass(frozen=True)
 class Scores:
     """What a line shows for one shot, in fractions: means over seeds and runs, and their standard deviation."""
@@ -25,9 +28,11 @@ class Scores:
     folds: dict[int, float | None]
     classes: dict[int, float | None]
     mean: float | None
-    mean_std: float | None
+    training_std: float | None  # over trainings (n - 1); None for one
+    run_std: float | None  # over a protocol's runs (seeds of the episodes), of one training
     fb_iou: float | None
-    repetitions: int  # seeds x runs
+    trainings: int
+    runs: int
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,11 @@ def scores_of(results: Sequence[Result]) -> Scores:
         folds=folds,
         classes=classes,
         mean=_mean(means),
-        mean_std=_std(means) if len(means) > 1 else summaries[0].miou_std,
+        training_std=_std(means),
+        run_std=summaries[0].miou_std if len(means) == 1 else None,
         fb_iou=_mean([summary.fb_iou for summary in summaries]),
-        repetitions=sum(summary.runs for summary in summaries),
+        trainings=len(summaries),
+        runs=max(summary.runs for summary in summaries),
     )
 
 
@@ -81,10 +88,18 @@ def lines_of(results: Sequence[Result]) -> list[Line]:
     ]
 
 
+def title(place: Place) -> str:
+    """Data set, ways and protocol."""
+    protocol = f"{place.protocol}, scored as {place.lens}" if place.lens else place.protocol
+    return f"{DATASETS.get(place.dataset, place.dataset)}, {place.way}-way, protocol {protocol}"
+
+
 def method_label(setting: Setting) -> str:
     """The method as the field writes it, with what a reader must not overlook."""
     extra = [word for word in dict.fromkeys((setting.annotation, setting.supervision)) if word != "mask"]
     extra += ["our reading"] if setting.our_reading else []
+    extra += ["saw test classes"] if setting.contaminated else []
+    extra += ["selected on test classes"] if '"selected_on": "novel"' in setting.regime else []
     return f"{setting.title} ({', '.join(extra)})" if extra else setting.title
 
 
@@ -95,20 +110,23 @@ def weights_label(setting: Setting) -> str:
 
 def settings_that_differ(lines: Sequence[Line]) -> list[str]:
     """For each line, what tells it from others that would look the same; empty strings where nothing has to."""
-    alike: dict[tuple[str, ...], list[Setting]] = {}
-    for line in lines:
-        alike.setdefault(_looks(line.setting), []).append(line.setting)
-    return [_difference(line.setting, alike[_looks(line.setting)]) for line in lines]
+    alike: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    details = [_details(line.setting) for line in lines]
+    for line, mine in zip(lines, details, strict=True):
+        alike.setdefault(_looks(line.setting), []).append(mine)
+    common = {looks: _common(every) for looks, every in alike.items()}
+    return [
+        ", ".join(f"{key} {value}" for key, value in mine.items() if (key, value) not in common[_looks(line.setting)])
+        for line, mine in zip(lines, details, strict=True)
+    ]
 
 
 def _looks(setting: Setting) -> tuple[str, ...]:
     return method_label(setting), setting.backbone, weights_label(setting)
 
 
-def _difference(setting: Setting, others: Sequence[Setting]) -> str:
-    every = [_details(other) for other in others]
-    mine = _details(setting)
-    return ", ".join(f"{key} {value}" for key, value in mine.items() if any(o.get(key) != value for o in every))
+def _common(every: Sequence[dict[str, str]]) -> set[tuple[str, str]]:
+    return set.intersection(*(set(details.items()) for details in every))
 
 
 def _details(setting: Setting) -> dict[str, str]:
@@ -120,7 +138,8 @@ def _details(setting: Setting) -> dict[str, str]:
         "in": setting.precision,
         "checkpoint": setting.checkpoint,
     }
-    return {key: value for key, value in (config | named).items() if value}
+    regime = {f"trained: {key}": value for key, value in json.loads(setting.regime or "{}").items()}
+    return {key: value for key, value in (config | named | regime).items() if value}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -7,14 +7,14 @@ and records share a result only if everything that could change a number agrees.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from fssbench.errors import RecordError
-from fssbench.records import Run, Summary, WeightsEntry, find_records, read_record, read_run
+from fssbench.records import Run, Summary, WeightsEntry, contamination, find_records, read_record, read_run
 from fssbench.scoring.metrics import summarise
 from fssbench.scoring.rules import ScoringRules, rules_of
 
@@ -34,7 +34,9 @@ class Setting:
     device: str
     precision: str
     supervision: str = "mask"
-    checkpoint: str = ""  # only where several checkpoints of one setting are in the results
+    regime: str = ""  # JSON: what is known of the training, seed and fold excepted
+    contaminated: bool = False  # the checkpoint was trained on tested classes
+    checkpoint: str = ""  # only where several checkpoints of one setting are in the results, and no trainings of ours
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Result:
-    """One setting at one shot and seed, from one record or from several that hold different folds of it."""
+    """One setting at one shot and training, from one record or from several that hold different folds of it.
+
+    `repeats` are further records of the same: the same run again, or somebody else's. Their numbers enter no mean.
+    """
 
     place: Place
     setting: Setting
@@ -73,6 +78,8 @@ class Result:
     seed: int
     sources: tuple[Source, ...]
     summary: Summary
+    training: int = 0  # trainings that nothing but the weights tells apart are numbered, oldest first
+    repeats: tuple[Source, ...] = ()
 
     @property
     def run(self) -> Run:
@@ -80,30 +87,45 @@ class Result:
         return self.sources[0].run
 
 
-def load_results(root: Path) -> list[Result]:
-    """Every result below `root`, in an order that depends on nothing but the records.
+def load_results(*roots: Path, skipped: Callable[[str], None] | None = None) -> list[Result]:
+    """Every result below the folders, in an order that depends on nothing but the records.
 
-    Raises `RecordError` where there is none, or where two records of the same thing disagree.
+    A record below two of them counts once. One that cannot be read is told to `skipped`, or raises `RecordError`
+    where that is None. Raises `RecordError` where there is no record at all.
     """
-    folders = find_records(root)
+    folders = {folder.resolve(): folder for root in reversed(roots) for folder in find_records(root)}
     if not folders:
         raise RecordError(
-            f"no finished record (a folder with run.json) below {root}. Run `fssbench run METHOD` first, "
-            "or name another folder."
+            f"no finished record (a folder with run.json) below {' or '.join(map(str, roots))}. Run "
+            "`fssbench run METHOD` first, or name another folder."
         )
-    return gather(Source(folder, read_run(folder)) for folder in folders)
+    sources = []
+    problem: RecordError | None = None
+    for folder in sorted(folders.values()):
+        try:
+            source = Source(folder, read_run(folder))
+            source.summary  # noqa: B018  (checks it)
+            sources.append(source)
+        except RecordError as error:
+            if skipped is None:
+                raise
+            skipped(f"skipped: {error}")
+            problem = error
+    if not sources and problem is not None:
+        raise problem
+    return gather(sources)
 
 
 def gather(sources: Iterable[Source]) -> list[Result]:
-    """Merge records that hold different folds of one setting, shot and seed."""
+    """Merge records that hold different folds of one setting, shot and training."""
     groups: dict[tuple[Place, Setting, int, int], list[Source]] = {}
     for source in sources:
         key = (_place(source), _setting(source.run), source.run.shot, _seed(source.run))
         groups.setdefault(key, []).append(source)
     results = [
-        _merge(place, setting, shot, seed, tuple(members))
+        _merge(place, setting, shot, seed, training, members)
         for (place, base, shot, seed), group in groups.items()
-        for setting, members in _by_checkpoint(base, group)
+        for setting, training, members in _by_weights(base, group)
     ]
     return sorted(results, key=_order)
 
@@ -146,7 +168,20 @@ def _setting(run: Run) -> Setting:
         device=run.environment.device,
         precision=run.environment.precision,
         supervision=run.method.supervision,
+        regime=_regime(run),
+        contaminated=bool(contamination(run)),
     )
+
+
+def _regime(run: Run) -> str:
+    """What separates one training from another beside the seed, the fold and the classes that follow from it."""
+    apart = {"seed", "fold", "classes", "images", "images_sha256", "note"}
+    facts: dict[str, list[str]] = {}
+    for entry in run.weights.values():
+        if entry.regime is not None:
+            for name, value in entry.regime.model_dump(exclude=apart, exclude_none=True).items():
+                facts.setdefault(name, []).append(str(value))
+    return json.dumps({name: " and ".join(sorted(set(values))) for name, values in facts.items()}, sort_keys=True)
 
 
 def _kind(entry: WeightsEntry) -> str:
@@ -162,19 +197,38 @@ def _seed(run: Run) -> int:
     return int(seeds.pop()) if len(seeds) == 1 else run.seed
 
 
-def _by_checkpoint(setting: Setting, group: list[Source]) -> list[tuple[Setting, list[Source]]]:
-    """Records with other weights for the same fold are other results; they are told apart by their weights."""
-    seen: dict[int, set[str]] = {}
-    for source in group:
+def _by_weights(setting: Setting, group: list[Source]) -> list[tuple[Setting, int, list[Source]]]:
+    """Records with other weights for the same fold are other trainings if they were trained here, else other settings.
+
+    Trainings may be stored fold by fold: the oldest checkpoint of each fold belongs to the first training.
+    """
+    known: dict[int, list[str]] = {}
+    ordered = sorted(group, key=_age)
+    for source in ordered:
         for fold in source.run.folds:
-            seen.setdefault(fold, set()).add(_sha(source, fold))
-    if all(len(hashes) == 1 for hashes in seen.values()):
-        return [(setting, group)]
-    variants: dict[str, list[Source]] = {}
-    for source in group:
+            hashes = known.setdefault(fold, [])
+            if _sha(source, fold) not in hashes:
+                hashes.append(_sha(source, fold))
+    if all(len(hashes) == 1 for hashes in known.values()):
+        return [(setting, 0, group)]
+    ours = all(
+        entry.regime is not None and entry.regime.source == "fssbench"
+        for source in group
+        for entry in source.run.weights.values()
+    )
+    variants: dict[str | int, list[Source]] = {}
+    for source in ordered:
+        number = max(known[fold].index(_sha(source, fold)) for fold in source.run.folds)
         name = ", ".join(dict.fromkeys(_sha(source, fold)[:8] for fold in source.run.folds))
-        variants.setdefault(name, []).append(source)
-    return [(replace(setting, checkpoint=name), members) for name, members in variants.items()]
+        variants.setdefault(number if ours else name, []).append(source)
+    return [
+        (setting, name, members) if isinstance(name, int) else (replace(setting, checkpoint=name), 0, members)
+        for name, members in variants.items()
+    ]
+
+
+def _age(source: Source) -> tuple[str, str]:
+    return source.run.created, source.path.as_posix()
 
 
 def _sha(source: Source, fold: int) -> str:
@@ -182,43 +236,24 @@ def _sha(source: Source, fold: int) -> str:
     return "" if entry is None else entry.sha256
 
 
-def _merge(place: Place, setting: Setting, shot: int, seed: int, group: tuple[Source, ...]) -> Result:
-    group = tuple(sorted(group, key=lambda source: source.path.as_posix()))
-    _refuse_contradiction(group)
+def _merge(place: Place, setting: Setting, shot: int, seed: int, training: int, group: list[Source]) -> Result:
     kept = _without_repeats(group)
-    result = Result(place, setting, shot, seed, kept, kept[0].summary)
+    again = tuple(source for source in sorted(group, key=_age) if source not in kept)
+    result = Result(place, setting, shot, seed, kept, kept[0].summary, training, again)
     if len(kept) == 1:
         return result
     return replace(result, summary=rescore(result, rules_of(result.run.bank.protocol)))
 
 
-def _refuse_contradiction(group: Sequence[Source]) -> None:
-    first: dict[str, Source] = {}
-    for source in group:
-        for fold, part in source.summary.folds.items():
-            other = first.setdefault(fold, source)
-            if other.summary.folds[fold] != part:
-                raise RecordError(
-                    f"{other.path} and {source.path} hold fold {fold} of the same configuration on the same bank, with "
-                    f"different numbers (mIoU {_percent(other.summary.folds[fold].miou)} and {_percent(part.miou)}). "
-                    "Remove the one that is wrong, or find out what changed between them (git revision, library "
-                    "versions) with `fssbench audit`."
-                )
-
-
 def _without_repeats(group: Sequence[Source]) -> tuple[Source, ...]:
-    """The fewest records that hold every fold, larger ones first; repeats that agree are left out."""
+    """The fewest records that hold every fold, larger and then older ones first."""
     kept: list[Source] = []
     have: set[int] = set()
-    for source in sorted(group, key=lambda s: -len(s.run.folds)):
+    for source in sorted(group, key=lambda s: (-len(s.run.folds), _age(s))):
         if not set(source.run.folds) <= have:
             kept.append(source)
             have |= set(source.run.folds)
     return tuple(sorted(kept, key=lambda s: (min(s.run.folds), s.path.as_posix())))
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
 
 
 def _order(result: Result) -> tuple[object, ...]:
@@ -227,5 +262,5 @@ def _order(result: Result) -> tuple[object, ...]:
         place.dataset, place.protocol, place.way, place.fingerprint, place.protocol_hash, place.episodes,
         setting.title.lower(), setting.method, setting.backbone, setting.weights, setting.annotation,
         setting.supervision, setting.config, setting.input_size, setting.device, setting.precision,
-        setting.checkpoint, result.shot, result.seed,
+        setting.regime, setting.checkpoint, result.shot, result.seed, result.training,
     )  # fmt: skip

@@ -88,6 +88,7 @@ def _cell(cell: Cell, row: Row) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text from a record cannot be a command. Brackets are shielded: after a line's end they would be its option."""
+    """Text from a record cannot be a command. Brackets and stars are shielded: after a line's end they would be its
+    options."""
     safe = re.sub(r"""[\\{}$&#%_^~<>|"±–×Δ]""", lambda m: _SPECIAL[m.group()], " ".join(text.split()))
-    return safe.replace("[", "{[}").replace("]", "{]}")
+    return safe.replace("[", "{[}").replace("]", "{]}").replace("*", "{*}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from fssbench.reports.tables.model import Cell, Column, Row, Table
@@ -47,6 +48,7 @@ def _line(cells: Sequence[str], widths: Sequence[int], table: Table) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text from a record cannot start a column, a line or a tag."""
-    safe = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return safe.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*")
+    """Text from a record cannot start a column, a line, a tag, a link or an image; what cannot is left as it is."""
+    safe = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(text.split()))
+    safe = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", safe)
+    return re.sub(r"([\\|*`\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", safe)

@@ -18,8 +18,10 @@ _TABLES = {"markdown": to_markdown, "latex": to_latex, "html": to_html}
 
 def render(name: str, results: Sequence[Result], view: View, *, per_class: bool = False) -> str:
     """The results as `markdown`, `latex`, `html`, `csv` or `json`. Equal results give equal bytes."""
+    if per_class and view.published:
+        raise UsageError("--with-published: no source prints IoU by class. Leave out --per-class, or this.")
     if name == "json":
-        return to_json(results, view)
+        return to_json(results, view, per_class=per_class)
     if name == "csv":
         return to_csv(results, view, per_class=per_class)
     return render_tables(name, class_tables(results, view) if per_class else fold_tables(results, view))

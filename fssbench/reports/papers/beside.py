@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fssbench.protocol import PROTOCOLS
-from fssbench.reports.entries.lines import Line, method_label
+from fssbench.reports.entries.lines import Line
 from fssbench.reports.papers.differences import (
     draw_differences,
     input_difference,
     resolution_difference,
     rule_differences,
 )
-from fssbench.reports.papers.registry import PaperScores, paper_scores, plain
+from fssbench.reports.papers.registry import PaperScores, backbone_key, scores_for
 
+TRAINING_FREE = ("persam", "matcher", "gfsam")  # their papers train nothing either
 _USUAL = ("resnet50", "vgg16", "resnet101")  # whose numbers to show where the paper has none for our backbone
 _TRAINING = {
     "imagenet": "training (ours is untrained)",
@@ -30,6 +31,7 @@ class Beside:
     backbone: str
     shots: dict[int, PaperScores]
     differs: tuple[str, ...]
+    comparable: bool  # same backbone, trained, all images: a difference says something
 
     @property
     def label(self) -> str:
@@ -45,19 +47,22 @@ class Beside:
 
 def beside(line: Line) -> Beside | None:
     """What the papers say of this line's method, at its backbone or else at a usual one; None if nothing."""
-    found = {shot: _by_backbone(line, shot) for shot in sorted(line.shots)}
+    found = {shot: scores_for(line.setting, line.place, shot) for shot in sorted(line.shots)}
     names = list(dict.fromkeys(name for by_backbone in found.values() for name in by_backbone))
     if not names:
         return None
-    ours = plain(line.setting.backbone).removesuffix("bn")
+    ours = backbone_key(line.setting.backbone)
     chosen = next((name for name in (ours, *_USUAL) if name in names), names[0])
     shots = {shot: by_backbone[chosen] for shot, by_backbone in found.items() if chosen in by_backbone}
     backbone = next(iter(shots.values())).backbone
-    return Beside(backbone, shots, _differs(line, backbone if chosen != ours else None))
+    run, kinds = line.results[0].run, set(line.setting.weights.split(" and "))
+    trained = kinds <= {"checkpoint", "authors"} or run.method.name in TRAINING_FREE
+    comparable = chosen == ours and trained and run.bank.complete and not line.setting.contaminated
+    return Beside(backbone, shots, _differs(line, backbone if chosen != ours else None), comparable)
 
 
-def sentence(line: Line, paper: Beside) -> str:
-    """Where the paper's row comes from, and what separates it from ours."""
+def sentence(paper: Beside) -> str:
+    """Where the paper's row comes from."""
     sources = list(dict.fromkeys(source for scores in paper.shots.values() for source in scores.sources))
     parts = [f"{paper.label}, {paper.backbone}: " + ("; ".join(sources) or "no source that could be read")]
     if not paper.verified:
@@ -67,18 +72,7 @@ def sentence(line: Line, paper: Beside) -> str:
     notes = list(dict.fromkeys(note for scores in paper.shots.values() for note in scores.notes))
     if notes:
         parts.append("They say: " + "; ".join(notes))
-    whose = f"{method_label(line.setting)}, {line.setting.backbone}"
-    differs = "; ".join(paper.differs) or "nothing that the record knows of"
-    return ". ".join(parts) + f". {whose} differs from it in: {differs}."
-
-
-def _by_backbone(line: Line, shot: int) -> dict[str, PaperScores]:
-    place, setting = line.place, line.setting
-    for name in (setting.method, setting.title):
-        found = paper_scores(name, place.dataset, place.way, shot, setting.annotation)
-        if found:
-            return found
-    return {}
+    return ". ".join(parts) + "."
 
 
 def _differs(line: Line, other_backbone: str | None) -> tuple[str, ...]:

@@ -18,8 +18,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fssbench.errors import DataError
+from fssbench.reports.entries.results import Place, Setting
 
 Percent = float | None
+NAMES = {"fss1000": "FSS-1000 relation net", "gfsam": "GF-SAM"}  # registry name -> name in the tables of papers
 FOLDS = ("fold0", "fold1", "fold2", "fold3")
 ROUNDING = 0.1001  # how far the mean of rounded folds may be from a rounded mean
 
@@ -131,6 +133,20 @@ def paper_scores(method: str, dataset: str, way: int, shot: int, annotation: str
     ]
     backbones = dict.fromkeys(row.backbone for row in rows)
     return {plain(name): _combine([row for row in rows if row.backbone == name]) for name in backbones}
+
+
+def scores_for(setting: Setting, place: Place, shot: int) -> dict[str, PaperScores]:
+    """What papers say of a setting's method, by backbone."""
+    for name in (NAMES.get(setting.method, setting.method), setting.title):
+        found = paper_scores(name, place.dataset, place.way, shot, setting.annotation)
+        if found:
+            return found
+    return {}
+
+
+def backbone_key(backbone: str) -> str:
+    """How a backbone of ours is called in `paper_scores`: batch normalisation is not in the papers' names."""
+    return plain(backbone).removesuffix("bn")
 
 
 def plain(name: str) -> str:

@@ -40,15 +40,14 @@ def episode_scores(rows: pd.DataFrame) -> list[Picked]:
     """Every episode with its mean IoU over ways, best first; equal ones by fold and episode."""
     ways = rows[rows["class_id"] != BACKGROUND_CLASS]
     values = ways.assign(iou=np.nan_to_num(iou(ways[["tp", "fp", "fn"]].to_numpy())))
+    groups = values.groupby(["fold", "run", "episode"], sort=False)
+    first = groups.first()
+    classes = groups["class_id"].agg(tuple)
     found = [
-        Picked(
-            fold=int(one["fold"].iloc[0]),
-            episode=int(one["episode"].iloc[0]),
-            iou=float(one["iou"].mean()),
-            query=str(one["query"].iloc[0]),
-            classes=tuple(one["class_id"].tolist()),
+        Picked(int(fold), int(episode), float(mean), str(query), each)
+        for (fold, _, episode), mean, query, each in zip(
+            first.index, groups["iou"].mean(), first["query"], classes, strict=True
         )
-        for _, one in values.groupby(["fold", "run", "episode"])
     ]
     return sorted(found, key=lambda one: (-one.iou, one.fold, one.episode))
 

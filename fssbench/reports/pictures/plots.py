@@ -15,8 +15,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from fssbench.reports.board.entries import Bank, Board, Entry
 from fssbench.reports.board.scores import Score, episode_iou
+from fssbench.reports.entries.lines import method_label
 from fssbench.reports.entries.results import episodes_of
-from fssbench.reports.pictures.style import BAR, FAINT, INK, SOFT, colour, mark_folds, marker, new_figure, save, style
+from fssbench.reports.pictures.style import BAR, FAINT, INK, colour, mark_folds, marker, new_figure, save, style
 from fssbench.scoring.metrics import BACKGROUND_CLASS
 from fssbench.scoring.pixels import iou
 
@@ -75,7 +76,7 @@ def by_size(bank: Bank, board: Board) -> Figure | None:
     figure, (axis,) = new_figure(7.0, 4.2)
     drawn = 0
     for position, entry in enumerate(board.entries[:MOST_PANELS]):
-        curve = size_curve(episodes_of(entry.result))
+        curve = size_curve(_rows(entry))
         if curve is not None:
             axis.plot(
                 100 * curve.size, 100 * curve.value, color=colour(position), marker=marker(position), ms=4.5, lw=1.4,
@@ -112,7 +113,7 @@ def by_episode(bank: Bank, board: Board) -> Figure | None:
     figure, axes = new_figure(6.4, 0.9 + 0.72 * len(entries), len(entries))
     edges = np.linspace(0.0, 100.0, 41)
     for axis, entry in zip(axes, entries, strict=True):
-        rows = episodes_of(entry.result)
+        rows = _rows(entry)
         values = 100 * episode_iou(rows[rows["class_id"] != BACKGROUND_CLASS]).dropna().to_numpy()
         weights = np.full(len(values), 100 / max(len(values), 1))
         axis.hist(values, bins=edges.tolist(), weights=weights, color=BAR)
@@ -163,51 +164,24 @@ def shots(bank: Bank) -> Figure | None:
     return figure
 
 
-def by_speed(bank: Bank, board: Board) -> Figure | None:
-    """mIoU against episodes a second, as the runs measured them; a marker a device, since devices do not compare."""
-    points = [(entry, rate) for entry in board.entries if (rate := episode_rate(entry)) and entry.scores.miou.value]
-    if not points:
-        return None
-    figure, (axis,) = new_figure(7.0, 4.2)
-    devices = sorted({entry.result.setting.device for entry, _ in points})
-    for position, (entry, rate) in enumerate(points[:MOST_PANELS]):
-        device = entry.result.setting.device
-        label = _label(entry) if len(devices) == 1 else f"{_label(entry)}, {device}"
-        axis.errorbar(
-            [rate], [100 * (entry.scores.miou.value or 0.0)], yerr=_errors([entry.scores.miou]), fmt="none",
-            ecolor=SOFT, elinewidth=1,
-        )  # fmt: skip
-        axis.plot(
-            [rate], [100 * (entry.scores.miou.value or 0.0)], linestyle="none", color=colour(position),
-            marker=marker(devices.index(device)) if len(devices) > 1 else marker(position), ms=7, label=label,
-        )  # fmt: skip
-    _log_axis(axis, [step * 10.0**power for power in range(-4, 5) for step in (1, 2, 5)])
-    rates = [rate for _, rate in points]
-    axis.set_xlim(min(rates) / 1.6, max(rates) * 1.6)
-    axis.set_xlabel(f"episodes a second{f', {devices[0]}' if len(devices) == 1 else ''}")
-    axis.set_ylabel("mIoU, per cent")
-    _legend(axis)
-    _title(figure, bank, board)
-    return figure
-
-
-def episode_rate(entry: Entry) -> float | None:
-    """Episodes a second over everything that the records timed; None where they timed nothing."""
-    seconds = sum(source.run.seconds.get("total", sum(source.run.seconds.values())) for source in entry.result.sources)
-    return entry.scores.episodes / seconds if seconds > 0 else None
-
-
 BOARD_PLOTS: dict[str, Callable[[Bank, Board], Figure | None]] = {
     "classes": by_class,
     "size": by_size,
     "episodes": by_episode,
-    "speed": by_speed,
 }
 
 
+def _rows(entry: Entry) -> pd.DataFrame:
+    """The episodes of all trainings."""
+    return pd.concat([episodes_of(result) for result in entry.results], ignore_index=True)
+
+
 def _label(entry: Entry) -> str:
-    parts = [entry.title, entry.run.backbone, entry.result.setting.checkpoint]
-    return " ".join(_short(part) for part in parts if part)
+    setting = entry.result.setting
+    words = [method_label(setting), entry.run.backbone, setting.checkpoint]
+    words += [f"{len(entry.results)} trainings"] if len(entry.results) > 1 else []
+    words += [entry.trained] if entry.trained != "trained" else []
+    return " ".join(_short(word) for word in words if word)
 
 
 def _short(text: str, limit: int = 22) -> str:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from fssbench.errors import RecordError, UsageError
-from fssbench.reports.entries.lines import method_label, weights_label
+from fssbench.errors import RecordError, UsageError, unknown_name
+from fssbench.reports.entries.lines import method_label, title, weights_label
 from fssbench.reports.entries.results import Result, episodes_of
-from fssbench.reports.entries.uncertainty import SEED
-from fssbench.reports.tables.remarks import title
-from fssbench.scoring.clusters import holm
+from fssbench.scoring.clusters import holm, holm_levels, rank_intervals
 from fssbench.scoring.paired import (
     Difference,
     Effect,
+    Measured,
+    at_level,
     effect_size,
     episode_change,
+    measure,
     most_different,
     paired_differences,
 )
@@ -29,8 +31,24 @@ LEVEL = 0.05  # what counts as significant, after Holm's correction
 
 
 @dataclass(frozen=True)
+class Entry:
+    """One setting at one shot with all its trainings: what is compared."""
+
+    results: tuple[Result, ...]
+
+    @property
+    def first(self) -> Result:
+        return self.results[0]
+
+    @property
+    def one_training(self) -> bool:
+        """Whether weights were trained, but only once: nobody knows what another training would give."""
+        return len(self.results) == 1 and self.first.setting.weights not in ("imagenet", "random", "external")
+
+
+@dataclass(frozen=True)
 class Pair:
-    """Two results, first minus second."""
+    """Two entries, first minus second. Intervals are at the level at which Holm's procedure tests them."""
 
     first: str
     second: str
@@ -38,9 +56,10 @@ class Pair:
     overall_p: float  # corrected for the number of pairs
     folds: dict[int, Difference]
     classes: dict[int, Difference]
-    class_p: dict[int, float]  # corrected for the number of classes
+    class_p: dict[int, float]  # corrected for the number of classes of all pairs
     effect: Effect
     extremes: pd.DataFrame  # see `paired.most_different`
+    one_training: bool = False  # of either
 
     def classes_won(self, sign: int) -> list[int]:
         """Classes in which the first (`sign` 1) or the second (-1) is significantly better."""
@@ -49,44 +68,112 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every pair of some results on one bank."""
+    """Pairs of some entries on one bank, and where each may rank (without a baseline only: all pairs are needed)."""
 
     title: str
     names: tuple[str, ...]
+    values: tuple[float, ...]
+    ranks: tuple[tuple[int, int], ...]
     class_names: dict[int, str]
     folds: tuple[int, ...]
     every_fold: bool
+    by_class: bool  # the mean is over classes, not over folds
     pairs: tuple[Pair, ...]
 
 
-def compare(results: Sequence[Result], *, extremes: int = 5) -> Comparison:
-    """Compare results pairwise on the episodes that they share.
+Track = Callable[[Sequence[tuple[int, int]], str], Iterable[tuple[int, int]]]
 
-    Raises `UsageError` for fewer than two results, `RecordError` if they were measured on different episodes.
+
+def entries_of(results: Sequence[Result]) -> list[Entry]:
+    """Results that differ in their training only, together."""
+    groups: dict[tuple[object, ...], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.place, result.setting, result.shot), []).append(result)
+    return [Entry(tuple(group)) for group in groups.values()]
+
+
+def sets_to_compare(results: Sequence[Result], *, across_shots: bool = False) -> list[list[Result]]:
+    """Results by number of shots, where there are several of it; all together if that is wanted, or if none is.
+
+    Two results of different shots are compared because nothing else can be meant.
     """
-    if len(results) < 2:
-        raise UsageError(f"expected at least two results to compare, found {len(results)}")
-    _check_comparable(results)
-    bank = results[0].run.bank
-    shared = sorted(set.intersection(*({int(fold) for fold in r.summary.folds} for r in results)))
+    by_shot: dict[int, list[Result]] = {}
+    for result in results:
+        by_shot.setdefault(result.shot, []).append(result)
+    several = [group for group in by_shot.values() if len(entries_of(group)) > 1]
+    return [list(results)] if across_shots or not several else several
+
+
+def compare(
+    results: Sequence[Result],
+    *,
+    extremes: int = 5,
+    against: str | None = None,
+    track: Track = lambda pairs, _: pairs,
+) -> Comparison:
+    """Compare entries pairwise on the episodes that they share, or each with the one whose name starts as `against`.
+
+    Raises `UsageError` for fewer than two entries, `RecordError` if they were measured on different episodes.
+    """
+    entries = entries_of(results)
+    if len(entries) < 2:
+        raise UsageError(f"expected at least two results to compare, found {len(entries)}")
+    _check_comparable([entry.first for entry in entries])
+    bank = entries[0].first.run.bank
+    shared = sorted(set.intersection(*({int(fold) for fold in r.summary.folds} for e in entries for r in e.results)))
     if not shared:
         raise RecordError("these results share no fold: nothing to compare")
-    frames = [frame[frame["fold"].isin(shared)] for frame in map(episodes_of, results)]
-    names = labels(results)
+    names = labels([entry.first for entry in entries])
+    chosen = list(combinations(range(len(entries)), 2))
+    if against is not None:
+        baseline = _named(against, entries, names)
+        chosen = [(i, baseline) for i in range(len(entries)) if i != baseline]
     classes = {fold: bank.folds[fold] for fold in shared}
+    rules = rules_of(bank.protocol)
+    measured = []
+    for entry, name in zip(entries, names, strict=True):
+        frames = [frame[frame["fold"].isin(shared)] for frame in map(episodes_of, entry.results)]
+        measured.append(measure(frames, classes, rules))
+        if "mean" not in measured[-1].names or not np.isfinite(measured[-1].value[measured[-1].names.index("mean")]):
+            raise RecordError(f"{name} has no mean to compare: a class of the folds had no episode")
     pairs = [
-        _pair(names[i], names[j], frames[i], frames[j], classes, bank.protocol, extremes)
-        for i, j in combinations(range(len(results)), 2)
+        _pair(names[i], names[j], measured[i], measured[j], classes, extremes, entries[i], entries[j])
+        for i, j in track(chosen, "comparing")
     ]
-    corrected = holm([pair.overall.p_value for pair in pairs])
+    pairs = _corrected(pairs)
+    better = [[False] * len(entries) for _ in entries]
+    for (i, j), pair in zip(chosen, pairs, strict=True):
+        if pair.overall_p < LEVEL:
+            winner, loser = (i, j) if pair.overall.difference > 0 else (j, i)
+            better[winner][loser] = True
     return Comparison(
-        title=title(results[0].place),
+        title=title(entries[0].first.place),
         names=tuple(names),
+        values=tuple(float(each.value[each.names.index("mean")]) for each in measured),
+        ranks=tuple(rank_intervals(better)) if against is None else (),
         class_names=bank.class_names,
         folds=tuple(shared),
         every_fold=set(shared) == set(bank.folds),
-        pairs=tuple(replace(pair, overall_p=p) for pair, p in zip(pairs, corrected, strict=True)),
+        by_class=rules.averaging == "classes",
+        pairs=tuple(pairs),
     )
+
+
+def _corrected(pairs: Sequence[Pair]) -> list[Pair]:
+    """Holm's correction over pairs for the means, over the classes of all pairs for classes; intervals to match."""
+    overall = [pair.overall.p_value for pair in pairs]
+    every = [each.p_value for pair in pairs for each in pair.classes.values()]
+    class_p, class_levels = iter(holm(every)), iter(holm_levels(every, 1 - LEVEL))
+    return [
+        replace(
+            pair,
+            overall=at_level(pair.overall, level),
+            overall_p=p,
+            class_p={c: next(class_p) for c in pair.classes},
+            classes={c: at_level(each, next(class_levels)) for c, each in pair.classes.items()},
+        )
+        for pair, p, level in zip(pairs, holm(overall), holm_levels(overall, 1 - LEVEL), strict=True)
+    ]
 
 
 def labels(results: Sequence[Result]) -> list[str]:
@@ -94,10 +181,27 @@ def labels(results: Sequence[Result]) -> list[str]:
     plain = [
         f"{method_label(r.setting)}, {r.setting.backbone}, {weights_label(r.setting)}, {r.shot}-shot" for r in results
     ]
+    count = Counter(plain)
     return [
-        name if plain.count(name) == 1 else f"{name} ({result.run.id})"
-        for name, result in zip(plain, results, strict=True)
+        name if count[name] == 1 else f"{name} ({result.run.id})" for name, result in zip(plain, results, strict=True)
     ]
+
+
+def _named(wanted: str, entries: Sequence[Entry], names: Sequence[str]) -> int:
+    """The entry whose method, label or record is `wanted`. Raises `UsageError` for none, and for several."""
+    word = wanted.rstrip("/").lower()
+    found = [
+        i
+        for i, (entry, name) in enumerate(zip(entries, names, strict=True))
+        if word in (entry.first.setting.method.lower(), name.lower(), *(r.run.id.lower() for r in entry.results))
+        or any(source.path.as_posix().lower().endswith(word) for r in entry.results for source in r.sources)
+    ]
+    if not found:
+        raise UsageError(unknown_name("result", wanted, names))
+    if len(found) > 1:
+        some = "; ".join(names[i] for i in found[:4])
+        raise UsageError(f"--against {wanted}: expected one result, found {len(found)}: {some}. Name its record.")
+    return found[0]
 
 
 def _check_comparable(results: Sequence[Result]) -> None:
@@ -108,6 +212,7 @@ def _check_comparable(results: Sequence[Result]) -> None:
             ("protocol", first.place.protocol, other.place.protocol),
             ("bank fingerprint", first.place.fingerprint, other.place.fingerprint),
             ("way", first.place.way, other.place.way),
+            ("number of episodes", first.place.episodes, other.place.episodes),
         ):
             if mine != theirs:
                 raise RecordError(
@@ -119,17 +224,15 @@ def _check_comparable(results: Sequence[Result]) -> None:
 def _pair(
     first: str,
     second: str,
-    a: pd.DataFrame,
-    b: pd.DataFrame,
+    a: Measured,
+    b: Measured,
     fold_classes: dict[int, list[int]],
-    protocol: dict[str, object],
     extremes: int,
+    *entries: Entry,
 ) -> Pair:
-    found = paired_differences(a, b, fold_classes, np.random.default_rng(SEED), rules_of(protocol))
-    if "mean" not in found:
-        raise RecordError(f"{first} and {second} have no mean to compare: a class of the folds had no episode")
+    found = paired_differences(a, b, level=1 - LEVEL)
     classes = {c: found[f"class {c}"] for members in fold_classes.values() for c in members if f"class {c}" in found}
-    corrected = holm([each.p_value for each in classes.values()])
+    change = episode_change(a.episodes, b.episodes)
     return Pair(
         first=first,
         second=second,
@@ -137,9 +240,10 @@ def _pair(
         overall_p=found["mean"].p_value,
         folds={fold: found[f"fold {fold}"] for fold in fold_classes},
         classes=classes,
-        class_p=dict(zip(classes, corrected, strict=True)),
-        effect=effect_size(a, b),
-        extremes=most_different(episode_change(a, b), extremes),
+        class_p={},
+        effect=effect_size(change),
+        extremes=most_different(change, extremes),
+        one_training=any(entry.one_training for entry in entries),
     )
 
 
@@ -151,8 +255,13 @@ def comparison_data(found: Comparison) -> dict[str, object]:
         "results": list(found.names),
         "folds": list(found.folds),
         "every_fold": found.every_fold,
+        "ranks": [
+            {"result": name, "mean": value, "from": low, "to": high}
+            for name, value, (low, high) in zip(found.names, found.values, found.ranks, strict=bool(found.ranks))
+        ],
         "pairs": [
             {
+                "one_training": pair.one_training,
                 "first": pair.first,
                 "second": pair.second,
                 "mean": asdict(pair.overall) | {"p_holm": pair.overall_p},

@@ -17,6 +17,7 @@ from tabulate import tabulate
 
 from fssbench.errors import RecordError
 from fssbench.reports.entries.results import Result, episodes_of
+from fssbench.reports.studies.comparison import labels
 from fssbench.scoring.metrics import BACKGROUND_CLASS, summarise
 from fssbench.scoring.pixels import iou
 from fssbench.scoring.rules import NEUTRAL, ScoringRules, rules_of
@@ -92,6 +93,11 @@ def sensitivity(result: Result) -> Sensitivity:
     )
 
 
+def has_several_supports(result: Result) -> bool:
+    """Whether any query of the result has more than one support."""
+    return not repeated(episodes_of(result)).empty
+
+
 def repeated(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of queries that have more than one support."""
     return rows[rows.groupby(QUERY)["episode"].transform("nunique") > 1]
@@ -142,11 +148,14 @@ def text(found: Sequence[Sensitivity]) -> str:
     parts = []
     for place, group in groupby(found, key=lambda one: one.result.place):
         members = list(group)
+        names = labels([one.result for one in members])
+        rows = [{"result": name} | _row(one) for name, one in zip(names, members, strict=True)]
+        heads = ["Class", *names]
         parts += [
             f"## {place.dataset}, protocol {place.protocol}, {place.way}-way, bank {place.fingerprint[:12]}",
-            tabulate([_row(one) for one in members], headers="keys", tablefmt="github", disable_numparse=True),
+            tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True),
             "Standard deviation within a query, by class:",
-            tabulate(_class_rows(members), headers="keys", tablefmt="github", disable_numparse=True),
+            tabulate(_class_rows(members), headers=heads, tablefmt="github", disable_numparse=True),
         ]
     return "\n\n".join(parts) + "\n"
 
@@ -172,9 +181,6 @@ def values(found: Sequence[Sensitivity]) -> list[dict[str, Any]]:
 
 def _row(one: Sensitivity) -> dict[str, str]:
     return {
-        "method": one.result.setting.title,
-        "backbone": one.result.setting.backbone,
-        "shot": str(one.result.shot),
         "queries": str(one.overall.queries),
         "supports": f"{one.overall.supports:g}",
         "mIoU": _percent(one.miou),
@@ -185,18 +191,11 @@ def _row(one: Sensitivity) -> dict[str, str]:
     }
 
 
-def _class_rows(found: Sequence[Sensitivity]) -> list[dict[str, str]]:
+def _class_rows(found: Sequence[Sensitivity]) -> list[list[str]]:
+    """Class by class, a column for every result in order, whatever they are called."""
     names = list(dict.fromkeys(spread.name for one in found for spread in one.classes))
-    return [
-        {"class": name}
-        | {
-            f"{one.result.setting.title} {one.result.setting.backbone} {one.result.shot}-shot": _percent(
-                next((spread.deviation for spread in one.classes if spread.name == name), None)
-            )
-            for one in found
-        }
-        for name in names
-    ]
+    by_name = [{spread.name: spread.deviation for spread in one.classes} for one in found]
+    return [[name, *(_percent(held.get(name)) for held in by_name)] for name in names]
 
 
 def _plain(spread: Spread) -> dict[str, Any]:

@@ -7,13 +7,37 @@ from fssbench.reports.tables.model import MISSING, Cell, Column, Row, Table, dif
 from fssbench.reports.tables.remarks import listed
 from fssbench.scoring.paired import Difference
 
+MOST_DETAILS = 10  # pairs beyond which classes and episodes are left to --json
+
 
 def comparison_tables(found: Comparison, digits: int = 1) -> list[Table]:
     """Pairs; then for each pair its classes, and the episodes where the two differ most."""
-    tables = [_pair_table(found, digits)]
-    for pair in found.pairs:
+    tables = [*([_rank_table(found, digits)] if found.ranks else []), _pair_table(found, digits)]
+    for pair in found.pairs if len(found.pairs) <= MOST_DETAILS else ():
         tables += [_class_table(found, pair, digits), _episode_table(found, pair, digits)]
     return tables
+
+
+def _rank_table(found: Comparison, digits: int) -> Table:
+    order = sorted(range(len(found.names)), key=lambda i: -found.values[i])
+    rows = [
+        Row((
+            Cell(found.names[i]),
+            number(found.values[i], digits),
+            Cell(str(low) if low == high else f"{low} to {high}"),
+        ))
+        for i in order
+        for low, high in [found.ranks[i]]
+    ]  # fmt: skip
+    return Table(
+        title=f"{found.title}: ranks",
+        columns=(Column("Result", numeric=False), Column("mIoU"), Column("rank")),
+        rows=tuple(rows),
+        notes=(
+            "Rank: from 1 + the number of significantly better results to n - the number of significantly worse ones, "
+            "at 5 % after Holm's correction over all pairs.",
+        ),
+    )
 
 
 def _pair_table(found: Comparison, digits: int) -> Table:
@@ -36,16 +60,22 @@ def _pair_table(found: Comparison, digits: int) -> Table:
         ))
         for pair in found.pairs
     ]  # fmt: skip
-    mean = "mean over folds" if found.every_fold else f"mean over folds {listed([str(f) for f in found.folds])} only"
+    over = "classes" if found.by_class else "folds"
+    named = listed([str(f) for f in found.folds])
+    only = f"{' of folds' if found.by_class else ''} {named} only"
+    mean = f"mean over {over}{'' if found.every_fold else only}"
     return Table(
         title=f"{found.title}: paired comparison",
         columns=(*(Column(t, numeric=False) for t in texts), *(Column(t) for t in numbers)),
         rows=tuple(rows),
-        lead=(f"mIoU in %, {mean}; difference is first minus second, with its 95 % interval.",),
+        lead=(f"mIoU in %, {mean}; difference is first minus second.",),
         notes=(
-            "Tests are paired and clustered by image; p (Holm) is corrected for the number of pairs.",
+            "Tests are paired and clustered by image; p (Holm) is corrected for the number of pairs. Brackets: the "
+            "interval at the level at which Holm's procedure tests that pair (95 % for one pair): without 0 just where "
+            "p (Holm) is below 0.05.",
             "Cohen's d: mean difference of IoU over its standard deviation, by query image. Better on: share of "
-            "episodes, ties half. Classes won or lost: significant at 5 % after Holm's correction over classes.",
+            "episodes, ties half. Classes won or lost: significant at 5 % after Holm's correction over the classes of "
+            "all pairs.",
             *(_verdict(pair) for pair in found.pairs),
         ),
     )
@@ -55,6 +85,10 @@ def _verdict(pair: Pair) -> str:
     if pair.overall_p >= LEVEL:
         return f"{pair.first} and {pair.second}: no significant difference on these episodes."
     better, worse = (pair.first, pair.second) if pair.overall.difference > 0 else (pair.second, pair.first)
+    if pair.one_training:
+        return (
+            f"The weights of {better} are better than those of {worse}; how much other trainings differ is not known."
+        )
     return f"{better} is better than {worse}."
 
 

@@ -21,14 +21,21 @@ from fssbench.scoring.intervals import Interval
 SCHEMA = 1
 
 
-def to_json(results: Sequence[Result], view: View) -> str:
-    """{"schema": 1, "tables": [{place, what must be said, "rows": [entry, ...]}]}; fractions, null where undefined."""
+def to_json(results: Sequence[Result], view: View, *, per_class: bool = False) -> str:
+    """Strict JSON; with `per_class` a row a class, as in CSV.
+
+    {"schema": 1, "tables": [{place, what must be said, "rows": [entry, ...]}]}; fractions, null where undefined."""
     places = places_of(results)
     tables = []
     for place, members in places.items():
         lines = shown_lines(members, view)
         said = lead(place, [shown.line for shown in lines], reason(place, list(places)), view.lens)
-        rows = [entry for shown in lines for entry in _entries(shown)]
+        rows = [
+            row
+            for shown in lines
+            for entry in _entries(shown)
+            for row in (_class_rows(entry) if per_class else [entry])
+        ]
         tables.append({**_place(place), "remarks": list(said), "rows": rows})
     return json.dumps({"schema": SCHEMA, "tables": tables}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -77,13 +84,23 @@ def _entries(shown: Shown) -> Iterator[dict[str, Any]]:
             "our_reading": setting.our_reading,
             "complete_bank": run.bank.complete,
             "shot": shot,
-            "repetitions": scores.repetitions,
+            "trainings": scores.trainings,
+            "runs": scores.runs,
+            "contaminated": setting.contaminated,
             "folds": {str(fold): _rounded(value) for fold, value in scores.folds.items()},
             "mean": _rounded(scores.mean),
-            "mean_std": _rounded(scores.mean_std),
+            "training_std": _rounded(scores.training_std),
+            "run_std": _rounded(scores.run_std),
             "fb_iou": _rounded(scores.fb_iou),
             "classes": {names.get(c, str(c)): _rounded(value) for c, value in scores.classes.items()},
-            "intervals": {name: _interval(bound) for name, bound in shown.bounds[shot].items()},
+            "class_intervals": {
+                names.get(c, str(c)): _interval(shown.bounds[shot][f"class {c}"])
+                for c in scores.classes
+                if f"class {c}" in shown.bounds[shot]
+            },
+            "intervals": {
+                name: _interval(bound) for name, bound in shown.bounds[shot].items() if not name.startswith("class ")
+            },
             "published": None
             if paper is None or shown.paper is None
             else {
@@ -94,7 +111,7 @@ def _entries(shown: Shown) -> Iterator[dict[str, Any]]:
                 "mean": _span(paper.miou),
                 "fb_iou": _span(paper.fb_iou),
                 "difference": None
-                if scores.mean is None or paper.miou is None
+                if scores.mean is None or paper.miou is None or not shown.paper.comparable
                 else _rounded(scores.mean - paper.miou.middle / 100),
                 "sources": list(paper.sources),
                 "differs": list(shown.paper.differs),
@@ -119,9 +136,8 @@ def _fold_row(entry: dict[str, Any]) -> dict[str, Any]:
     row = {key: value for key, value in entry.items() if not isinstance(value, (dict, list)) and key != "published"}
     row |= {f"fold{fold}": value for fold, value in entry["folds"].items()}
     for name, bound in entry["intervals"].items():
-        if not name.startswith("class "):
-            key = name.replace("fold ", "fold").replace(" fb", "_fb")
-            row |= {f"{key}_low": bound["low"], f"{key}_high": bound["high"]}
+        key = name.replace("fold ", "fold").replace(" fb", "_fb")
+        row |= {f"{key}_low": bound["low"], f"{key}_high": bound["high"]}
     paper = entry["published"]
     if paper is not None:
         low, high = paper["mean"] or (None, None)
@@ -134,7 +150,9 @@ def _fold_row(entry: dict[str, Any]) -> dict[str, Any]:
 def _class_rows(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
     kept = ("method", "label", "backbone", "weights", "setting", "annotation", "shot")
     for name, value in entry["classes"].items():
-        yield {**{key: entry[key] for key in kept}, "class": name, "iou": value}
+        bound = entry["class_intervals"].get(name, {})
+        row = {**{key: entry[key] for key in kept}, "class": name, "iou": value}
+        yield row | {key: bound[key] for key in ("low", "high") if key in bound}
 
 
 def _plain(value: Any) -> Any:

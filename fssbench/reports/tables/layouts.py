@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fssbench.protocol import Protocol
-from fssbench.reports.entries.lines import Line, Scores, lines_of, method_label, settings_that_differ, weights_label
+from fssbench.reports.entries.lines import (
+    Line,
+    Scores,
+    lines_of,
+    method_label,
+    settings_that_differ,
+    title,
+    weights_label,
+)
 from fssbench.reports.entries.results import Place, Result
 from fssbench.reports.entries.uncertainty import result_intervals
 from fssbench.reports.papers.beside import Beside, beside
 from fssbench.reports.papers.registry import PaperScores, Span
 from fssbench.reports.tables.model import MISSING, Cell, Column, Row, Table, difference, number, ranked
-from fssbench.reports.tables.remarks import lead, notes, reason, title
+from fssbench.reports.tables.remarks import lead, notes, reason
 from fssbench.scoring.intervals import Interval
 from fssbench.scoring.rules import rules_of
 
@@ -70,10 +78,25 @@ def fold_tables(results: Sequence[Result], view: View | None = None) -> list[Tab
     """One table a place: rows method x backbone x weights; for each shot the folds, their mean, and FB-IoU."""
     view = view or View()
     places = places_of(results)
-    return [
-        _fold_table(place, shown_lines(members, view), reason(place, list(places)), view)
-        for place, members in places.items()
+    tables = []
+    for place, members in places.items():
+        lines = shown_lines(members, view)
+        tables.append(_fold_table(place, lines, reason(place, list(places)), view))
+        if any(shown.paper is not None for shown in lines):
+            tables.append(_differs_table(place, lines))
+    return tables
+
+
+def _differs_table(place: Place, lines: list[Shown]) -> Table:
+    """What separates each line from its paper's row, one thing a row."""
+    rows = [
+        Row((Cell(method_label(shown.line.setting)), Cell(shown.line.setting.backbone), Cell(word)))
+        for shown in lines
+        if shown.paper is not None
+        for word in shown.paper.differs or ("nothing that the record knows of",)
     ]
+    heads = ("Method", "Backbone", "differs from the paper in")
+    return Table(f"{title(place)}: beside the papers", tuple(Column(h, numeric=False) for h in heads), tuple(rows))
 
 
 def class_tables(results: Sequence[Result], view: View | None = None) -> list[Table]:
@@ -139,14 +162,15 @@ def _rows(shown: Shown, grid: _Grid, view: View) -> list[Row]:
         *grid.names(method_label(setting), setting.backbone, weights_label(setting), shown.setting or MISSING),
         *(cell for shot in grid.shots for cell in _own_cells(shown, shot, grid, view.digits)),
     ]
-    rows = [Row(tuple(ours))]
+    rows = [Row(tuple(ours), "seen" if setting.contaminated else "ours")]
     if shown.paper is not None:
         label, paper = shown.paper.label, shown.paper
         words = "published" if paper.verified else "published, partly unverified"
         printed = [cell for shot in grid.shots for cell in _paper_cells(paper.shots.get(shot), grid)]
         rows.append(Row((*grid.names(label, paper.backbone, words, MISSING), *printed), "published"))
-        apart = [cell for shot in grid.shots for cell in _difference_cells(shown, shot, grid, view.digits)]
-        rows.append(Row((*grid.names("difference", MISSING, MISSING, MISSING), *apart), "difference"))
+        if paper.comparable:
+            apart = [cell for shot in grid.shots for cell in _difference_cells(shown, shot, grid, view.digits)]
+            rows.append(Row((*grid.names("difference", MISSING, MISSING, MISSING), *apart), "difference"))
     return rows
 
 
@@ -154,9 +178,10 @@ def _own_cells(shown: Shown, shot: int, grid: _Grid, digits: int) -> list[Cell]:
     scores, bounds = shown.scores.get(shot), shown.bounds.get(shot, {})
     if scores is None:
         return grid.cells([Cell(MISSING)] * len(grid.folds), Cell(MISSING), Cell(MISSING))
+    spread = scores.training_std if scores.training_std is not None else scores.run_std
     return grid.cells(
         [number(scores.folds[fold], digits, None, _bound(bounds, f"fold {fold}")) for fold in grid.folds],
-        number(scores.mean, digits, scores.mean_std, _bound(bounds, "mean")),
+        number(scores.mean, digits, spread, _bound(bounds, "mean")),
         number(scores.fb_iou, digits, None, _bound(bounds, "fb")),
     )
 
@@ -187,7 +212,8 @@ def _difference_cells(shown: Shown, shot: int, grid: _Grid, digits: int) -> list
         return grid.cells([Cell(MISSING)] * len(grid.folds), Cell(MISSING), Cell(MISSING))
 
     def apart(value: float | None, span: Span | None) -> Cell:
-        return difference(None if value is None or span is None else value - span.middle / 100, digits)
+        cell = difference(None if value is None or span is None else value - span.middle / 100, digits)
+        return cell if span is None or span.verified or value is None else replace(cell, text=f"~{cell.text}")
 
     folds = [
         apart(ours.folds[fold], paper.miou_folds[fold] if fold < len(paper.miou_folds) else None) for fold in grid.folds

@@ -8,7 +8,7 @@ from typing import Literal
 
 MISSING = "-"
 
-RowKind = Literal["ours", "published", "difference"]
+RowKind = Literal["ours", "seen", "published", "difference"]  # "seen": trained on tested classes
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fssbench.protocol import Protocol
+from fssbench.records import contamination
 from fssbench.reports.entries.lens import limits
-from fssbench.reports.entries.lines import Line
+from fssbench.reports.entries.lines import DATASETS, Line, method_label
 from fssbench.reports.entries.results import Place
 from fssbench.reports.papers.beside import Beside, sentence
-
-DATASETS = {"pascal5i": "PASCAL-5i", "coco20i": "COCO-20i", "fss1000": "FSS-1000", "shapes5i": "Shapes-5i"}
-
-
-def title(place: Place) -> str:
-    """Data set, ways and protocol."""
-    protocol = f"{place.protocol}, scored as {place.lens}" if place.lens else place.protocol
-    return f"{DATASETS.get(place.dataset, place.dataset)}, {place.way}-way, protocol {protocol}"
 
 
 def lead(place: Place, lines: Sequence[Line], why: str, lens: Protocol | None) -> tuple[str, ...]:
@@ -62,15 +55,15 @@ def notes(
     with_published: bool,
 ) -> tuple[str, ...]:
     """What stands below the numbers."""
-    found = [*_gaps(lines), *_labels(lines), *_spreads(lines)]
+    found = [*_seen(lines), *_gaps(lines), *_labels(lines), *_spreads(lines), *_repeats(lines)]
     if with_intervals:
         found.append(
-            "Brackets: 95 % intervals, bootstrap over images (episodes that share query or support images are not "
-            "independent)."
+            "Brackets: 95 % intervals over images (and over trainings where there are several); Student's t with a "
+            "standard error for episodes that share queries and supports, skewed as a bootstrap over images is."
         )
     if with_published and not papers:
         found.append(f"No published numbers for these methods on {DATASETS.get(place.dataset, place.dataset)}.")
-    found.extend(dict.fromkeys(sentence(line, paper) for line, paper in papers))
+    found.extend(dict.fromkeys(sentence(paper) for _, paper in papers))
     return tuple(found)
 
 
@@ -114,7 +107,40 @@ def _labels(lines: Sequence[Line]) -> list[str]:
 
 def _spreads(lines: Sequence[Line]) -> list[str]:
     scores = [s for line in lines for shot in sorted(line.shots) if (s := line.scores(shot)) is not None]
-    counts = sorted({s.repetitions for s in scores if s.mean_std is not None})
-    if not counts:
-        return []
-    return [f"±: standard deviation over {listed([str(n) for n in counts])} repetitions (seeds or runs)."]
+    trainings = sorted({s.trainings for s in scores if s.training_std is not None})
+    runs = sorted({s.runs for s in scores if s.run_std is not None})
+    found = [f"over {listed([str(n) for n in trainings])} trainings"] if trainings else []
+    found += [f"over {listed([str(n) for n in runs])} runs (seeds of the episodes) of one training"] if runs else []
+    return [f"±: standard deviation {', or '.join(found)}."] if found else []
+
+
+def _repeats(lines: Sequence[Line]) -> list[str]:
+    """Further records of the same: said, never averaged in."""
+    found = []
+    for line in lines:
+        for result in line.results:
+            for other in result.repeats:
+                first = next(s for s in result.sources if set(s.run.folds) & set(other.run.folds))
+                whose = f"{method_label(line.setting)}, {result.shot}-shot ({other.path.name})"
+                if other.run.created == first.run.created and other.summary == first.summary:
+                    found.append(f"The same record twice: {whose}; it counts once.")
+                    continue
+                host = other.run.environment.host
+                where = "elsewhere" if host != first.run.environment.host else "again on the same machine"
+                fold = next(f for f in other.summary.folds if f in first.summary.folds)
+                there, here = other.summary.folds[fold].miou, first.summary.folds[fold].miou
+                values = " and ".join("-" if value is None else f"{100 * value:.2f}" for value in (there, here))
+                found.append(f"Repeated {where}: {whose}; fold {fold}: {values} here.")
+    return found
+
+
+def _seen(lines: Sequence[Line]) -> list[str]:
+    found = []
+    for line in lines:
+        if line.setting.contaminated:
+            seen = {name for r in line.results for s in r.sources for c in contamination(s.run).values() for name in c}
+            found.append(
+                f"{method_label(line.setting)}: its checkpoint was trained on tested classes "
+                f"({listed(sorted(seen)[:6])}{' and more' if len(seen) > 6 else ''}). Never ranked with the others."
+            )
+    return found
