@@ -34,6 +34,7 @@ class Card(BaseModel):
     regime: Regime  # what it was trained on, for how long, what it was selected on
     source: str  # "the authors' FILE", a web address, or "fssbench train"
     sha256: str | None = None  # of the authors' file; None if trained here
+    encoder_sha256: str | None = None  # of a frozen encoder with ImageNet weights, which the file then leaves out
     notes: tuple[str, ...] = ()  # what was done to the file's names and entries when it was imported
 
     @property
@@ -98,8 +99,24 @@ def restore(path: Path, settings: tuple[str, ...] = ()) -> tuple[Method, Card]:
     state, card = load_checkpoint(path)
     cls = find_method(card.method)
     method = cls(parse_settings(cls.Config, settings, base=card.config))
+    if card.encoder_sha256 is not None:
+        state |= _imagenet_encoder(method, card.encoder_sha256, path)
     load_weights(method, state, path)
     return method.eval(), card
+
+
+def _imagenet_encoder(method: Method, sha256: str, path: Path) -> dict[str, Tensor]:
+    """The frozen encoder that a checkpoint leaves out. Raises `CheckpointError` if ImageNet's weights are others."""
+    from fssbench.engine.build import encoder_sha256, load_imagenet
+
+    load_imagenet(method)
+    found = encoder_sha256(method)
+    if found != sha256:
+        raise CheckpointError(
+            f"{path} leaves out its frozen encoder: expected ImageNet weights with SHA-256 {sha256[:12]}, found "
+            f"{found[:12]}. Install the weights it was trained with, or train with --whole."
+        )
+    return {name: value for name, value in method.state_dict().items() if name.startswith("encoder.")}
 
 
 def import_official(

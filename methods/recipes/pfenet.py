@@ -28,4 +28,4 @@ PAPER = Recipe(
         "the first step's rate is already reduced, the last one's is 0",
     ),
 )
-LITE = lite(settings={"batchnorm": "running", "deep_stem": False})
+LITE = lite(settings={"batchnorm": "running", "deep_stem": False, "ppm_scales": (1.0, 0.5, 0.25, 0.125)})

@@ -1,0 +1,93 @@
+"""`fssbench train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fssbench.cli.app import app, messages, numbers, print_json
+
+if TYPE_CHECKING:
+    from fssbench.training.updates import Report
+
+
+@app.command("train")
+def train(
+    methods: list[str] = typer.Argument(..., metavar="METHOD...", help="Methods by name (`fssbench methods`)."),
+    dataset: str = typer.Option(..., "--dataset", help="Data set whose base classes are trained on."),
+    folds: list[str] | None = typer.Option(None, "--folds", metavar="F...", help="Folds, each a training. [0]"),
+    root: Path | None = typer.Option(None, "--root", help="Where the data lie [$FSSBENCH_DATA or data]."),
+    lists: str | None = typer.Option(None, "--lists", help="Another list of training images than the data set's own."),
+    recipe: str = typer.Option("paper", "--recipe", help="paper: as its authors trained it; lite: small, comparable."),
+    backbone: str | None = typer.Option(None, "--backbone", help="Another backbone than the paper's."),
+    settings: list[str] | None = typer.Option(None, "--set", metavar="FIELD=VALUE", help="A field of the config."),
+    steps: int | None = typer.Option(None, "--steps", min=1, help="Optimiser steps, instead of the recipe's."),
+    batch: int | None = typer.Option(None, "--batch", min=1, help="Episodes a step, instead of the recipe's."),
+    shots: int | None = typer.Option(None, "--shots", min=1, help="Supports an episode, instead of the recipe's."),
+    seed: int = typer.Option(0, "--seed", min=0, help="Of initial weights, episodes, augmentation and dropout."),
+    out: Path = typer.Option(Path("checkpoints"), "--out", help="Folder of checkpoints."),
+    weights: str = typer.Option("imagenet", "--weights", help="Where to start: imagenet or random."),
+    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:N or mps."),
+    precision: str = typer.Option("fp32", "--precision", help="fp32 or bf16."),
+    accumulate: int = typer.Option(1, "--accumulate", min=1, help="Parts of a batch, one after the other."),
+    workers: int = typer.Option(2, "--workers", min=1, help="Threads that load; changes no number."),
+    validate: int = typer.Option(3, "--validate", min=0, help="Evaluations on base classes that choose `best`."),
+    select_on_test: bool = typer.Option(
+        False, "--select-on-test", help="Choose `best` on the tested classes, as some published codes do; is marked."
+    ),
+    save_every: int = typer.Option(50, "--save-every", min=1, help="Steps between states to go on from."),
+    whole: bool = typer.Option(False, "--whole", help="Keep a frozen encoder's weights in the checkpoint."),
+    force: bool = typer.Option(False, "--force", help="Start anew where a training lies already."),
+    as_json: bool = typer.Option(False, "--json", help="Print as JSON."),
+) -> None:
+    """Train methods on the base classes of a data set's folds; the same command goes on where it was cut off."""
+    from fssbench.engine.devices import pick_device
+    from fssbench.errors import UsageError
+    from fssbench.training.distributed import processes
+    from fssbench.training.loop import Run, Told, TrainRequest
+
+    if weights not in ("imagenet", "random"):
+        raise UsageError(f"--weights {weights}: expected imagenet or random, where a training starts.")
+    results: list[dict[str, Any]] = []
+    with processes(pick_device(device)) as (place, rank):
+        for name in dict.fromkeys(methods):
+            for fold in dict.fromkeys(numbers(folds) or [0]):
+                request = TrainRequest(
+                    name, dataset, fold, out, root, lists, recipe, backbone, tuple(settings or ()), steps, batch, shots,
+                    seed, place, precision, accumulate, workers, validate, select_on_test=select_on_test,
+                    save_every=save_every, whole=whole, force=force, start=weights,
+                )  # fmt: skip
+                shown = _Shown(f"{name}, fold {fold}", quiet=rank > 0)
+                trained = Run(request, Told(shown.say, shown.step)).train()
+                if rank:
+                    continue
+                results.append({
+                    "method": name, "fold": fold, "folder": str(trained.folder), "steps": trained.steps,
+                    "best": trained.best, "best_step": trained.best_step, "state": trained.state,
+                })  # fmt: skip
+                if not as_json:
+                    chosen = f", best mIoU {100 * trained.best:.1f} at step {trained.best_step}" if trained.best else ""
+                    typer.echo(f"{trained.folder}: {trained.state}, {trained.steps} steps{chosen}")
+    if as_json:
+        print_json(results)
+
+
+class _Shown:
+    """A line now and then: step, losses, rate, speed, time left."""
+
+    def __init__(self, title: str, quiet: bool) -> None:
+        self._title, self._quiet = title, quiet
+
+    def say(self, text: str) -> None:
+        if not self._quiet:
+            messages.print(f"{self._title}: {text}", markup=False, soft_wrap=True)
+
+    def step(self, step: int, total: int, report: Report, speed: float) -> None:
+        if step % max(1, total // 20) and step != total:
+            return
+        terms = ", ".join(f"{name} {value:.4g}" for name, value in report.terms.items())
+        self.say(
+            f"step {step} of {total}, {terms}, rate {report.rate:.2g}, {speed:.1f} episodes/s, {step / total:.0%} done"
+        )

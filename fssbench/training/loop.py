@@ -1,0 +1,350 @@
+"""A training run: the stages of a recipe on one fold, saved as it goes, resumed where it was cut off."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from fssbench.backbones import Backbone
+from fssbench.banks.bank import open_bank
+from fssbench.banks.generate import Request, generate
+from fssbench.banks.randomness import stream as random_stream
+from fssbench.checkpoints import Card, save_checkpoint
+from fssbench.datasets.base import Dataset
+from fssbench.datasets.registry import open_dataset
+from fssbench.engine.build import encoder_sha256, load_imagenet
+from fssbench.engine.devices import numerics
+from fssbench.engine.evaluate import Settings
+from fssbench.engine.evaluation import evaluate_method
+from fssbench.errors import MethodError, UsageError, unknown_name
+from fssbench.method import Method
+from fssbench.protocol import find_protocol
+from fssbench.regime import Regime
+from fssbench.registry import find_method
+from fssbench.settings import as_text, parse_settings
+from fssbench.training.base_classes import TrainingData, open_training, training_data
+from fssbench.training.loading import Loader
+from fssbench.training.recipe import Recipe, Stage
+from fssbench.training.state import Position, load_model, load_optimiser, read_position, save_state
+from fssbench.training.stream import EpisodeStream
+from fssbench.training.updates import Losses, Report, Updater
+
+_STEPS = 7  # the stream of seeds of steps
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What to train, on what, and where it goes."""
+
+    method: str
+    dataset: str
+    fold: int
+    out: Path
+    root: Path | None = None
+    lists: str | None = None  # of training images; None: the data set's own
+    recipe: str = "paper"
+    backbone: str | None = None
+    settings: tuple[str, ...] = ()
+    steps: int | None = None  # of the last stage; None: the recipe's
+    batch: int | None = None
+    shots: int | None = None
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: str = "fp32"
+    accumulate: int = 1  # parts of a batch, a forward and backward pass each
+    workers: int = 2
+    validate: int = 3  # times, spread over the last stage; 0: the last step is taken
+    validation_episodes: int = 60
+    select_on_test: bool = False
+    save_every: int = 50  # steps
+    whole: bool = False  # keep the frozen encoder's weights in the checkpoint
+    force: bool = False
+    start: str = "imagenet"  # or "random"
+
+
+@dataclass
+class Told:
+    """What a run tells while it goes; the command line shows it, tests read it."""
+
+    say: Callable[[str], None] = lambda text: None
+    step: Callable[[int, int, Report, float], None] = lambda step, total, report, rate: None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came out."""
+
+    folder: Path
+    steps: int
+    best: float | None
+    best_step: int | None
+    state: str  # "finished", "already there"
+
+
+def checkpoint_folder(out: Path, method: str, backbone: str, dataset: str, fold: int) -> Path:
+    """Where a trained method's checkpoints lie: `best.safetensors` and `last.safetensors`."""
+    return out / f"{method.replace(':', '-')}-{backbone.replace(':', '-')}-{dataset}-fold{fold}"
+
+
+def plan(request: TrainRequest) -> tuple[Recipe, Method]:
+    """The recipe with the user's changes, and the method as it starts. Raises `MethodError` for an unknown recipe."""
+    cls = find_method(request.method)
+    if request.recipe not in cls.recipes:
+        if not cls.recipes:
+            raise MethodError(f"{cls.info.title} has no recipe: expected `recipes` on its class, or nothing to train.")
+        raise MethodError(unknown_name(f"recipe of {cls.info.title}", request.recipe, cls.recipes))
+    recipe = cls.recipes[request.recipe]
+    last: dict[str, Any] = {
+        name: value
+        for name, value in (("steps", request.steps), ("batch", request.batch), ("shots", request.shots))
+        if value is not None
+    }
+    if request.steps is not None:
+        last["epochs"] = 0
+    recipe = replace(recipe, stages=(*recipe.stages[:-1], replace(recipe.stages[-1], **last)))
+    known = {name: value for name, value in recipe.settings.items() if name in cls.Config.model_fields}
+    chosen = [f"{name}={as_text(value)}" for name, value in known.items()]
+    chosen += [f"backbone={request.backbone}"] if request.backbone else []
+    config = parse_settings(cls.Config, (*chosen, *request.settings))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(request.seed)
+        method = cls(config)
+    if request.start == "imagenet" and any(isinstance(module, Backbone) for module in method.modules()):
+        load_imagenet(method)
+    return recipe, method
+
+
+class Run:
+    """One fold of one method."""
+
+    def __init__(self, request: TrainRequest, told: Told | None = None) -> None:
+        self.request, self.told = request, told or Told()
+        self.recipe, self.method = plan(request)
+        name = checkpoint_folder(
+            request.out, request.method, self.method.config.backbone, request.dataset, request.fold
+        )
+        self.folder = name
+        self.dataset, self.classes = open_training(request.dataset, request.root, request.fold, request.lists)
+        self.encoder = encoder_sha256(self.method)
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+    # --- the whole run -------------------------------------------------------------------------------------------
+
+    def train(self) -> Trained:
+        """Train, or go on, or say that it is done. Raises `UsageError` where another run lies in the folder."""
+        position = self._begin()
+        if position.stage >= len(self.recipe.stages):
+            return Trained(self.folder, self.recipe.steps, position.best, position.best_step, "already there")
+        with numerics(self.request.device, self.request.precision, gradients=True):
+            self.method.to(self.request.device)
+            while position.stage < len(self.recipe.stages):
+                position = self._stage(position)
+        self._curve()
+        return Trained(self.folder, self.done_steps, position.best, position.best_step, "finished")
+
+    def identity(self) -> str:
+        """What is being trained, hashed: everything that decides the weights."""
+        request = self.request
+        what = {
+            "method": request.method, "config": self.method.config.model_dump(mode="json"), "dataset": request.dataset,
+            "lists": self.dataset.pool, "fold": request.fold, "seed": request.seed, "precision": request.precision,
+            "recipe": asdict(self.recipe), "encoder": self.encoder, "accumulate": request.accumulate,
+            "validate": [request.validate, request.validation_episodes, request.select_on_test], "start": request.start,
+        }  # fmt: skip
+        return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
+
+    def _begin(self) -> Position:
+        identity, state = self.identity(), self.folder / "state.safetensors"
+        if not state.exists() or self.request.force:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "log.csv").unlink(missing_ok=True)
+            state.unlink(missing_ok=True)
+            return Position(identity)
+        position = read_position(state)
+        if position.identity != identity:
+            raise UsageError(
+                f"{self.folder} holds another training (other data, recipe, settings or seed): expected the one asked "
+                "for. Say --force to start anew in its place, or choose another --out."
+            )
+        load_model(state, self.method)
+        return position
+
+    # --- one stage -----------------------------------------------------------------------------------------------
+
+    def _stage(self, position: Position) -> Position:
+        request, stage = self.request, self.recipe.stages[position.stage]
+        data = training_data(self.dataset, request.fold, self.classes, stage)
+        episodes = EpisodeStream(data.pool, stage, request.fold, request.seed + 1000 * position.stage)
+        if stage.batch % self.world:
+            raise UsageError(f"--batch: expected a number that {self.world} processes can share, found {stage.batch}")
+        total = episodes.steps
+        updater = Updater(self.method, stage, total)
+        updater.losses = self._wrapped(updater.losses)
+        state = self.folder / "state.safetensors"
+        if position.step:
+            load_optimiser(state, updater.optimiser)
+        loader = Loader(self.method, stage, data, episodes, (self.rank, self.world))
+        log = Log(self.folder / "log.csv", position, self.rank)
+        last_stage = position.stage == len(self.recipe.stages) - 1
+        marks = self._marks(total) if last_stage else set()
+        begun, first = time.perf_counter(), position.step
+        for step, parts in loader.batches(position.step, total, request.workers, request.accumulate):
+            torch.manual_seed(self._step_seed(position.stage, step))
+            report = updater.step([part.to(request.device) for part in parts], step)
+            if not report.finite and updater.scaler is None:
+                raise self._not_finite(report, stage, step, episodes, data)
+            log.write(position.stage, step, report)
+            speed = (step + 1 - first) * stage.batch / (time.perf_counter() - begun)
+            self.told.step(step + 1, total, report, speed)
+            position = position.but(step=step + 1)
+            if step + 1 in marks:
+                position = self._validate(position, data, stage, total)
+            if self.rank == 0 and ((step + 1) % request.save_every == 0 or step + 1 in marks) and step + 1 < total:
+                save_state(state, self.method, updater.optimiser, position)
+        position = position.but(stage=position.stage + 1, step=0)
+        if self.rank == 0:
+            if last_stage:
+                self._save("last", data, stage, total, None)
+                if not marks:
+                    self._save("best", data, stage, total, "nothing")
+            save_state(state, self.method, updater.optimiser, position)
+        self.done_steps = total
+        return position
+
+    def _wrapped(self, losses: nn.Module) -> nn.Module:
+        if self.world == 1:
+            return losses
+        return nn.parallel.DistributedDataParallel(losses, find_unused_parameters=True)
+
+    def _step_seed(self, stage: int, step: int) -> int:
+        """Of dropout and the like; each process has its own."""
+        words = random_stream(self.request.seed, _STEPS, stage, step, self.rank).bit_generator.random_raw()
+        return int(words) >> 1
+
+    def _not_finite(
+        self, report: Report, stage: Stage, step: int, episodes: EpisodeStream, data: TrainingData
+    ) -> MethodError:
+        shown = [f"{data.ids[one.query]} ({data.dataset.class_names[one.classes[0]]})" for one in episodes.batch(step)]
+        terms = ", ".join(f"{name} {value:.4g}" for name, value in report.terms.items())
+        return MethodError(
+            f"{self.method.info.title}, fold {self.request.fold}: the loss or its gradient is not a number at step "
+            f"{step + 1} of stage {stage.name!r} ({terms}; rate {report.rate:.2g}; episodes {step * stage.batch} on, "
+            f"queries {', '.join(shown[:8])}). The last good state is in {self.folder}. Lower the rate, or use fp32."
+        )
+
+    # --- choosing a checkpoint -----------------------------------------------------------------------------------
+
+    def _marks(self, total: int) -> set[int]:
+        """The steps after which the method is evaluated."""
+        times = self.request.validate
+        return {max(1, total * k // times) for k in range(1, times + 1)} if times else set()
+
+    def _validate(self, position: Position, data: TrainingData, stage: Stage, total: int) -> Position:
+        """Evaluate by the engine on the validation bank, and keep the weights if they are the best so far."""
+        request = self.request
+        with open_bank(self._bank(data, stage)) as bank:
+            settings = Settings(request.device, precision=request.precision)
+            found = evaluate_method(self.method, bank, stage.shots, [request.fold], settings).summary
+        miou = found["folds"][str(request.fold)]["miou"] if "folds" in found else None
+        self.told.say(f"step {position.step}: validation mIoU {100 * (miou or 0):.1f}")
+        if miou is not None and (position.best is None or miou > position.best):
+            position = position.but(best=miou, best_step=position.step)
+            if self.rank == 0:
+                self._save("best", data, stage, position.step, "novel" if request.select_on_test else "base")
+        return position
+
+    def _bank(self, data: TrainingData, stage: Stage) -> Path:
+        """Episodes of base classes on images held back, or of the tested classes if so asked."""
+        request = self.request
+        kind = "test" if request.select_on_test else "base"
+        path = self.folder / f"validation-{kind}-{request.validation_episodes}.h5"
+        if path.exists() and not request.force:
+            return path
+        protocol = find_protocol("fssbench").but(episodes=request.validation_episodes, seeds=(1,))
+        source: Dataset = data.validation
+        if request.select_on_test:
+            source = open_dataset(request.dataset, request.root)
+        if source.min_area is not None:
+            protocol = protocol.but(min_area=source.min_area)
+        wanted = Request(
+            protocol, (stage.shots,), stage.ways, (request.fold,), auxiliary=stage.auxiliary, skip_short=True
+        )
+        if self.rank == 0:
+            generate(source, wanted, path, force=True)
+        if self.world > 1:
+            dist.barrier()
+        return path
+
+    def _save(self, name: str, data: TrainingData, stage: Stage, steps: int, selected: str | None) -> None:
+        """`best` or `last`, with its card."""
+        request = self.request
+        facts: dict[str, Any] = {
+            "recipe": request.recipe, "steps": steps, "batch": stage.batch, "ways": stage.ways, "shots": stage.shots,
+            "seed": request.seed, "selected_on": selected or "nothing",
+        }  # fmt: skip
+        regime = Regime.model_validate(data.regime().model_dump() | facts)
+        state = dict(self.method.state_dict())
+        frozen = None
+        unchanged = encoder_sha256(self.method) == self.encoder
+        if unchanged and request.start == "imagenet" and not request.whole:
+            frozen = self.encoder
+            state = {key: value for key, value in state.items() if not key.startswith("encoder.")}
+        card = Card(
+            method=request.method,
+            backbone=self.method.config.backbone,
+            config=self.method.config.model_dump(mode="json"),
+            regime=regime,
+            source="fssbench train",
+            encoder_sha256=frozen,
+        )
+        save_checkpoint(self.folder / f"{name}.safetensors", state, card, force=True)
+
+    def _curve(self) -> None:
+        if self.rank == 0:
+            from fssbench.training.curve import draw_curve
+
+            draw_curve(self.folder / "log.csv", self.folder / "curve.png")
+
+
+class Log:
+    """Every step's losses and rate, one line a step. Lines beyond a resumed step are cut off."""
+
+    def __init__(self, path: Path, position: Position, rank: int) -> None:
+        self._path, self._rank = path, rank
+        if rank == 0 and path.exists():
+            with path.open(newline="") as file:
+                rows = list(csv.reader(file))
+            kept = [r for r in rows[1:] if len(r) > 4 and (int(r[0]), int(r[1])) < (position.stage, position.step)]
+            with path.open("w", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows([_HEADER, *kept])
+
+    def write(self, stage: int, step: int, report: Report) -> None:
+        """One line."""
+        if self._rank:
+            return
+        new = not self._path.exists()
+        with self._path.open("a", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if new:
+                writer.writerow(_HEADER)
+            writer.writerow([stage, step, report.loss, report.rate, _terms(report.terms)])
+
+
+_HEADER = ["stage", "step", "loss", "rate", "terms"]
+
+
+def _terms(terms: Mapping[str, float]) -> str:
+    return " ".join(f"{name}={value!r}" for name, value in terms.items())
+
+
+__all__ = ["Losses", "Run", "Told", "TrainRequest", "Trained", "checkpoint_folder", "plan"]

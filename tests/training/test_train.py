@@ -1,0 +1,200 @@
+"""`fssbench train`: killed and resumed, on several processes, what it records, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fssbench.checkpoints import read_card, restore
+from fssbench.cli.app import main
+from fssbench.datasets.registry import open_dataset
+from fssbench.errors import MethodError, UsageError
+from fssbench.regime import exposure, list_digest
+from fssbench.training.loop import Run, TrainRequest
+
+NAME = "toy_training:Learner"
+PLUGINS = Path(__file__).parents[1] / "plugins"
+FOLDER = "toy_training-Learner-toy-folder-fold0"
+BAIT = 10  # kills
+
+
+def request(root: Path, out: Path, **changes: object) -> TrainRequest:
+    values = {"validate": 2, "validation_episodes": 6, "save_every": 4, "start": "random", "workers": 1}
+    return TrainRequest(NAME, "folder", 0, out, root=root, **(values | changes))  # type: ignore[arg-type]
+
+
+def command(root: Path, out: Path, *more: str) -> list[str]:
+    return [
+        *("train", NAME, "--dataset", "folder", "--root", str(root), "--out", str(out), "--weights", "random"),
+        *("--validate", "0", "--device", "cpu", *more),
+    ]
+
+
+def environment(**more: str) -> dict[str, str]:
+    paths = os.pathsep.join([str(PLUGINS), str(PLUGINS.parents[1])])
+    return os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | more
+
+
+def losses(folder: Path) -> list[float]:
+    with (folder / "log.csv").open(newline="") as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.slow
+def test_a_run_killed_ten_times_ends_with_the_weights_of_one_that_was_not(own_images: Path, tmp_path: Path) -> None:
+    """The kills hit wherever a run is: a child trains, and its parent kills it some steps after the last state."""
+    whole = Run(request(own_images, tmp_path / "whole", steps=60, validate=0, save_every=2)).train()
+    out = tmp_path / "killed"
+    child = (
+        "import sys, os, signal; sys.argv = ['fssbench', *sys.argv[1:]]\n"
+        "from fssbench.training import loop, updates\n"
+        "stop, real, done = int(os.environ['STOP']), updates.Updater.step, [0]\n"
+        "def step(self, parts, number):\n"
+        "    done[0] += 1\n"
+        "    if done[0] > stop: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return real(self, parts, number)\n"
+        "updates.Updater.step = step\n"
+        "from pathlib import Path\n"
+        "loop.Run(loop.TrainRequest('toy_training:Learner', 'folder', 0, Path(sys.argv[2]), root=Path(sys.argv[1]),\n"
+        "    steps=60, validate=0, save_every=2, start='random', validation_episodes=6, workers=2)).train()\n"
+    )
+    kills = 0
+    for attempt in range(40):
+        ran = subprocess.run(
+            [sys.executable, "-c", child, str(own_images), str(out)],
+            env=environment(STOP=str(3 + attempt % 3)), check=False,
+        )  # fmt: skip
+        if ran.returncode == 0:
+            break
+        assert ran.returncode == -signal.SIGKILL
+        kills += 1
+    assert kills >= BAIT
+    expected, found = (load_file(folder / "last.safetensors") for folder in (whole.folder, out / FOLDER))
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert losses(out / FOLDER) == losses(whole.folder)
+
+
+@pytest.mark.slow
+def test_a_state_that_is_being_written_when_the_kill_comes_leaves_the_one_before(
+    own_images: Path, tmp_path: Path
+) -> None:
+    """Killed by the clock, not by the step: in the middle of anything."""
+    whole = Run(request(own_images, tmp_path / "whole", steps=40, validate=0, save_every=1)).train()
+    out = tmp_path / "killed"
+    line = [sys.executable, "-m", "fssbench", *command(own_images, out, "--steps", "40", "--save-every", "1")]
+    line[1:3] = ["-c", "from fssbench.cli import main; import sys; sys.exit(main(sys.argv[1:]))"]
+    for wait in (0.5, 1.0):
+        running = subprocess.Popen(line, env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        state = out / FOLDER / "state.safetensors"
+        limit = time.monotonic() + 60
+        while not state.exists() and running.poll() is None and time.monotonic() < limit:
+            time.sleep(0.02)
+        time.sleep(wait / 4)
+        running.kill()
+        running.wait()
+    assert subprocess.run(line, env=environment(), check=False, capture_output=True).returncode == 0
+    expected, found = (load_file(folder / "last.safetensors") for folder in (whole.folder, out / FOLDER))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_two_processes_have_the_losses_of_one_with_the_same_batch(own_images: Path, tmp_path: Path) -> None:
+    """The labels' void differs from image to image, so each process has another number of valid pixels."""
+    one = Run(request(own_images, tmp_path / "one", steps=8, validate=0, settings=("dropout=0",))).train()
+    line = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *(
+            "--no-python",
+            sys.executable,
+            "-c",
+            "from fssbench.cli import main; import sys; sys.exit(main(sys.argv[1:]))",
+        ),
+        *command(own_images, tmp_path / "two", "--steps", "8", "--set", "dropout=0"),
+    ]
+    ran = subprocess.run(line, env=environment(), check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert losses(tmp_path / "two" / FOLDER) == pytest.approx(losses(one.folder), abs=1e-4)
+    expected, found = (load_file(f / "last.safetensors") for f in (one.folder, tmp_path / "two" / FOLDER))
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], atol=1e-4, rtol=0)
+
+
+def test_threads_that_load_change_no_number(own_images: Path, tmp_path: Path) -> None:
+    runs = [Run(request(own_images, tmp_path / str(n), steps=6, validate=0, workers=n)).train() for n in (1, 3)]
+    assert losses(runs[0].folder) == losses(runs[1].folder)
+
+
+def test_parts_of_a_batch_add_up_to_nearly_the_whole(own_images: Path, tmp_path: Path) -> None:
+    """Nearly: a part's loss is a mean over its own valid pixels."""
+    made = [
+        Run(request(own_images, tmp_path / str(n), steps=5, validate=0, accumulate=n, settings=("dropout=0",))).train()
+        for n in (1, 4)
+    ]
+    assert losses(made[1].folder) == pytest.approx(losses(made[0].folder), rel=0.05)
+
+
+def test_a_card_says_what_the_checkpoint_was_trained_and_selected_on(own_images: Path, tmp_path: Path) -> None:
+    trained = Run(request(own_images, tmp_path, steps=6)).train()
+    best, last = (read_card(trained.folder / f"{name}.safetensors") for name in ("best", "last"))
+    regime = best.regime
+    assert (regime.source, regime.fold, regime.classes) == ("fssbench", 0, {3: "c", 4: "d"})
+    assert (regime.selected_on, last.regime.selected_on) == ("base", "nothing")
+    assert (regime.batch, regime.shots, regime.recipe) == (4, 1, "paper")
+    assert last.regime.steps == 6
+    whole = open_dataset("folder", own_images)
+    assert regime.images is not None and regime.images < len(whole.image_ids())
+    assert regime.images_sha256 != list_digest(whole.image_ids())
+    assert exposure(regime, "folder", {1: "a", 2: "b"}, 0).state == "clean"
+    assert exposure(regime, "folder", {3: "c", 4: "d"}, 1).classes == ("c", "d")
+    method, _ = restore(trained.folder / "best.safetensors")
+    assert not method.training
+
+
+def test_selecting_on_the_tested_classes_is_said_on_the_card(own_images: Path, tmp_path: Path) -> None:
+    trained = Run(request(own_images, tmp_path, steps=4, select_on_test=True)).train()
+    assert read_card(trained.folder / "best.safetensors").regime.selected_on == "novel"
+
+
+def test_a_finished_training_is_not_done_again_and_another_one_not_written_over(
+    own_images: Path, tmp_path: Path
+) -> None:
+    first = Run(request(own_images, tmp_path, steps=4, validate=0)).train()
+    before = (first.folder / "last.safetensors").read_bytes()
+    assert Run(request(own_images, tmp_path, steps=4, validate=0)).train().state == "already there"
+    with pytest.raises(UsageError, match="holds another training"):
+        Run(request(own_images, tmp_path, steps=4, validate=0, seed=1)).train()
+    assert (first.folder / "last.safetensors").read_bytes() == before
+
+
+def test_a_loss_that_is_not_a_number_stops_with_step_and_episode_and_keeps_the_last_state(
+    own_images: Path, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    breaking = replace(request(own_images, tmp_path, steps=12, validate=0, save_every=2), method="toy_training:Breaks")
+    with pytest.raises(MethodError, match=r"not a number at step 6 .*queries \d\d \([cd]\)"):
+        Run(breaking).train()
+    (state,) = tmp_path.rglob("state.safetensors")
+    assert all(value.isfinite().all() for value in load_file(state).values())
+
+
+def test_an_unknown_recipe_and_a_fold_that_leaves_no_class_are_one_message(
+    own_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option, value, words in (
+        ("--recipe", "papre", "did you mean 'paper'"),
+        ("--folds", "7", "expected folds 0 to 1"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main([*command(own_images, tmp_path), option, value])
+        assert stopped.value.code == 2
+        assert words in " ".join(capsys.readouterr().err.split())
