@@ -16,6 +16,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from fssbench.protocol import find_protocol
 from fssbench.records import Record
@@ -24,6 +25,7 @@ from fssbench.reports.entries.results import Result, load_results
 from fssbench.reports.formats.latex import document
 from fssbench.reports.formats.markdown import to_markdown
 from fssbench.reports.formats.render import render
+from fssbench.reports.formats.terminal import to_terminal
 from fssbench.reports.tables.layouts import View, class_tables, fold_tables
 from fssbench.reports.tables.model import Cell, Column, Row, Table, number, ranked
 
@@ -242,3 +244,13 @@ def test_a_table_may_have_no_groups() -> None:
     table = Table("t", (Column("a"),), (Row((Cell("1"),)),))
     assert "cmidrule" not in document([table])
     assert "| 1" in to_markdown([table]).replace("|   1", "| 1")
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_a_terminal_of_any_width_shows_every_name_and_number(results: list[Result], width: int) -> None:
+    printed = io.StringIO()
+    to_terminal(fold_tables(results), Console(file=printed, width=width))
+    text = printed.getvalue()
+    assert max(len(line) for line in text.splitlines()) <= width
+    for word in ("PANet", "HSNet", "CANet", "resnet50", "31.0", "65.0", "61.0"):
+        assert word in text
