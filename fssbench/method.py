@@ -82,6 +82,7 @@ class MethodInfo:
     our_reading: bool = False  # follows a paper without public code
     untrained: bool = False  # gives sensible masks without training
     trainable: bool = True
+    baseline: bool = False  # plain, and nobody's method
     annotations: tuple[str, ...] = ("mask",)
     supervision: str = "mask"
     max_ways: int | None = 1  # None: any; 1: run once a way and merged by the engine

@@ -127,6 +127,18 @@ class Backbone(Pretrained):
                 f"{size[0]} x {size[1]}. Say --set size={near[0]},{near[1]}."
             )
 
+    def suited_size(self, side: int) -> tuple[int, int]:
+        """The square nearest to `side` that this network takes."""
+        near = max(1, round(side / self.multiple)) * self.multiple
+        return self.only_size or (near, near)
+
+    def chosen_maps(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of maps, if they are this network's; `MethodError` naming those it has."""
+        unknown = sorted(set(names) - set(self.channels))
+        if unknown:
+            raise MethodError(f"stages: expected some of {', '.join(self.channels)}, found {unknown[0]!r}")
+        return names
+
     def check_needs(self, needs: Needs) -> None:
         """`MethodError` naming what is missing, unless this backbone offers what a method needs."""
         problems = []
