@@ -9,14 +9,14 @@ query position belongs to the nearer by cosine. It has no constant that could ch
 
 `nearest`: dense matching. A query position belongs to the object if the mean cosine with its `neighbours` nearest
 object cells is above that with its nearest background cells. A cell is object from a share of one half: the label
-that most of its pixels have. `neighbours` was chosen on base classes.
+that most of its pixels have. `neighbours` is 5 so that one odd cell does not decide.
 
 `linear-probe`: logistic regression on the K shots' cells, the strong baseline of the 2025 studies of foundation models
 on this task. Targets are the shares themselves; each episode is fitted by itself, from zero, by accelerated full-batch
 descent at the step that the curvature of unit vectors allows, so that nothing is random and episodes do not depend on
-their batch. `decay` was chosen on base classes; `balance` gives object and background equal weight or does not.
+their batch. `decay` keeps the fit off single cells; `balance` gives object and background equal weight or does not.
 
-The choices on base classes are repeated by benchmarks/baselines.py.
+No constant was tuned on a tested class: benchmarks/baselines.py measures other values on base classes only.
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ def _described(name: str, cls: type[Method], *, with_settings: bool = False) -> 
     # Every method takes any number of shots: that is part of the contract.
     entry = {"name": name, **info, "shots": "any", "ways": info.pop("max_ways") or "any"}
     entry.pop("max_ways", None)
+    entry["type"] = "baseline" if cls.info.baseline else "trained" if cls.info.trainable else "training-free"
     if with_settings:
         entry["settings"] = [asdict(setting) for setting in describe_settings(cls.Config)]
     return entry
@@ -64,6 +65,7 @@ def _list(entries: list[dict[str, Any]]) -> None:
         {
             "name": entry["name"],
             "method": entry["title"],
+            "type": entry["type"],
             "venue": f"{entry['venue']} {entry['year']}",
             "backbones": ", ".join(entry["backbones"]),
             "supervision": ", ".join(entry["annotations"]),
@@ -84,7 +86,8 @@ def _show(entry: dict[str, Any]) -> None:
     facts = {
         "name": entry["name"],
         "paper": f"{entry['paper']} ({entry['venue']} {entry['year']})",
-        "address": entry["url"],
+        "type": entry["type"],
+        "address": entry["url"] or "none",
         "authors' code": entry["code"] or "none published",
         "backbones": ", ".join(entry["backbones"]) + "; any other by --backbone",
         "supervision": ", ".join(entry["annotations"]),

@@ -37,6 +37,8 @@ def test_every_built_in_method_is_listed_with_paper_and_venue(capsys: pytest.Cap
     assert (listed["canet"]["venue"], listed["canet"]["year"], listed["canet"]["ways"]) == ("CVPR", 2019, 1)
     assert listed["rpmms"]["backbones"] == ["resnet50", "vgg16"]
     assert {entry["shots"] for entry in listed.values()} == {"any"}
+    kinds = {name: listed[name]["type"] for name in ("panet", "persam", "nearest")}
+    assert kinds == {"panet": "trained", "persam": "training-free", "nearest": "baseline"}
 
 
 def test_the_list_is_readable_without_json(capsys: pytest.CaptureFixture[str]) -> None:
