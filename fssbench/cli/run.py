@@ -45,8 +45,9 @@ def run(
     weights: str | None = typer.Option(
         None,
         "--weights",
-        metavar="imagenet|random|PATH",
-        help="PATH may hold {fold}. [imagenet, where that makes sense]",
+        metavar="imagenet|random|auto|PATH",
+        help="auto: what `train` left in checkpoints/. PATH: a file, with {fold}, or such a folder. "
+        "[imagenet, where that makes sense]",
     ),
     settings: list[str] | None = typer.Option(None, "--set", metavar="FIELD=VALUE", help="A field of the config."),
     annotation: str = typer.Option("mask", "--annotation", help="Support labels: mask, box, scribble or point."),

@@ -170,7 +170,23 @@ def _weights_of(spec: MethodSpec) -> str | None:
 
 
 def _checkpoint_path(spec: MethodSpec, fold: int) -> Path:
-    return Path((spec.weights or "").replace("{fold}", str(fold)))
+    """The file that `weights` names for a fold: with `auto` or a folder, what `fssbench train` left below it.
+
+    Raises `CheckpointError` where there is none, or more than one.
+    """
+    weights = spec.weights or ""
+    folder = Path("checkpoints") if weights == "auto" else Path(weights.replace("{fold}", str(fold)))
+    if weights != "auto" and not folder.is_dir():
+        return folder
+    name = f"{spec.name.replace(':', '-')}-{(spec.backbone or '*').replace(':', '-')}-*fold{fold}"
+    found = sorted(folder.glob(f"{name}/best.safetensors"))
+    if len(found) != 1:
+        listed = ", ".join(path.parent.name for path in found) or "none"
+        raise CheckpointError(
+            f"--weights {weights}: expected one training of {spec.name} for fold {fold} in {folder}, found {listed}. "
+            f"Train it by `fssbench train {spec.name} --folds {fold}`, or name the checkpoint by its path."
+        )
+    return found[0]
 
 
 def _card_for(name: str, path: Path) -> Card:
