@@ -13,11 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from fssbench.datasets.base import Dataset, Mask, difference
-from fssbench.datasets.coco_annotations import Instances, draw_labels, load_instances
-from fssbench.datasets.coco_classes import CLASSES
+from fssbench.datasets.coco_annotations import CocoFile, Instances, draw, load_instances
+from fssbench.datasets.coco_classes import CLASS_IDS, CLASSES
 from fssbench.datasets.coco_lists import Order, val2014_order, val2014_pairs
-from fssbench.datasets.reading import first_folder, read_file
+from fssbench.datasets.reading import first_folder, read_file, some
 from fssbench.errors import DataError, UsageError, unknown_name
 
 SPLITS: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -83,7 +85,7 @@ class Coco20i(Dataset):
         if not self._pool.drop_novel:
             return self._ids
         novel = set(self.folds[fold])
-        return [i for i in self._ids if not novel & {a.class_id for a in self._instances[i].annotations}]
+        return [i for i in self._ids if not novel & _shown(self._instances[i])]
 
     def fold_classes(self, fold: int) -> tuple[int, ...]:
         held_out = tuple(self.folds[fold])
@@ -108,7 +110,13 @@ class Coco20i(Dataset):
         return read_file(self._image_folder / self._image(image_id).file_name, f"the image {image_id} of COCO")
 
     def mask(self, image_id: str) -> Mask:
-        return Mask.drawn(draw_labels(self._image(image_id), f"{self._json}: image {image_id}"))
+        """Crowds first, then single objects in the file's order, the later over the earlier."""
+        image = self._image(image_id)
+        labels = np.zeros((image.height, image.width), dtype=np.uint8)
+        for annotation in sorted(image.annotations, key=lambda a: not a.crowd):
+            found = draw(annotation, image, f"{self._json}: image {image_id}")
+            labels[found] = CLASS_IDS[annotation.category]
+        return Mask.drawn(labels)
 
     @property
     def _json(self) -> Path:
@@ -121,7 +129,17 @@ class Coco20i(Dataset):
 
     @cached_property
     def _instances(self) -> dict[str, Instances]:
-        return load_instances(self._json)
+        """Image name without suffix -> what is annotated in it, by ascending image id."""
+        content = load_instances(self._json)
+        _check_categories(content, self._json)
+        annotated = [image for image in content.images.values() if image.annotations]
+        named = {Path(image.file_name).stem: image for image in annotated}
+        if len(named) != len(annotated) or any("/" in image.file_name for image in annotated):
+            raise DataError(
+                f"{self._json}: expected COCO's file names, one an image and without folders, found {len(named)} names "
+                f"for {len(annotated)} images. {OWN}"
+            )
+        return named
 
     @cached_property
     def _names(self) -> dict[int, str]:
@@ -139,6 +157,24 @@ class Coco20i(Dataset):
             return self._instances[image_id]
         except KeyError:
             raise DataError(f"{self._json}: expected the image {image_id}, found {len(self._ids)} others.") from None
+
+
+OWN = "For classes and images of your own: `fssbench adopt DIR` writes a description that names them."
+
+
+def _shown(image: Instances) -> set[int]:
+    return {CLASS_IDS[annotation.category] for annotation in image.annotations}
+
+
+def _check_categories(content: CocoFile, path: Path) -> None:
+    """Raises `DataError` unless the categories are COCO's own: others must never get COCO's names."""
+    names = {number: entry.get("name") for number, entry in content.categories.items()}
+    foreign = [f"{number} {name}" for number, name in names.items() if CLASSES.get(number) != name]
+    foreign += sorted(
+        {str(a.category) for image in content.images.values() for a in image.annotations if a.category not in CLASS_IDS}
+    )
+    if foreign:
+        raise DataError(f"{path}: expected COCO's 80 categories, found {some(foreign)}. {OWN}")
 
 
 def _find(root: Path, images: str) -> Path:

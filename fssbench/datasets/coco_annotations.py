@@ -1,18 +1,25 @@
-"""COCO's instances JSON: polygons, and run-length encodings for crowds, to label maps."""
+"""COCO's instances JSON: polygons, and run-length encodings for crowds, to masks.
+
+pycocotools, which draws the polygons, is C code that trusts its caller: every value is checked before.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fssbench.datasets.coco_classes import CLASS_IDS
-from fssbench.datasets.reading import read_file
+from fssbench.datasets.json_stream import entries
+from fssbench.datasets.runs import draw_runs, parse_runs
 from fssbench.errors import DataError
+
+LARGEST = 100_000_000  # px of an image
+_LISTS = ("images", "annotations", "categories")
 
 
 @dataclass(frozen=True)
@@ -20,9 +27,9 @@ class Annotation:
     """One object, or one crowd region."""
 
     number: int  # COCO's id
-    class_id: int  # 1..80
+    category: int
     crowd: bool
-    segmentation: Any  # polygons [[x, y, x, y, ...], ...], or {"size": [h, w], "counts": [...] or text}
+    segmentation: Any  # polygons as arrays x, y, x, y, ...; or {"size": [h, w], "counts": runs or text}; or as found
 
 
 @dataclass
@@ -36,90 +43,103 @@ class Instances:
     annotations: list[Annotation] = field(default_factory=list)
 
 
-def load_instances(path: Path) -> dict[str, Instances]:
-    """Image name without suffix -> its instances, by ascending image id; images without annotation are left out.
+@dataclass(frozen=True)
+class CocoFile:
+    """What an instances file holds."""
 
-    Raises `DataError` for a file that is absent, no JSON, or not of COCO's instances.
-    """
+    images: dict[int, Instances]  # by ascending id, also those without annotation
+    categories: dict[int, dict[str, Any]]  # id -> the file's own entry, in the file's order
+
+
+def load_instances(path: Path) -> CocoFile:
+    """Read a file, polygons packed. Raises `DataError` if it is absent, no JSON, or not of COCO's instances."""
+    found: dict[str, list[Any]] = {name: [] for name in _LISTS}
     try:
-        content = json.loads(read_file(path, "COCO's instances"))
-        images = {int(entry["id"]): entry for entry in content["images"]}
-        found: dict[int, Instances] = {}
-        for entry in content["annotations"]:
-            image = images[int(entry["image_id"])]
-            if image["id"] not in found:
-                size = int(image["height"]), int(image["width"])
-                found[image["id"]] = Instances(int(image["id"]), _plain(image["file_name"]), *size)
-            found[image["id"]].annotations.append(_annotation(entry))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: expected COCO's instances as JSON, found damage ({error}). Copy it again.") from error
-    except (KeyError, TypeError, ValueError) as error:
+        for name, entry in entries(path, _LISTS, "COCO's instances"):
+            found[name].append(_annotation(entry) if name == "annotations" else entry)
+        if not found["images"]:
+            raise ValueError("entry: there are no images")
+        images = {image.number: image for image in map(_image, found["images"])}
+        for image_id, annotation in found["annotations"]:
+            images[image_id].annotations.append(annotation)
+        categories = {int(entry["id"]): dict(entry) for entry in found["categories"]}
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DataError(
             f"{path}: expected COCO's instances (images, annotations with image_id, category_id and segmentation), "
-            f"found an entry without or with a foreign {error}. Use the published instances_*.json."
+            f"found an entry without or with a foreign {error}. Use the published instances_*.json, or your tool's "
+            "COCO export."
         ) from error
-    return {Path(found[number].file_name).stem: found[number] for number in sorted(found)}
+    return CocoFile(dict(sorted(images.items())), categories)
 
 
-def draw_labels(image: Instances, where: str) -> NDArray[np.uint8]:
-    """H x W class ids: crowds first, then single objects in the file's order, the later over the earlier.
-
-    Raises `DataError` if pycocotools is not installed or an annotation is not what COCO's format allows.
-    """
-    labels = np.zeros((image.height, image.width), dtype=np.uint8)
-    for annotation in sorted(image.annotations, key=lambda a: not a.crowd):
-        labels[_decode(annotation, image, where)] = annotation.class_id
-    return labels
-
-
-def _annotation(entry: dict[str, Any]) -> Annotation:
-    class_id = CLASS_IDS[int(entry["category_id"])]
-    return Annotation(int(entry.get("id", 0)), class_id, bool(entry.get("iscrowd", 0)), entry["segmentation"])
-
-
-def _plain(name: str) -> str:
-    """An image's file name, which must not lead out of its folder."""
-    if PurePosixPath(name).name != name or "\\" in name:
+def _image(entry: dict[str, Any]) -> Instances:
+    height, width = int(entry["height"]), int(entry["width"])
+    if height < 1 or width < 1 or height * width > LARGEST:
+        raise ValueError(f"size {height} x {width}")
+    name = entry["file_name"]
+    if not isinstance(name, str) or name.startswith("/") or "\\" in name or {"", ".."} & set(name.split("/")):
         raise ValueError(f"file name {name!r}")
-    return name
+    return Instances(int(entry["id"]), name, height, width)
 
 
-def _decode(annotation: Annotation, image: Instances, where: str) -> NDArray[np.bool_]:
+def _annotation(entry: dict[str, Any]) -> tuple[int, Annotation]:
+    segmentation = _packed(entry.get("segmentation"))
+    annotation = Annotation(
+        int(entry.get("id", 0)), int(entry["category_id"]), bool(entry.get("iscrowd", 0)), segmentation
+    )
+    return int(entry["image_id"]), annotation
+
+
+def _packed(segmentation: Any) -> Any:
+    """Polygons as arrays, a fifth of the size of Python's lists; whatever is no list of numbers as it is."""
+    if not isinstance(segmentation, list):
+        return segmentation
     try:
-        from pycocotools import mask as coco
+        arrays = [np.asarray(polygon) for polygon in segmentation]
+    except ValueError:
+        return segmentation
+    numbers = all(array.ndim == 1 and array.dtype.kind in "iuf" for array in arrays)
+    return tuple(array.astype(np.float64) for array in arrays) if numbers else segmentation
+
+
+def draw(annotation: Annotation, image: Instances, where: str) -> NDArray[np.bool_]:
+    """H x W of one annotation. Raises `DataError` if it is not what COCO's format allows, or without pycocotools."""
+    shape, found = (image.height, image.width), annotation.segmentation
+    try:
+        if isinstance(found, tuple):
+            return _draw_polygons(found, *shape)
+        if not isinstance(found, dict) or "counts" not in found or "size" not in found:
+            raise ValueError(f"{type(found).__name__} {json.dumps(found, default=str)[:40]}")
+        if not isinstance(found["size"], list) or tuple(found["size"]) != shape:
+            raise ValueError(f"a run-length mask of {str(found['size'])[:40]}")
+        counts = found["counts"]
+        return draw_runs(parse_runs(counts) if isinstance(counts, str) else counts, *shape)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(
+            f"{where}: annotation {annotation.number}: expected polygons or a run-length mask of {shape[0]} x "
+            f"{shape[1]}, found {error}. Use the published instances_*.json, or mend the annotation."
+        ) from error
+
+
+def _draw_polygons(polygons: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.bool_]:
+    far = max(height, width)
+    for polygon in polygons:
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError("a polygon of fewer than 3 points")
+        if not np.isfinite(polygon).all() or polygon.min() < -far or polygon.max() > 2 * far:
+            raise ValueError(f"a point far outside the image: {polygon.min()} to {polygon.max()}")
+    if not polygons:
+        return np.zeros((height, width), dtype=bool)
+    tools = _pycocotools()
+    runs = tools.merge(tools.frPyObjects([polygon.tolist() for polygon in polygons], height, width))
+    return draw_runs(parse_runs(runs["counts"].decode("ascii")), height, width)
+
+
+def _pycocotools() -> Any:
+    try:
+        from pycocotools import mask
     except ImportError as error:
         raise DataError(
-            "COCO's masks need the package pycocotools, which is not installed: `pip install 'fssbench[coco]'`."
+            "COCO's polygons need the package pycocotools, which is not installed: `pip install 'fssbench[coco]'`."
         ) from error
-    shape = image.height, image.width
-    segmentation = _checked(annotation, shape, where)
-    if isinstance(segmentation, list):
-        encoded = coco.merge(coco.frPyObjects(segmentation, *shape)) if segmentation else None
-    elif isinstance(segmentation["counts"], list):
-        encoded = coco.frPyObjects(segmentation, *shape)
-    else:
-        encoded = segmentation
-    if encoded is None:
-        return np.zeros(shape, dtype=bool)
-    return np.asarray(coco.decode(encoded), dtype=bool)
-
-
-def _checked(annotation: Annotation, shape: tuple[int, int], where: str) -> Any:
-    """The segmentation, if pycocotools (which is C code, and trusting) can decode it."""
-    found = annotation.segmentation
-    if isinstance(found, list):
-        if all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in found):
-            return found
-        problem = "a polygon of fewer than 3 points"
-    elif not isinstance(found, dict) or "counts" not in found or "size" not in found:
-        problem = f"{type(found).__name__} {str(found)[:40]}"
-    elif tuple(found["size"]) != shape:
-        problem = f"a run-length mask of {found['size'][0]} x {found['size'][1]}"
-    elif isinstance(found["counts"], list) and sum(found["counts"]) != shape[0] * shape[1]:
-        problem = f"runs of {sum(found['counts'])} px together"
-    else:
-        return found
-    raise DataError(
-        f"{where}: annotation {annotation.number}: expected polygons or a run-length mask of {shape[0]} x {shape[1]}, "
-        f"found {problem}. Use the published instances_*.json."
-    )
+    return mask

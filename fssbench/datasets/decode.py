@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fssbench.datasets.masks import VOID, Labels, Mask
 from fssbench.errors import DataError
@@ -35,9 +35,16 @@ def opened_image(encoded: bytes, where: str, what: str = "JPEG or PNG") -> Itera
 
 
 def decode_image(encoded: bytes, where: str) -> Image.Image:
-    """An RGB Pillow image. Raises `DataError` naming `where` if the bytes are truncated or no image."""
+    """An RGB Pillow image. Raises `DataError` naming `where` if the bytes are truncated or no image.
+
+    A picture is what a viewer, an annotation tool or OpenCV shows: turned as its EXIF orientation says. 16 bits become
+    8 by dividing the full range, not by cutting it off at 255.
+    """
     with opened_image(encoded, where) as image:
-        return image.convert("RGB")
+        if image.mode in _DEEP:
+            return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
+        turned = ImageOps.exif_transpose(image)
+        return turned.convert("RGB")
 
 
 def decode_mask(mask: Mask, where: str) -> Labels:

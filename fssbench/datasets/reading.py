@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import io
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,38 @@ def read_file(path: Path, what: str) -> bytes:
         raise DataError(f"{path}: expected {what}, found no file. Complete the data.") from error
     except OSError as error:
         raise DataError(f"{path}: expected {what}, found something unreadable ({error}).") from error
+
+
+def read_text(path: Path, what: str) -> str:
+    """A text file of any origin: UTF-8 or UTF-16, with or without a byte-order mark. Raises `DataError`."""
+    content = read_file(path, what)
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected {what} as UTF-8 text, found other bytes ({error}). Save it as UTF-8.") from (
+            error
+        )
+
+
+def files_below(folder: Path, suffixes: Collection[str] = ()) -> list[str]:
+    """Paths of all files below a folder, relative and POSIX, sorted as text, so alike on every system.
+
+    Symbolic links are followed, none twice. Hidden files are passed over, as are those that a Mac leaves behind
+    (`._x`, `__MACOSX`). `suffixes` in small letters.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else [n for n in folders if not n.startswith(".") and n != "__MACOSX"]
+        if real in seen:
+            continue
+        seen.add(real)
+        below = Path(place).relative_to(folder)
+        names = (n for n in files if not n.startswith(".") and (not suffixes or Path(n).suffix.lower() in suffixes))
+        found += [(below / name).as_posix() for name in names]
+    return sorted(found)
 
 
 def first_folder(places: Iterable[Path], holding: Sequence[str]) -> Path | None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from fssbench.datasets.coco20i import SPLITS, Coco20i
+from fssbench.datasets.decode import decode_mask
 from fssbench.errors import DataError, UsageError
 
 pytest.importorskip("pycocotools", reason="COCO's masks need the extra fssbench[coco]")
@@ -52,7 +53,7 @@ def write_coco(root: Path, annotations: list[dict[str, Any]], images: int = 3, n
 
 
 def labels_of(dataset: Coco20i, number: int) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(dataset.mask(f"COCO_val2014_{number:012}").encoded)))
+    return decode_mask(dataset.mask(f"COCO_val2014_{number:012}"), "a mask")
 
 
 def region(left: int, top: int, side: int) -> np.ndarray:
@@ -168,6 +169,15 @@ def test_no_data_at_the_root_names_the_folders_and_the_download(tmp_path: Path) 
         {"counts": [7]},
         "polygon",
         None,
+        [[1, 1, 5, 1, 5, float("nan")]],  # these four crash pycocotools, or make it ask for all memory
+        [[1, 1, 5, 1, 5, 1e9]],
+        [[1, 1, 5, 1, -1e30, 5]],
+        [[1, 1, 5, 1, 5, 10**400]],
+        {"size": [HEIGHT, WIDTH], "counts": "~~~"},
+        {"size": [HEIGHT, WIDTH], "counts": [-1, HEIGHT * WIDTH + 1]},
+        {"size": [HEIGHT, WIDTH], "counts": [0.5, HEIGHT * WIDTH - 0.5]},
+        {"size": "20 x 30", "counts": "0"},
+        [["a", "b", "c", "d", "e", "f"]],
     ],
 )
 def test_a_segmentation_outside_the_format_is_refused_by_image_and_annotation(
@@ -260,3 +270,30 @@ def test_a_part_of_coco_is_never_complete(tmp_path: Path, pool: str, said: str) 
     year = "train2014" if pool.startswith("train") else "val2014"
     dataset = Coco20i(write_listed(tmp_path, [1, *FIRST_OF_BAM], 1, year), pool=pool)
     assert dataset.shortfall().startswith(said)
+
+
+def test_own_categories_are_never_given_cocos_names(tmp_path: Path) -> None:
+    write_coco(tmp_path, [entry(1, 1, 1, square(1, 1, 5))])
+    path = tmp_path / "annotations" / "instances_val2014.json"
+    own = {**json.loads(path.read_text()), "categories": [{"id": 1, "name": "wheat"}, {"id": 2, "name": "weed"}]}
+    path.write_text(json.dumps(own))
+    with pytest.raises(DataError, match="1 wheat, 2 weed"):
+        Coco20i(tmp_path).image_ids()
+
+
+def test_names_that_differ_by_suffix_only_are_not_taken_for_one_image(tmp_path: Path) -> None:
+    write_coco(tmp_path, [entry(n, n, 1, square(1, 1, 5)) for n in (1, 2)])
+    path = tmp_path / "annotations" / "instances_val2014.json"
+    path.write_text(path.read_text().replace("000000000002.jpg", "000000000001.png"))
+    with pytest.raises(DataError, match="1 names for 2 images"):
+        Coco20i(tmp_path).image_ids()
+
+
+def test_a_compressed_mask_of_many_runs_is_read_as_pycocotools_reads_it() -> None:
+    from pycocotools import mask as coco
+
+    from fssbench.datasets.runs import draw_runs, parse_runs
+
+    noise = np.random.default_rng(0).random((37, 53)) < np.linspace(0, 1, 53)
+    runs = coco.encode(np.asfortranarray(noise.astype(np.uint8)))["counts"].decode("ascii")
+    np.testing.assert_array_equal(draw_runs(parse_runs(runs), 37, 53), noise)
