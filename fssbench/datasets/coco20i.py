@@ -159,7 +159,7 @@ class Coco20i(Dataset):
             raise DataError(f"{self._json}: expected the image {image_id}, found {len(self._ids)} others.") from None
 
 
-OWN = "For classes and images of your own: `fssbench adopt DIR` writes a description that names them."
+OWN = "Classes and images of your own are described by a dataset.toml: use the data set `folder`."
 
 
 def _shown(image: Instances) -> set[int]:
