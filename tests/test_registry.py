@@ -37,7 +37,7 @@ def test_a_plug_in_is_found_by_module_and_class() -> None:
     ("name", "words"),
     [
         ("pannet", "did you mean 'panet'"),
-        ("toy_methods:Toyy", "could not be imported"),
+        ("toy_methods:Toyy", "found nothing of that name"),
         ("no_such_module:X", "could not be imported"),
         ("toy_methods:_info", "subclass of"),
     ],
@@ -66,3 +66,56 @@ def test_a_users_own_folder_called_methods_is_not_taken_for_ours(tmp_path: Path)
 
 def test_the_table_of_names_is_in_order() -> None:
     assert list(BUILT_IN) == sorted(BUILT_IN)
+
+
+TINY = "from fssbench.method import Method, MethodConfig, MethodInfo\n"
+WHOLE = TINY + (
+    "class Own(Method):\n    info = MethodInfo('Own', 'p', 'v', 2026, '', None, ())\n    Config = MethodConfig\n"
+)
+
+
+def test_a_method_is_found_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "own_in_file.py").write_text(WHOLE)
+    target = f"{tmp_path / 'own_in_file.py'}:Own"
+    assert find_method(target).info.title == "Own"
+    assert find_method(target) is find_method(target)
+
+
+def test_a_module_beside_the_user_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_beside.py").write_text(WHOLE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert find_method("own_beside:Own").info.title == "Own"
+    assert sys.path[-1] == str(tmp_path)  # last: nothing there hides what is installed
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("class Own(:\n", "SyntaxError"),
+        ("x = 1\nnobody_knows\n", r"NameError: .*nobody_knows.*own_broken\.py, line 2"),
+        ("raise RuntimeError('no GPU')\n", "RuntimeError: no GPU"),
+        ("import sys\nsys.exit(3)\n", "SystemExit: 3"),
+        ("import no_such_package\n", "No module named 'no_such_package'"),
+        (WHOLE.replace("Own(", "Other("), r"found nothing of that name \(it has Other\)"),
+        (TINY + "class Own(Method):\n    Config = MethodConfig\n", "to say its info"),
+    ],
+)
+def test_a_broken_plug_in_is_one_message(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "own_broken.py").write_text(text)
+    try:
+        with pytest.raises(MethodError, match=words):
+            find_method(f"{tmp_path / 'own_broken.py'}:Own")
+    finally:
+        sys.modules.pop("own_broken", None)
+
+
+def test_a_file_does_not_take_the_name_of_a_loaded_module(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text(WHOLE)
+    with pytest.raises(MethodError, match="'json' is loaded already: rename"):
+        find_method(f"{tmp_path / 'json.py'}:Own")
+
+
+def test_python_m_fssbench_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "fssbench", "--help"], capture_output=True, text=True, check=True)
+    assert "generate-episodes" in done.stdout

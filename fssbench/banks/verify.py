@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from fssbench.banks.sampling import Episodes
 from fssbench.banks.scan import MaskFacts, Progress, quiet
 from fssbench.banks.seal import check_body, read_seal
 from fssbench.errors import BankError, FssbenchError
+from fssbench.protocol import Protocol
 
 
 def problems(bank: Bank, progress: Progress = quiet) -> Iterator[str]:
@@ -29,31 +31,72 @@ def problems(bank: Bank, progress: Progress = quiet) -> Iterator[str]:
     files = image_fingerprint(bank.fingerprint, [bank.image_sha256(i) for i in range(len(bank.image_ids))])
     if files != bank.image_fingerprint:
         yield f"image fingerprint: {bank.image_fingerprint or 'none'} stored, {files or 'none'} computed"
-    for (fold, shots), episodes in plan.episodes.items():
-        yield from (f"fold {fold}, {shots} shots: {line}" for line in _episode_problems(bank, episodes))
+    areas: dict[int, Mapping[int, int]] = {}
     if bank.has_images:
         numbers = {image_id: i for i, image_id in enumerate(bank.image_ids)}
         for image_id in progress(bank.image_ids, "checking images and masks"):
-            yield from _image_problems(bank, numbers[image_id])
+            try:
+                areas[numbers[image_id]] = _areas(bank, numbers[image_id])
+            except FssbenchError as error:
+                yield str(error)
+    for (fold, shots), episodes in plan.episodes.items():
+        found = [*_episode_problems(bank.protocol, episodes), *_unseen(bank, episodes, areas)]
+        yield from (f"fold {fold}, {shots} shots: {line}" for line in found)
+    if bank.has_images:
         yield from _annotation_problems(bank, progress)
 
 
-def _episode_problems(bank: Bank, episodes: Episodes) -> Iterator[str]:
+def _areas(bank: Bank, i: int) -> Mapping[int, int]:
+    """Class -> px of an image whose bytes are what was stored. Raises an `FssbenchError` otherwise."""
+    height, width = bank.image_sizes[i].tolist()
+    found = bank.layers(i).areas
+    check_image(bank.image_bytes(i), MaskFacts(height, width, (), {}), f"image of {bank.image_ids[i]}")
+    return found
+
+
+def _episode_problems(protocol: Protocol, episodes: Episodes) -> Iterator[str]:
+    """In what the rows alone are not what the protocol says."""
     flat = episodes.support.reshape(len(episodes), -1)
     if (flat == episodes.query[:, None]).any():
         yield "a query among its supports"
     repeated = sum(len(set(row)) < len(row) for row in flat.tolist())
-    if repeated and bank.protocol.support_draw == "distinct":
+    if repeated and protocol.support_draw == "distinct":
         yield f"{repeated} episodes with one support twice"
+    doubled = sum(len(set(row)) < len(row) for row in episodes.classes.tolist())
+    if doubled:
+        yield f"{doubled} episodes with one class in two ways"
+    wanted, groups = protocol.episodes * len(protocol.seeds), Counter(episodes.group.tolist())
+    if len(groups) != wanted or len(set(groups.values())) > 1:
+        yield f"expected {wanted} queries, each with as many draws of supports, found {len(groups)} queries"
+    for run in range(len(protocol.seeds)):
+        of_run = episodes.run[:] == run
+        drawn = Counter(episodes.classes[of_run, 0].tolist()).values()
+        if protocol.class_draw == "balanced" and episodes.classes.shape[1] == 1 and drawn:
+            spread = max(drawn) - min(drawn)
+            if spread > max(groups.values()):
+                yield f"run {run}: the protocol draws every class equally often, found {min(drawn)} to {max(drawn)}"
 
 
-def _image_problems(bank: Bank, i: int) -> Iterator[str]:
-    height, width = bank.image_sizes[i].tolist()
-    try:
-        bank.layers(i)
-        check_image(bank.image_bytes(i), MaskFacts(height, width, (), {}), f"image of {bank.image_ids[i]}")
-    except FssbenchError as error:
-        yield str(error)
+def _unseen(bank: Bank, episodes: Episodes, areas: Mapping[int, Mapping[int, int]]) -> Iterator[str]:
+    """Supports and queries that do not show their class, or less of it than the area filter asks for."""
+    protocol = bank.protocol
+    least = max(1, protocol.min_area if protocol.pair_filter == "area" else 1)
+    of_query = least if protocol.filter_query else 1
+    supports, queries = set(), set()
+    for classes, support, query in zip(
+        episodes.classes.tolist(), episodes.support, episodes.query.tolist(), strict=True
+    ):
+        for class_id, images in zip(classes, support.tolist(), strict=True):
+            supports |= {(i, class_id) for i in images if i in areas and areas[i].get(class_id, 0) < least}
+        if query in areas and max(areas[query].get(class_id, 0) for class_id in classes) < of_query:
+            queries.add((query, classes[0]))
+    for what, wrong, wanted in (("supports", supports, least), ("queries", queries, of_query)):
+        if wrong:
+            image, class_id = min(wrong)
+            yield (
+                f"{len(wrong)} {what} with less than {wanted} px of their class, such as {bank.image_ids[image]} "
+                f"with {areas[image].get(class_id, 0)} px of class {class_id}"
+            )
 
 
 def _annotation_problems(bank: Bank, progress: Progress) -> Iterator[str]:

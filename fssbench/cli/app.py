@@ -27,7 +27,7 @@ from fssbench.errors import FssbenchError
 PANELS: dict[str, tuple[str, ...]] = {
     "Everyday": ("generate-episodes", "run", "report"),
     "Results": ("compare", "leaderboard", "plot", "gallery", "sensitivity", "audit", "score", "sweep", "reproduce"),
-    "Methods": ("methods", "train", "predict", "speed"),
+    "Methods": ("methods", "new-method", "train", "predict", "speed"),
     "Data sets": ("download", "doctor"),
     "Episode banks": ("show", "inspect", "verify", "diff", "attach", "export"),
     "Other commands": (),  # those that are not named here

@@ -54,8 +54,10 @@ def _remarks(entry: dict[str, Any]) -> str:
         "our_reading": "our reading of the paper",
         "untrained": "works untrained",
         "uses_auxiliary": "uses auxiliary images",
+        "base_learner": "trained in two steps, a base learner first",
     }
-    return ", ".join(words for key, words in remarks.items() if entry[key])
+    weightless = [] if entry["trainable"] else ["has nothing to train"]
+    return ", ".join([*(words for key, words in remarks.items() if entry[key]), *weightless])
 
 
 def _list(entries: list[dict[str, Any]]) -> None:
@@ -67,7 +69,7 @@ def _list(entries: list[dict[str, Any]]) -> None:
             "method": entry["title"],
             "type": entry["type"],
             "venue": f"{entry['venue']} {entry['year']}",
-            "backbones": ", ".join(entry["backbones"]),
+            "backbones": ", ".join(entry["backbones"]) or "none",
             "supervision": ", ".join(entry["annotations"]),
             "ways": entry["ways"],
             "shots": entry["shots"],
@@ -89,7 +91,7 @@ def _show(entry: dict[str, Any]) -> None:
         "type": entry["type"],
         "address": entry["url"] or "none",
         "authors' code": entry["code"] or "none published",
-        "backbones": ", ".join(entry["backbones"]) + "; any other by --backbone",
+        "backbones": f"{', '.join(entry['backbones'])}; any other by --backbone" if entry["backbones"] else "none",
         "supervision": ", ".join(entry["annotations"]),
         "ways": entry["ways"] if entry["ways"] == "any" else f"{entry['ways']}; more are run one by one and merged",
         "shots": entry["shots"],

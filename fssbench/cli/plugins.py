@@ -1,12 +1,29 @@
-"""`fssbench conformance`: what the author of a method asks."""
+"""`fssbench new-method` and `fssbench conformance`: for the author of a method."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from fssbench.cli.app import app, print_json
+
+
+@app.command("new-method")
+def new_method(
+    name: str = typer.Argument(..., help="What it is called: lower-case letters, digits and underscores."),
+    out: Path | None = typer.Option(None, "--out", metavar="DIR", help="Folder to write; must not exist. [./NAME]"),
+) -> None:
+    """Write a method that runs, its test, and an entry point that gives it a name."""
+    from fssbench.scaffold import class_name, write_method
+
+    folder = write_method(name, out or Path(name))
+    file, cls = folder / f"{name}.py", class_name(name)
+    typer.echo(f"{folder}: {name}.py, test_{name}.py, pyproject.toml\n")
+    typer.echo(f"fssbench conformance {file}:{cls}")
+    typer.echo(f"fssbench run {file}:{cls} --dataset shapes5i")
+    typer.echo(f"pip install -e {folder}    # then it goes by its name: fssbench run {name}")
 
 
 @app.command("conformance")

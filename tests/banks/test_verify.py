@@ -11,6 +11,7 @@ import pytest
 from fssbench.banks.bank import open_bank
 from fssbench.banks.compare import differences
 from fssbench.banks.generate import Request, generate, make_plan, write_plan
+from fssbench.banks.sampling import Episodes
 from fssbench.banks.verify import problems
 from fssbench.banks.writer import Plan
 from fssbench.datasets.pascal5i import Pascal5i
@@ -62,6 +63,49 @@ def test_a_class_of_another_fold_and_an_image_that_is_not_there_are_found(
     foreign = replace(plan, episodes={**plan.episodes, (0, 2): replace(wrong, query=episodes.query)}, annotations={})
     line, *_ = found(small_voc_original, foreign, tmp_path / "b.h5")
     assert "folds/0/2: expected episodes of the fold's classes" in line
+
+
+def test_a_bank_with_fewer_episodes_than_its_protocol_says_is_found(
+    small_voc_original: Path, plan: Plan, tmp_path: Path
+) -> None:
+    whole = plan.episodes[0, 2]
+    short = Episodes(whole.classes[:-1], whole.support[:-1], whole.query[:-1], whole.run[:-1], whole.group[:-1])
+    wrong = replace(plan, episodes={**plan.episodes, (0, 2): short}, annotations={})
+    line, *_ = found(small_voc_original, wrong, tmp_path / "bank.h5")
+    assert line.startswith("fold 0, 2 shots: expected 6 queries, each with as many draws of supports, found 5")
+
+
+def test_one_class_in_two_ways_is_found(small_voc_original: Path, tmp_path: Path) -> None:
+    plan = make_plan(Pascal5i(small_voc_original), replace(REQUEST, ways=2, annotations=()))
+    doubled = replace(plan.episodes[0, 2], classes=plan.episodes[0, 2].classes[:, [0, 0]])
+    lines = found(small_voc_original, replace(plan, episodes={**plan.episodes, (0, 2): doubled}), tmp_path / "bank.h5")
+    assert "fold 0, 2 shots: 6 episodes with one class in two ways" in lines
+
+
+def test_classes_that_are_not_drawn_equally_often_are_found(
+    small_voc_original: Path, plan: Plan, tmp_path: Path
+) -> None:
+    one = replace(plan.episodes[0, 2], classes=np.full_like(plan.episodes[0, 2].classes, 1))
+    one.classes[0] = 2
+    wrong = replace(plan, episodes={**plan.episodes, (0, 2): one}, annotations={})
+    lines = found(small_voc_original, wrong, tmp_path / "bank.h5")
+    assert "fold 0, 2 shots: run 0: the protocol draws every class equally often, found 1 to 5" in lines
+
+
+def test_supports_and_queries_that_do_not_show_their_class_are_found(
+    small_voc_original: Path, plan: Plan, tmp_path: Path
+) -> None:
+    rotated = replace(plan.episodes[0, 2], classes=plan.episodes[0, 2].classes % 5 + 1)  # the next class of the fold
+    wrong = replace(plan, episodes={**plan.episodes, (0, 2): rotated}, annotations={})
+    lines = found(small_voc_original, wrong, tmp_path / "bank.h5")
+    assert any("supports with less than 100 px of their class" in line for line in lines)
+    assert any("queries with less than 100 px of their class" in line for line in lines)
+
+
+def test_an_object_below_the_area_filter_is_found(small_voc_original: Path, plan: Plan, tmp_path: Path) -> None:
+    stricter = replace(plan, protocol=plan.protocol.but(min_area=100_000))
+    lines = found(small_voc_original, stricter, tmp_path / "bank.h5")
+    assert any("supports with less than 100000 px of their class" in line for line in lines)
 
 
 def test_two_banks_are_compared_by_what_matters(small_voc_original: Path, tmp_path: Path) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
+from fssbench import registry
 from fssbench.cli import commands  # noqa: F401
 from fssbench.cli.app import app
 
@@ -39,3 +44,46 @@ def test_a_check_that_does_not_exist_is_named() -> None:
     result = CliRunner().invoke(app, ["conformance", "panet", "--only", "shape"])
     assert result.exit_code != 0
     assert "did you mean 'shapes'" in str(result.exception)
+
+
+def test_a_new_method_runs_and_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["new-method", "own_proto"])
+    assert result.exit_code == 0, result.output
+    assert sorted(file.name for file in (tmp_path / "own_proto").iterdir()) == [
+        "own_proto.py", "pyproject.toml", "test_own_proto.py",
+    ]  # fmt: skip
+    project = tomllib.loads((tmp_path / "own_proto" / "pyproject.toml").read_text())
+    assert project["project"]["entry-points"]["fssbench.methods"] == {"own_proto": "own_proto:OwnProto"}
+    checks = ["--only", "shapes", "--only", "gradients", "--only", "cache", "--only", "empty_support"]
+    checked = CliRunner().invoke(app, ["conformance", "own_proto/own_proto.py:OwnProto", *checks])
+    assert checked.exit_code == 0, checked.output
+    assert "4 of 4 checks pass" in checked.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("panet", "a method or module already"), ("json", "already"), ("My-Method", "lower-case"), ("taken", "exists")],
+)
+def test_a_new_method_takes_no_name_and_no_folder_that_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "taken.py").write_text("mine")
+    result = CliRunner().invoke(app, ["new-method", name])
+    assert words in str(result.exception)
+    assert (tmp_path / "taken" / "taken.py").read_text() == "mine"
+
+
+def test_a_broken_entry_point_hides_no_other_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_broken_point.py").write_text("raise RuntimeError('at import')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    broken = EntryPoint("own_broken_point", "own_broken_point:Own", registry.ENTRY_POINTS)
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group, name=None: [broken] if name in (None, broken.name) else []
+    )
+    result = CliRunner().invoke(app, ["methods"])
+    assert result.exit_code == 0
+    assert "PANet" in result.stdout
+    assert "RuntimeError: at import" in result.stderr
