@@ -124,7 +124,7 @@ def test_defaults_may_stand_in_pyproject(run: Run, tmp_path: Path) -> None:
     ("text", "message"),
     [
         ('bakbone = "x"', "did you mean 'backbone'"),
-        ("[ran]\nshots = [1]", "did you mean 'run'"),
+        ("[rn]\nshots = [1]", "did you mean 'run'"),
         ("[run]\nshoots = [1]", "did you mean 'shots'"),
         ("shots = ", "expected TOML"),
     ],
