@@ -59,7 +59,8 @@ class MethodEntry(_Model):
 class WeightsEntry(_Model):
     """Where the parameters came from. `sha256` is over the file, or over the parameters where there is none."""
 
-    kind: Literal["imagenet", "random", "checkpoint", "external"]  # imagenet: backbone only; external: made elsewhere
+    # imagenet: backbone only; none: the method has no parameters; external: masks made elsewhere
+    kind: Literal["imagenet", "random", "none", "checkpoint", "external"]
     path: str | None = None
     sha256: str
     source: str = ""  # from the checkpoint's card: "fssbench train", the authors' file, a web address

@@ -48,18 +48,20 @@ def build_method(spec: MethodSpec, fold: int) -> tuple[Method, WeightsEntry]:
     cls = find_method(spec.name)
     chosen = (*spec.settings, *((f"backbone={spec.backbone}",) if spec.backbone else ()))
     weights = _weights_of(spec)
+    if weights not in ("imagenet", "random", None):
+        return _from_checkpoint(spec.name, _checkpoint_path(spec, fold), chosen)
+    preferred = (f"backbone={spec.preferred_backbone}",) if spec.preferred_backbone and not spec.backbone else ()
+    method = _drawn(cls, (*preferred, *chosen), spec.seed)
+    if preferred and not any(isinstance(module, Backbone) for module in method.modules()):
+        method = _drawn(cls, chosen, spec.seed)  # it has none, so nothing else may be recorded
+    if not method.state_dict():
+        return method.eval(), WeightsEntry(kind="none", sha256=parameters_sha256({}))
     if weights is None:
         raise CheckpointError(
             f"{cls.info.title} has to be trained: expected --weights PATH to its checkpoint, found none. Import the "
             f"authors' by `fssbench import-checkpoint {spec.name} FILE --folds {fold}`, or ask for --weights imagenet "
             "(backbone only, untrained head) or --weights random by name."
         )
-    if weights not in ("imagenet", "random"):
-        return _from_checkpoint(spec.name, _checkpoint_path(spec, fold), chosen)
-    preferred = (f"backbone={spec.preferred_backbone}",) if spec.preferred_backbone and not spec.backbone else ()
-    method = _drawn(cls, (*preferred, *chosen), spec.seed)
-    if preferred and not any(isinstance(module, Backbone) for module in method.modules()):
-        method = _drawn(cls, chosen, spec.seed)  # it has none, so nothing else may be recorded
     check_input(method)
     if weights == "imagenet":
         load_imagenet(method)

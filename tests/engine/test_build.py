@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 import toy_methods
+from torch import Tensor, nn
 
 from fssbench.checkpoints import Card, save_checkpoint
 from fssbench.engine.build import MethodSpec, build_method
 from fssbench.errors import CheckpointError, FssbenchError, MethodError
+from fssbench.method import Features, MethodConfig
 from fssbench.regime import Regime
 
 NAME = "toy_methods:Toy"
@@ -95,3 +97,25 @@ def test_an_input_that_patches_do_not_divide_is_refused_before_anything_is_loade
 def test_a_method_of_native_sizes_says_that_patches_need_one_size() -> None:
     with pytest.raises(MethodError, match=r"own size.*multiple of 16"):
         build_method(MethodSpec("sgone", ("backbone=timm:test_vit",), weights="random"), 0)
+
+
+class NoEncoder(nn.Module):
+    """The pixels themselves."""
+
+    def forward(self, images: Tensor) -> Features:
+        return {"pixels": images}
+
+
+class Weightless(toy_methods.Toy):
+    """Nothing to learn, no backbone."""
+
+    def __init__(self, config: MethodConfig) -> None:
+        super().__init__(config)
+        self.encoder = NoEncoder()
+
+
+def test_a_method_without_parameters_is_recorded_as_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy_methods, "Weightless", Weightless, raising=False)
+    for weights in (None, "imagenet", "random"):
+        _, entry = build_method(MethodSpec("toy_methods:Weightless", weights=weights), 0)
+        assert entry.kind == "none"

@@ -12,6 +12,7 @@ from fssbench.reports.entries.results import Place, Result, Setting
 WEIGHTS = {
     "imagenet": "untrained (ImageNet backbone)",
     "random": "untrained (random weights)",
+    "none": "none (nothing to learn)",
     "checkpoint": "trained",
     "authors": "authors' checkpoint",
     "external": "predictions from elsewhere",

@@ -19,6 +19,7 @@ _USUAL = ("resnet50", "vgg16", "resnet101")  # whose numbers to show where the p
 _TRAINING = {
     "imagenet": "training (ours is untrained)",
     "random": "training (ours is untrained, with random weights)",
+    "none": "training (ours has nothing to learn)",
     "checkpoint": "training (by fssbench; training images: {})",
     "external": "training (not known: predictions from elsewhere)",
 }
