@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from fssbench.errors import RecordError
 from fssbench.files import atomic_path
-from fssbench.regime import Regime, exposure
+from fssbench.regime import Exposure, Regime, exposure
 
 SCHEMA: Final = 2
 SEPARATOR = "|"  # between the image ids in `supports`; no image id holds it
@@ -159,22 +159,24 @@ class Record:
     episodes: pd.DataFrame
 
 
-def contamination(run: Run) -> dict[int, tuple[str, ...]]:
-    """By fold that was run, the tested classes that its checkpoint was trained on; folds without any are left out."""
+def exposures(run: Run) -> dict[int, Exposure]:
+    """By fold that was run on a checkpoint, whether the checkpoint had seen the tested classes."""
     found = {}
     for fold in run.folds:
         entry = run.weights.get(fold)
-        if entry is None:
+        if entry is None or (entry.kind != "checkpoint" and not entry.contaminated):
             continue
         tested = {c: run.bank.class_names.get(c, str(c)) for c in run.bank.folds.get(fold, [])}
-        seen = tuple(entry.contaminated)
-        if not seen and entry.regime is not None:
-            seen = exposure(entry.regime, run.bank.dataset, tested, fold).classes
-            if not seen and exposure(entry.regime, run.bank.dataset, tested, fold).state == "contaminated":
-                seen = tuple(tested.values())
-        if seen:
-            found[fold] = seen
+        if entry.contaminated:
+            found[fold] = Exposure("contaminated", "marked so by its run", tuple(entry.contaminated))
+        else:
+            found[fold] = exposure(entry.regime or Regime(), run.bank.dataset, tested, fold)
     return found
+
+
+def contamination(run: Run) -> dict[int, tuple[str, ...]]:
+    """By fold that was run, the tested classes that its checkpoint was trained on; folds without any are left out."""
+    return {fold: seen.classes for fold, seen in exposures(run).items() if seen.state == "contaminated"}
 
 
 def read_run(folder: Path) -> Run:

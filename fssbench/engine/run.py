@@ -20,6 +20,7 @@ from fssbench.engine.features import encoder_key
 from fssbench.engine.job import Job, Outcome, Progress, RunRequest
 from fssbench.errors import UsageError
 from fssbench.method import Method
+from fssbench.regime import Regime, exposure
 
 if TYPE_CHECKING:
     from fssbench.banks.bank import Bank
@@ -43,6 +44,10 @@ def run_methods(request: RunRequest, progress: Progress) -> list[Outcome]:
             entries = checkpoint_entries(
                 spec, classes, bank.dataset, allow_contaminated=request.allow_contaminated
             )  # of every fold, before the first episode
+            for fold, entry in entries.items():
+                seen = exposure(entry.regime or Regime(), bank.dataset, classes[fold], fold)
+                if seen.state == "unknown":
+                    progress.say(f"{entry.path}: not known whether it saw the classes of fold {fold}: {seen.reason}")
             method, first = build_method(spec, folds[0])
             weights = entries or dict.fromkeys(folds, first)
             code = code_sha256([method])

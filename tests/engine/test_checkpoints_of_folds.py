@@ -15,8 +15,10 @@ from fssbench.engine.build import MethodSpec
 from fssbench.engine.evaluate import Settings
 from fssbench.engine.run import Outcome, RunRequest, run_methods
 from fssbench.errors import CheckpointError
-from fssbench.records import read_run
+from fssbench.records import exposures, read_run
 from fssbench.regime import Regime
+from fssbench.reports.entries.results import load_results
+from fssbench.reports.tables.layouts import fold_tables
 
 NAME = "toy_methods:Toy"
 
@@ -84,3 +86,23 @@ def test_a_missing_checkpoint_of_a_later_fold_is_found_at_once(bank: Path, tmp_p
     with pytest.raises(CheckpointError, match=r"no checkpoint at .*f1\.safetensors"):
         go(bank, tmp_path / "out", listener, tmp_path / "f{fold}.safetensors")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "regime", [Regime(), Regime(fold=1), Regime(dataset="elsewhere"), Regime(dataset="elsewhere", fold=1)]
+)
+def test_what_is_not_known_is_said_as_not_known(bank: Path, tmp_path: Path, listener, regime: Regime) -> None:
+    checkpoint(tmp_path / "w.safetensors", 0, regime)
+    outcome = go(bank, tmp_path / "out", listener, tmp_path / "w.safetensors", [1])
+    assert any("w.safetensors: not known whether it saw the classes of fold 1" in m for m in listener.messages)
+    assert [seen.state for seen in exposures(read_run(outcome.folder)).values()] == ["unknown"]
+    (table,) = fold_tables(load_results(outcome.folder))
+    assert any("not known whether its checkpoint had seen the tested classes" in note for note in table.notes)
+
+
+def test_what_is_known_to_be_new_needs_no_word(bank: Path, tmp_path: Path, listener) -> None:
+    checkpoint(tmp_path / "w.safetensors", 0, Regime(dataset="toy", fold=1, classes={1: "red", 2: "green"}))
+    outcome = go(bank, tmp_path / "out", listener, tmp_path / "w.safetensors", [1])
+    assert not any("not known" in message for message in listener.messages)
+    (table,) = fold_tables(load_results(outcome.folder))
+    assert not any("not known" in note for note in table.notes)

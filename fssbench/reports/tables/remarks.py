@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fssbench.protocol import Protocol
-from fssbench.records import contamination
+from fssbench.records import contamination, exposures
 from fssbench.reports.entries.lens import limits
 from fssbench.reports.entries.lines import DATASETS, Line, method_label
 from fssbench.reports.entries.results import Place
@@ -142,5 +142,11 @@ def _seen(lines: Sequence[Line]) -> list[str]:
             found.append(
                 f"{method_label(line.setting)}: its checkpoint was trained on tested classes "
                 f"({listed(sorted(seen)[:6])}{' and more' if len(seen) > 6 else ''}). Never ranked with the others."
+            )
+        every = [one for r in line.results for s in r.sources for one in exposures(s.run).values()]
+        if doubts := sorted({one.reason for one in every if one.state == "unknown"}):
+            found.append(
+                f"{method_label(line.setting)}: not known whether its checkpoint had seen the tested classes: "
+                f"{listed(doubts)}."
             )
     return found
