@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,8 +15,7 @@ from fssbench.datasets.base import VOID, Dataset, label_map
 from fssbench.datasets.decode import decode_image
 from fssbench.datasets.reading import some
 from fssbench.errors import DataError
-
-Progress = Callable[[Sequence[str], str], Iterable[str]]
+from fssbench.progress import Progress
 
 # Images of the published lists, by data set and pool.
 PUBLISHED: dict[tuple[str, str], int] = {

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fssbench.banks.bank import Bank
-from fssbench.banks.generate import check_image, write_plan
-from fssbench.banks.scan import MaskFacts, Progress, quiet
-from fssbench.banks.writer import Plan, check_free
-from fssbench.datasets.base import Dataset, layers
+from fssbench.banks.generate import ImagePart, check_room, image_parts, part_of, read_stored
+from fssbench.banks.scan import MaskFacts
+from fssbench.banks.workers import spread
+from fssbench.banks.writer import Plan, Stored, check_free, write_bank
+from fssbench.datasets.base import Dataset
 from fssbench.errors import BankError, DataError
+from fssbench.progress import Progress, quiet
 
 _SHOWN = 20  # differences that a message lists
 
@@ -38,7 +39,15 @@ def plan_of(bank: Bank) -> Plan:
     )
 
 
-def attach(bank: Bank, dataset: Dataset, out: Path, *, force: bool = False, progress: Progress = quiet) -> None:
+def attach(
+    bank: Bank,
+    dataset: Dataset,
+    out: Path,
+    *,
+    force: bool = False,
+    progress: Progress = quiet,
+    workers: int | None = 1,
+) -> None:
     """Write the full bank of an index bank. Both have one fingerprint.
 
     Raises `DataError` listing the images and masks that are absent or differ, `BankError` if `out` exists.
@@ -47,7 +56,28 @@ def attach(bank: Bank, dataset: Dataset, out: Path, *, force: bool = False, prog
     plan = plan_of(bank)
     if plan.fingerprint != bank.fingerprint:
         raise BankError(f"{bank.path}: its content does not give its fingerprint. Copy or generate the index again.")
-    problems = list(differences(dataset, plan, progress))
+    parts = image_parts(plan)
+    check_room(dataset, parts, out)
+    found = spread(_read, dataset, parts, "copying images", workers=workers, progress=progress, part=part_of)
+    write_bank(out, plan, _without_differences(bank, found), force=force)
+
+
+def _read(dataset: Dataset, part: ImagePart) -> Stored | str:
+    """The bytes of an image, or in what it is not what the plan says, in a line."""
+    try:
+        return read_stored(dataset, part)
+    except DataError as error:
+        return f"{part.image_id}: {str(error).partition('. ')[0]}"
+
+
+def _without_differences(bank: Bank, found: Iterable[Stored | str]) -> Iterator[Stored]:
+    """What was read. Once anything differs nothing more is copied, but all of it looked at, for the `DataError`."""
+    problems: list[str] = []
+    for item in found:
+        if isinstance(item, str):
+            problems.append(item)
+        elif not problems:
+            yield item
     if problems:
         more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
         listed = "\n  ".join([*problems[:_SHOWN], *more])
@@ -55,32 +85,3 @@ def attach(bank: Bank, dataset: Dataset, out: Path, *, force: bool = False, prog
             f"{bank.path}: expected the data it was made from, found {len(problems)} differences:\n  {listed}\n"
             "Name another copy of the data by --root, or generate a bank of your own from this one."
         )
-    write_plan(dataset, plan, out, force=force, progress=progress)
-
-
-def differences(dataset: Dataset, plan: Plan, progress: Progress = quiet) -> Iterator[str]:
-    """In what a data set is not what a plan was made from, one line an image."""
-    for image_id in progress(plan.image_ids, "checking hashes"):
-        problem = _difference(dataset, plan, image_id)
-        if problem:
-            yield f"{image_id}: {problem}"
-
-
-def _difference(dataset: Dataset, plan: Plan, image_id: str) -> str:
-    facts = plan.images[image_id]
-    try:
-        found = layers(dataset, image_id).hashes
-        image = dataset.image_bytes(image_id)
-        check_image(image, facts, f"image of {image_id}")
-    except DataError as error:
-        return str(error).partition(". ")[0]
-    if found != facts.masks:
-        return f"another mask (label map {_short(facts.masks)} expected, {_short(found)} found)"
-    expected, digest = plan.image_sha256.get(image_id, ""), hashlib.sha256(image).hexdigest()
-    if expected and expected != digest:
-        return f"another image file (SHA-256 {expected[:12]}... expected, {digest[:12]}... found)"
-    return ""
-
-
-def _short(masks: tuple[tuple[int, str], ...]) -> str:
-    return ", ".join(f"{f'of class {class_id}: ' if class_id else ''}{digest[:12]}..." for class_id, digest in masks)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +15,20 @@ from numpy.typing import NDArray
 
 from fssbench.banks.randomness import named_stream
 from fssbench.banks.sampling import Episodes, Pool, Shape, draw
-from fssbench.banks.scan import MaskFacts, Progress, pool_of, quiet, scan
+from fssbench.banks.scan import MaskFacts, pool_of, scan
+from fssbench.banks.workers import spread
 from fssbench.banks.writer import Plan, Stored, check_free, write_bank
-from fssbench.datasets.base import Dataset, Layers, layers
+from fssbench.datasets.base import Dataset, Layers
 from fssbench.datasets.decode import decode_image, decode_mask
 from fssbench.datasets.masks import Labels
 from fssbench.datasets.reading import encode_png
-from fssbench.errors import DataError, ProtocolError, UsageError
+from fssbench.errors import BankError, DataError, ProtocolError, UsageError
+from fssbench.progress import Progress, quiet
 from fssbench.protocol import Protocol
 
 ANNOTATION_KINDS = ("box", "scribble", "point")
 _RULE = 1  # raise it when fssbench.banks.annotations changes what it draws
+_SAMPLE = 32  # images that are weighed before all are copied
 
 
 @dataclass(frozen=True)
@@ -53,39 +59,47 @@ def generate(
     index: bool = False,
     force: bool = False,
     progress: Progress = quiet,
+    workers: int | None = 1,
 ) -> Plan:
-    """Draw the episodes, write the bank, and say what is in it.
+    """Draw the episodes, write the bank, and say what is in it. The bank is the same by any number of `workers`,
+    processes that read the data; None: as many as are worth it.
 
     Raises `DataError` for data that is missing or wrong, `ProtocolError` for a class with too few images, `UsageError`
     for a fold or annotation that does not exist, `BankError` if `out` exists and not `force`.
     """
     check_free(out, force)
-    plan = make_plan(dataset, request, progress)
-    write_plan(dataset, plan, out, index=index, force=force, progress=progress)
+    plan = make_plan(dataset, request, progress, workers=workers)
+    write_plan(dataset, plan, out, index=index, force=force, progress=progress, workers=workers)
     return plan
 
 
 def write_plan(
-    dataset: Dataset, plan: Plan, out: Path, *, index: bool = False, force: bool = False, progress: Progress = quiet
+    dataset: Dataset,
+    plan: Plan,
+    out: Path,
+    *,
+    index: bool = False,
+    force: bool = False,
+    progress: Progress = quiet,
+    workers: int | None = 1,
 ) -> None:
     """Write a bank from its plan and the data set's files."""
+    parts = image_parts(plan)
+    if not index:
+        check_room(dataset, parts, out)
+    what = "hashing images" if index else "copying images"
+    work = partial(read_stored, index=index)
+    stored = spread(work, dataset, parts, what, workers=workers, progress=progress, part=part_of)
+    write_bank(out, plan, stored, index=index, force=force)
 
-    def annotate(kind: str, image: int, class_id: int) -> bytes:
-        image_id = plan.image_ids[image]
-        labels = layers(dataset, image_id).label_map(class_id)
-        return encode_png(annotation_codes(kind, plan.annotations[kind], labels, image_id, class_id))
 
-    stored = read_stored(dataset, plan, index=index, progress=progress)
-    write_bank(out, plan, stored, annotate, index=index, force=force)
-
-
-def make_plan(dataset: Dataset, request: Request, progress: Progress = quiet) -> Plan:
+def make_plan(dataset: Dataset, request: Request, progress: Progress = quiet, *, workers: int | None = 1) -> Plan:
     """Read the masks and draw the episodes; nothing is written."""
     folds = _folds(dataset, request)
     protocol = request.protocol.but(pool=dataset.pool, split=dataset.split)
     _check(protocol, request)
     ids = list(dict.fromkeys(image_id for fold in folds for image_id in dataset.fold_image_ids(fold)))
-    facts = scan(dataset, ids, progress)
+    facts = scan(dataset, ids, progress, workers=workers)
     order = {image_id: number for number, image_id in enumerate(ids)}
     pools, skipped = {}, {}
     for fold in folds:
@@ -113,23 +127,79 @@ def make_plan(dataset: Dataset, request: Request, progress: Progress = quiet) ->
     )
 
 
-def read_stored(dataset: Dataset, plan: Plan, *, index: bool, progress: Progress = quiet) -> Iterator[Stored]:
-    """Bytes of every image and mask of a plan, in its order, checked against each other.
+@dataclass(frozen=True)
+class ImagePart:
+    """What a plan says of one image."""
 
-    An index needs no images: where they are absent their hashes are left out.
+    image_id: str
+    facts: MaskFacts
+    sha256: str  # of the image file, empty where it is not known yet
+    classes: tuple[int, ...]  # that it supports somewhere, and so has annotations of
+    rules: Mapping[str, str]  # kind of annotation -> rule and seed
+
+
+def image_parts(plan: Plan) -> list[ImagePart]:
+    """The parts of a plan, in the order of its images."""
+    classes: list[list[int]] = [[] for _ in plan.image_ids]
+    for image, class_id in plan.annotated if plan.annotations else ():
+        classes[image].append(class_id)
+    known = plan.image_sha256
+    return [
+        ImagePart(image_id, plan.images[image_id], known.get(image_id, ""), tuple(classes[i]), plan.annotations)
+        for i, image_id in enumerate(plan.image_ids)
+    ]
+
+
+def part_of(dataset: Dataset, parts: Sequence[ImagePart]) -> Dataset:
+    """What another process needs of a data set for some images."""
+    return dataset.part([part.image_id for part in parts])
+
+
+def read_stored(dataset: Dataset, part: ImagePart, *, index: bool = False) -> Stored:
+    """The bytes of an image and its masks, checked against the plan and each other, and its annotations drawn.
+
+    An index needs no images: where they are absent their hashes are left out. Raises `DataError`.
     """
-    for image_id in progress(plan.image_ids, "copying images" if not index else "hashing images"):
-        facts, where = plan.images[image_id], f"{dataset.name}: mask of {image_id}"
-        masks = sorted(dataset.masks(image_id), key=lambda mask: mask.class_id)
-        found = Layers.of([(mask.class_id, decode_mask(mask, where)) for mask in masks], where)
-        if found.hashes != facts.masks:
-            raise DataError(f"{where}: its content changed while the bank was being made. Start again.")
-        if index:
-            yield Stored(None, _known_hash(dataset, image_id), ())
-            continue
-        image = dataset.image_bytes(image_id)
-        check_image(image, facts, f"{dataset.name}: image of {image_id}")
-        yield Stored(image, hashlib.sha256(image).hexdigest(), tuple(mask.encoded for mask in masks))
+    image_id, facts, where = part.image_id, part.facts, f"{dataset.name}: mask of {part.image_id}"
+    masks = sorted(dataset.masks(image_id), key=lambda mask: mask.class_id)
+    found = Layers.of([(mask.class_id, decode_mask(mask, where)) for mask in masks], where)
+    if found.hashes != facts.masks:
+        raise DataError(
+            f"another mask (label map {_short(facts.masks)} expected, {_short(found.hashes)} found). {where}: its "
+            "content changed while the bank was being made. Start again."
+        )
+    if index:
+        return Stored(None, _known_hash(dataset, image_id), ())
+    image = dataset.image_bytes(image_id)
+    check_image(image, facts, f"{dataset.name}: image of {image_id}")
+    digest = hashlib.sha256(image).hexdigest()
+    if part.sha256 not in ("", digest):
+        raise DataError(
+            f"another image file (SHA-256 {part.sha256[:12]}... expected, {digest[:12]}... found). {dataset.name}: "
+            f"image of {image_id}."
+        )
+    annotations = {
+        kind: [encode_png(annotation_codes(kind, rule, found.label_map(c), image_id, c)) for c in part.classes]
+        for kind, rule in part.rules.items()
+    }
+    return Stored(image, digest, tuple(mask.encoded for mask in masks), annotations)
+
+
+def check_room(dataset: Dataset, parts: Sequence[ImagePart], out: Path) -> None:
+    """Raises `BankError` where the disk has no room for the bank's images and masks, as far as some of them tell."""
+    some, sizes = parts[:: max(1, len(parts) // _SAMPLE)], []
+    for part in some:
+        with contextlib.suppress(DataError):  # whoever copies it says what is wrong
+            image, masks = dataset.image_bytes(part.image_id), dataset.masks(part.image_id)
+            sizes.append(len(image) + sum(len(mask.encoded) for mask in masks))
+    needed = sum(sizes) / max(1, len(sizes)) * len(parts)
+    place = next(folder for folder in out.absolute().parents if folder.exists())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise BankError(
+            f"{out}: expected about {needed / 1e9:.2f} GB of free space for {len(parts)} images, found "
+            f"{free / 1e9:.2f} GB. Make room, or name a file on a larger disk by --out."
+        )
 
 
 def check_image(encoded: bytes, facts: MaskFacts, where: str) -> None:
@@ -155,6 +225,10 @@ def _known_hash(dataset: Dataset, image_id: str) -> str:
         return hashlib.sha256(dataset.image_bytes(image_id)).hexdigest()
     except DataError:
         return ""  # masks alone are enough for an index
+
+
+def _short(masks: tuple[tuple[int, str], ...]) -> str:
+    return ", ".join(f"{f'of class {class_id}: ' if class_id else ''}{digest[:12]}..." for class_id, digest in masks)
 
 
 def _folds(dataset: Dataset, request: Request) -> tuple[int, ...]:

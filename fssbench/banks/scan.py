@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fssbench.banks.sampling import Pair, Pool
+from fssbench.banks.workers import spread
 from fssbench.datasets.base import Dataset, Layers, layers
 from fssbench.errors import ProtocolError
+from fssbench.progress import Progress, quiet
 from fssbench.protocol import Protocol
-
-Progress = Callable[[Sequence[str], str], Iterable[str]]
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,24 @@ class MaskFacts:
     areas: Mapping[int, int]  # class -> px
 
 
-def quiet(items: Sequence[str], what: str) -> Iterable[str]:
-    """No progress bar."""
-    return items
-
-
-def scan(dataset: Dataset, ids: Sequence[str], progress: Progress = quiet) -> dict[str, MaskFacts]:
+def scan(
+    dataset: Dataset, ids: Sequence[str], progress: Progress = quiet, *, workers: int | None = 1
+) -> dict[str, MaskFacts]:
     """Facts of each image's masks, by image. Raises `DataError` for a mask that is absent or unreadable."""
-    return {image_id: facts_of(layers(dataset, image_id)) for image_id in progress(ids, "reading masks")}
+    found = spread(
+        _facts,
+        dataset,
+        ids,
+        "reading masks",
+        workers=workers,
+        progress=progress,
+        part=lambda data, some: data.part(some),
+    )
+    return dict(zip(ids, found, strict=True))
+
+
+def _facts(dataset: Dataset, image_id: str) -> MaskFacts:
+    return facts_of(layers(dataset, image_id))
 
 
 def facts_of(found: Layers) -> MaskFacts:
@@ -53,13 +63,17 @@ def pool_of(
         pairs = [(order[image_id], class_id) for image_id, class_id in listed]
         return Pool(pairs, _by_class(classes, pairs))
     least = max(1, protocol.min_area if protocol.pair_filter == "area" else 1)
+    ids = dataset.fold_image_ids(fold)
 
     def pairs_from(area: int) -> list[Pair]:
-        ids = dataset.fold_image_ids(fold)
-        return [(order[i], c) for i in ids for c in classes if facts[i].areas.get(c, 0) >= area]
+        shown = ((order[i], {c for c, px in facts[i].areas.items() if px >= area}) for i in ids)
+        return [(image, c) for image, found in shown for c in classes if c in found]
 
     return Pool(pairs_from(least if protocol.filter_query else 1), _by_class(classes, pairs_from(least)))
 
 
 def _by_class(classes: Sequence[int], pairs: Sequence[Pair]) -> dict[int, list[int]]:
-    return {c: [image for image, class_id in pairs if class_id == c] for c in classes}
+    lists: dict[int, list[int]] = {c: [] for c in classes}
+    for image, class_id in pairs:
+        lists[class_id].append(image)
+    return lists

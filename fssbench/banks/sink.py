@@ -2,14 +2,62 @@
 
 The HDF5 library may end the whole process (measured: a segmentation fault) when a write fails while it closes a file.
 So it writes through this object, which keeps the first failure to itself and lets HDF5 finish; `check` then raises it.
+A signal must not raise in the midst of such a write either: `held_signals` puts it off.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Stopped(BaseException):
+    """Leaves a block of `held_signals`."""
+
+
+@contextlib.contextmanager
+def held_signals() -> Iterator[Callable[[], None]]:
+    """Signals that end a process wait until what is given is called; that leaves the block, and then they come.
+
+    A second signal comes at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    found = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: handler for number, handler in found.items() if handler not in (signal.SIG_IGN, None)}
+    came: list[int] = []
+
+    def give_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        give_back()
+
+    def check() -> None:
+        if came:
+            raise _Stopped
+
+    for number in before:
+        signal.signal(number, hold)
+    try:
+        with contextlib.suppress(_Stopped):
+            yield check
+    finally:
+        give_back()
+    if came:
+        signal.raise_signal(came[0])
 
 
 class Sink(io.RawIOBase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -10,16 +11,17 @@ import numpy as np
 from fssbench.banks.attach import plan_of
 from fssbench.banks.bank import Bank
 from fssbench.banks.fingerprint import image_fingerprint
-from fssbench.banks.generate import annotation_codes, check_image
+from fssbench.banks.generate import ImagePart, annotation_codes, check_image, image_parts
 from fssbench.banks.sampling import Episodes
-from fssbench.banks.scan import MaskFacts, Progress, quiet
 from fssbench.banks.seal import check_body, read_seal
+from fssbench.banks.workers import spread
 from fssbench.errors import BankError, FssbenchError
+from fssbench.progress import Progress, quiet
 from fssbench.protocol import Protocol
 
 
-def problems(bank: Bank, progress: Progress = quiet) -> Iterator[str]:
-    """What is wrong with an opened bank, one line each; nothing if all is well."""
+def problems(bank: Bank, progress: Progress = quiet, *, workers: int | None = 1) -> Iterator[str]:
+    """What is wrong with an opened bank, one line each; nothing if all is well. `workers` as for `generate`."""
     try:
         check_body(bank.path, read_seal(bank.path))
         plan = plan_of(bank)
@@ -33,25 +35,36 @@ def problems(bank: Bank, progress: Progress = quiet) -> Iterator[str]:
         yield f"image fingerprint: {bank.image_fingerprint or 'none'} stored, {files or 'none'} computed"
     areas: dict[int, Mapping[int, int]] = {}
     if bank.has_images:
-        numbers = {image_id: i for i, image_id in enumerate(bank.image_ids)}
-        for image_id in progress(bank.image_ids, "checking images and masks"):
-            try:
-                areas[numbers[image_id]] = _areas(bank, numbers[image_id])
-            except FssbenchError as error:
-                yield str(error)
+        looks = spread(_look, bank, image_parts(plan), "checking images", workers=workers, progress=progress)
+        for i, (shown, found) in enumerate(looks):
+            if shown is not None:
+                areas[i] = shown
+            yield from found
     for (fold, shots), episodes in plan.episodes.items():
         found = [*_episode_problems(bank.protocol, episodes), *_unseen(bank, episodes, areas)]
         yield from (f"fold {fold}, {shots} shots: {line}" for line in found)
-    if bank.has_images:
-        yield from _annotation_problems(bank, progress)
 
 
-def _areas(bank: Bank, i: int) -> Mapping[int, int]:
-    """Class -> px of an image whose bytes are what was stored. Raises an `FssbenchError` otherwise."""
-    height, width = bank.image_sizes[i].tolist()
-    found = bank.layers(i).areas
-    check_image(bank.image_bytes(i), MaskFacts(height, width, (), {}), f"image of {bank.image_ids[i]}")
-    return found
+def _look(bank: Bank, part: ImagePart) -> tuple[Mapping[int, int] | None, list[str]]:
+    """Class -> px of an image, None if it is damaged; and what is wrong with it and its annotations."""
+    image_id, i = part.image_id, bisect_left(bank.image_ids, part.image_id)
+    shown = None
+    try:
+        layers = bank.layers(i)
+        shown = layers.areas
+        check_image(bank.image_bytes(i), part.facts, f"image of {image_id}")
+        wrong = [
+            f"{image_id}: its {kind} for class {class_id} is not what rule and seed give"
+            for kind, rule in part.rules.items()
+            for class_id in part.classes
+            if not np.array_equal(
+                bank.annotation(kind, i, class_id),
+                annotation_codes(kind, rule, layers.label_map(class_id), image_id, class_id),
+            )
+        ]
+    except FssbenchError as error:
+        return shown, [str(error)]
+    return shown, wrong
 
 
 def _episode_problems(protocol: Protocol, episodes: Episodes) -> Iterator[str]:
@@ -97,15 +110,3 @@ def _unseen(bank: Bank, episodes: Episodes, areas: Mapping[int, Mapping[int, int
                 f"{len(wrong)} {what} with less than {wanted} px of their class, such as {bank.image_ids[image]} "
                 f"with {areas[image].get(class_id, 0)} px of class {class_id}"
             )
-
-
-def _annotation_problems(bank: Bank, progress: Progress) -> Iterator[str]:
-    plan = plan_of(bank)
-    for kind, rule in plan.annotations.items():
-        numbers = {f"{image} {class_id}": (image, class_id) for image, class_id in plan.annotated()}
-        for key in progress(list(numbers), f"checking {kind} annotations"):
-            image, class_id = numbers[key]
-            image_id = bank.image_ids[image]
-            expected = annotation_codes(kind, rule, bank.layers(image).label_map(class_id), image_id, class_id)
-            if not np.array_equal(bank.annotation(kind, image, class_id), expected):
-                yield f"{image_id}: its {kind} for class {class_id} is not what rule and seed give"

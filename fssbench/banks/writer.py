@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ from fssbench.banks.fingerprint import fingerprint, image_fingerprint
 from fssbench.banks.sampling import Episodes
 from fssbench.banks.scan import MaskFacts
 from fssbench.banks.seal import BLOCK, write_seal
-from fssbench.banks.sink import Sink
+from fssbench.banks.sink import Sink, held_signals
 from fssbench.errors import BankError
-from fssbench.files import atomic_path
+from fssbench.files import atomic_path, remove_abandoned
 from fssbench.protocol import Protocol
 
 _CHUNK = 1 << 16  # bytes; an image is one or two chunks
@@ -52,16 +53,17 @@ class Plan:
     annotations: Mapping[str, str] = field(default_factory=dict)  # kind -> rule and seed
     image_sha256: Mapping[str, str] = field(default_factory=dict)  # of the image files that are known already
 
-    @property
+    @cached_property
     def image_ids(self) -> list[str]:
         """The bank's images, in its order."""
         return sorted(self.images)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hex SHA-256, as fssbench.banks.fingerprint documents it."""
         return fingerprint(self.dataset, self.protocol, self.fold_classes, self.images, self.episodes, self.annotations)
 
+    @cached_property
     def annotated(self) -> list[tuple[int, int]]:
         """The (image, class) pairs that are a support somewhere, ascending."""
         found: set[tuple[int, int]] = set()
@@ -73,51 +75,47 @@ class Plan:
 
 @dataclass(frozen=True)
 class Stored:
-    """The bytes of one image and its masks. The image is None in an index bank made from masks alone."""
+    """The bytes of one image, its masks and annotations. The image is None in an index bank made from masks alone."""
 
     image: bytes | None
     image_sha256: str  # empty: not known
     masks: tuple[bytes, ...]  # in the order of the plan's
+    annotations: Mapping[str, Sequence[bytes]] = field(default_factory=dict)  # kind -> PNG of each annotated class
 
 
 def check_free(path: Path, force: bool) -> None:
-    """Raises `BankError` if `path` exists and may not be replaced."""
+    """Raises `BankError` if `path` exists and may not be replaced, or if another process is about to write it."""
     if path.exists() and not force:
         raise BankError(f"{path} exists and is not overwritten: name another file by --out, or add --force.")
+    if remove_abandoned(path):
+        raise BankError(f"{path}: another process is writing this bank. Let it finish, or name another file by --out.")
 
 
-def write_bank(
-    path: Path,
-    plan: Plan,
-    stored: Iterable[Stored],
-    annotate: Callable[[str, int, int], bytes] | None = None,
-    *,
-    index: bool = False,
-    force: bool = False,
-) -> None:
+def write_bank(path: Path, plan: Plan, stored: Iterable[Stored], *, index: bool = False, force: bool = False) -> None:
     """Write and seal a bank, atomically. `stored` comes in the order of `plan.image_ids`.
 
-    `annotate(kind, image, class_id)` gives the PNG of the codes. Raises `BankError` if `path` exists and not `force`.
+    Raises `BankError` if `path` exists and not `force`, or if it did not exist and meanwhile does.
     """
     check_free(path, force)
     try:
-        with atomic_path(path) as temporary:
+        with held_signals() as stop, atomic_path(path, replace=path.exists()) as temporary:
             with Sink(temporary) as sink:
                 with h5py.File(sink, "w", userblock_size=BLOCK, libver="v110") as file:
                     _write_plan(file, plan)
-                    _write_stored(file, plan, _while_whole(stored, sink), index)
-                    _write_annotations(file, plan, None if index else annotate)
+                    _write_stored(file, plan, _while_whole(stored, sink, stop), index)
                 sink.check()
             write_seal(temporary)
-            check_free(path, force)  # another process may have been faster
+    except FileExistsError as error:
+        raise BankError(f"{path}: another process wrote this bank first; its file is left as it is.") from error
     except OSError as error:
         raise BankError(f"{path}: the bank could not be written ({error}); nothing was left behind.") from error
 
 
-def _while_whole(stored: Iterable[Stored], sink: Sink) -> Iterator[Stored]:
-    """Stop reading images as soon as the file cannot be written."""
+def _while_whole(stored: Iterable[Stored], sink: Sink, stop: Callable[[], None]) -> Iterator[Stored]:
+    """Stop reading images as soon as the file cannot be written, or is not wanted any more."""
     for item in stored:
         sink.check()
+        stop()
         yield item
 
 
@@ -145,33 +143,27 @@ def _write_plan(file: h5py.File, plan: Plan) -> None:
 
 
 def _write_stored(file: h5py.File, plan: Plan, stored: Iterable[Stored], index: bool) -> None:
-    hashes = []
-    images = None if index else Blobs(file, "images")
-    masks = None if index else Blobs(file, "masks")
-    for item in stored:
-        hashes.append(item.image_sha256)
-        if images is not None and masks is not None:
-            images.append(item.image or b"")
-            for mask in item.masks:
-                masks.append(mask)
-    for blobs in (images, masks):
-        if blobs is not None:
-            blobs.close()
-    _put(file, "images/sha256", _hashes([digest or "0" * 64 for digest in hashes]))
-    _put_texts(file, {"image_fingerprint": image_fingerprint(plan.fingerprint, hashes)})
-
-
-def _write_annotations(file: h5py.File, plan: Plan, annotate: Callable[[str, int, int], bytes] | None) -> None:
-    pairs = plan.annotated()
+    pairs = plan.annotated
     for kind in sorted(plan.annotations):
         _put(file, f"annotations/{kind}/image", np.array([image for image, _ in pairs], dtype=np.int64))
         _put(file, f"annotations/{kind}/class", np.array([class_id for _, class_id in pairs], dtype=np.int64))
         _put_texts(file[f"annotations/{kind}"], {"rule": plan.annotations[kind]})
-        if annotate is not None:
-            blobs = Blobs(file, f"annotations/{kind}")
-            for image, class_id in pairs:
-                blobs.append(annotate(kind, image, class_id))
-            blobs.close()
+    groups = ["images", "masks", *(f"annotations/{kind}" for kind in sorted(plan.annotations))]
+    blobs = {} if index else {group: Blobs(file, group) for group in groups}
+    hashes = []
+    for item in stored:
+        hashes.append(item.image_sha256)
+        if not index:
+            blobs["images"].append(item.image or b"")
+            for mask in item.masks:
+                blobs["masks"].append(mask)
+            for kind, pngs in item.annotations.items():
+                for png in pngs:
+                    blobs[f"annotations/{kind}"].append(png)
+    for column in blobs.values():
+        column.close()
+    _put(file, "images/sha256", _hashes([digest or "0" * 64 for digest in hashes]))
+    _put_texts(file, {"image_fingerprint": image_fingerprint(plan.fingerprint, hashes)})
 
 
 class Blobs:

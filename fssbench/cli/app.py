@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import typer
@@ -49,6 +49,7 @@ messages = Console(stderr=True, highlight=False)  # what --quiet silences
 errors = Console(stderr=True, highlight=False)
 _COMMON = "Options of every command"
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Command(TyperCommand):
@@ -275,6 +276,13 @@ def detail(text: str) -> None:
     """Something that only --verbose prints."""
     if os.environ.get("FSSBENCH_VERBOSE"):
         messages.print(text, markup=False, soft_wrap=True)
+
+
+def track(items: Sequence[T], what: str) -> Iterable[T]:
+    """The items, with a bar that counts them on a terminal."""
+    from rich.progress import track as bar
+
+    return bar(items, description=what, console=messages, transient=True, disable=not messages.is_terminal)
 
 
 def print_json(value: Any) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fssbench.cli.app import app, messages, numbers, print_json
+from fssbench.cli.app import app, messages, numbers, print_json, track
 
 if TYPE_CHECKING:
     from fssbench.banks.bank import Bank
     from fssbench.protocol import Protocol
 
-T = TypeVar("T")
+
+WORKERS = typer.Option(None, "--workers", help="Processes that read and check images (default: one a core).")
 
 
 @app.command("generate-episodes")
@@ -37,6 +38,7 @@ def generate_episodes(
     annotations: str | None = typer.Option(None, help="Weak supports to freeze: box,scribble,point."),
     skip_short_classes: bool = typer.Option(False, "--skip-short-classes", help="Leave out classes too small."),
     index: bool = typer.Option(False, "--index", help="Without images: small, needs masks only, shared in git."),
+    workers: int | None = WORKERS,
     force: bool = typer.Option(False, "--force", help="Replace the bank if it exists."),
     json: bool = typer.Option(False, "--json", help="Machine-readable output."),
 ) -> None:
@@ -60,7 +62,7 @@ def generate_episodes(
         skip_short=skip_short_classes,
     )
     path = out or Path("episodes") / _file_name(dataset, chosen, request.ways, request.draws, index)
-    generate(data, request, path, index=index, force=force, progress=_progress)
+    generate(data, request, path, index=index, force=force, progress=track, workers=workers)
     with open_bank(path) as bank:
         _print_summary(bank, json)
 
@@ -90,6 +92,7 @@ def attach_index(
     index: Path = typer.Argument(help="The index bank."),
     root: Path | None = typer.Option(None, help="Where the data lies; else $FSSBENCH_DATA, else ./data."),
     out: Path | None = typer.Option(None, help="The bank to write (default: the index's name without .index)."),
+    workers: int | None = WORKERS,
     force: bool = typer.Option(False, "--force", help="Replace the bank if it exists."),
     json: bool = typer.Option(False, "--json", help="Machine-readable output."),
 ) -> None:
@@ -100,7 +103,8 @@ def attach_index(
 
     path = out or index.with_name(index.name.replace(".index", "") if ".index" in index.name else f"full-{index.name}")
     with open_bank(index) as opened:
-        attach(opened, open_dataset(opened.dataset, root, pool=opened.pool), path, force=force, progress=_progress)
+        data = open_dataset(opened.dataset, root, pool=opened.pool)
+        attach(opened, data, path, force=force, progress=track, workers=workers)
     with open_bank(path) as bank:
         _print_summary(bank, json)
 
@@ -108,6 +112,7 @@ def attach_index(
 @app.command("verify")
 def verify(
     bank: Path = typer.Argument(help="The bank."),
+    workers: int | None = WORKERS,
     json: bool = typer.Option(False, "--json", help="Machine-readable output."),
 ) -> None:
     """Check every checksum, hash and episode of a bank; exit status 1 if anything is wrong."""
@@ -115,7 +120,7 @@ def verify(
     from fssbench.banks.verify import problems
 
     with open_bank(bank) as opened:
-        found = list(problems(opened, _progress))
+        found = list(problems(opened, track, workers=workers))
         if json:
             print_json({"bank": str(bank), "fingerprint": opened.fingerprint, "problems": found})
         elif not found:
@@ -160,7 +165,7 @@ def convert(
     from fssbench.datasets.sbd import convert_sbd
 
     voc = voc_folder(data_root(root))
-    count = convert_sbd(sbd, voc, _progress)
+    count = convert_sbd(sbd, voc, track)
     typer.echo(f"{voc / 'SegmentationClassAug'}: {count} training images, listed in trainaug.txt")
 
 
@@ -182,12 +187,6 @@ def _protocol(name: str, dataset: str, episodes: int | None, seed: int | None, s
 def _file_name(dataset: str, protocol: Protocol, ways: int, draws: Sequence[int], index: bool) -> str:
     shots = "-".join(map(str, draws))
     return f"{dataset}-{protocol.name}-{ways}way-{shots}shot{'.index' if index else ''}.h5"
-
-
-def _progress(items: Sequence[T], what: str) -> Iterable[T]:
-    from rich.progress import track
-
-    return track(items, description=what, console=messages, transient=True, disable=not messages.is_terminal)
 
 
 def _print_summary(bank: Bank, as_json: bool) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from fssbench.cli.app import app, messages, print_json
+from fssbench.cli.app import app, messages, print_json, track
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -136,7 +136,7 @@ def doctor_command(
     from fssbench.datasets.registry import open_dataset
     from fssbench.doctor import examine
 
-    health = examine(dataset, lambda: open_dataset(dataset, root, pool=lists, split=split), _track, quick=quick)
+    health = examine(dataset, lambda: open_dataset(dataset, root, pool=lists, split=split), track, quick=quick)
     if as_json:
         print_json({**asdict(health), "healthy": health.healthy})
     else:
@@ -158,9 +158,3 @@ def _tell(health: Health) -> None:
     if len(health.findings) > most:
         typer.echo(f"... and {len(health.findings) - most} more (--json lists all)")
     typer.echo("nothing is wrong" if health.healthy else f"{len(health.findings)} things are wrong")
-
-
-def _track(items: Sequence[str], what: str) -> Iterable[str]:
-    from rich.progress import track
-
-    return track(items, description=what, console=messages, transient=True, disable=not messages.is_terminal)

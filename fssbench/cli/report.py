@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fssbench.cli.app import app
-from fssbench.cli.results import BACKBONE, DATASET, METHOD, RESULTS, SHOTS, SORT, read_results, track, write_text
+from fssbench.cli.app import app, track
+from fssbench.cli.results import BACKBONE, DATASET, METHOD, RESULTS, SHOTS, SORT, read_results, write_text
 
 if TYPE_CHECKING:
     from fssbench.reports.tables.model import Table

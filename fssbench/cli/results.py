@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,8 +12,6 @@ from fssbench.cli.app import detail, messages, numbers, words
 
 if TYPE_CHECKING:
     from fssbench.reports.entries.results import Result
-
-T = TypeVar("T")
 
 RESULTS = typer.Argument(None, help="Records, or folders of records. [results]", show_default=False)
 METHOD = typer.Option(None, "--method", metavar="NAME", help="Only this method; may be repeated, or `a,b`.")
@@ -45,13 +43,6 @@ def read_results(
     detail(f"{len(found)} results in {', '.join(map(str, roots))}")
     wanted = Wanted(words(method), words(backbone), words(dataset), numbers(shots) or ())
     return ordered(wanted.choose(found), sort)
-
-
-def track(items: Sequence[T], what: str) -> Iterable[T]:
-    """The items, with a bar on a terminal."""
-    from rich.progress import track as bar
-
-    return bar(items, description=what, console=messages, transient=True, disable=not messages.is_terminal)
 
 
 def write_text(text: str, out: Path | None, force: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from fssbench.cli.app import App, Group, app, messages, print_json
+from fssbench.cli.app import App, Group, app, messages, print_json, track
 from fssbench.cli.results import (
     BACKBONE,
     DATASET,
@@ -19,7 +19,6 @@ from fssbench.cli.results import (
     SORT,
     empty_folder,
     read_results,
-    track,
 )
 
 leaderboard = App(cls=Group, help="The static site of results.", no_args_is_help=True)

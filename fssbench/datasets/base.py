@@ -67,6 +67,14 @@ class Dataset(ABC):
         """The (image, class) pairs that may be drawn, where a published list fixes them; else None."""
         return None
 
+    def part(self, image_ids: Sequence[str]) -> Dataset:
+        """What reads these images and their masks in another process, to which it goes by pickle.
+
+        The data set itself, once, unless it carries something large of which a few images need a small piece: then a
+        small copy for these images. Open files and functions stay behind by `__getstate__`.
+        """
+        return self
+
     def shortfall(self) -> str:
         """In what the images differ from the published list of the pool; empty if in nothing, or if none is known."""
         return ""

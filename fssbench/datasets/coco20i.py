@@ -9,6 +9,7 @@ ascending category id. There is no void in COCO.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -117,6 +118,13 @@ class Coco20i(Dataset):
             found = draw(annotation, image, f"{self._json}: image {image_id}")
             labels[found] = CLASS_IDS[annotation.category]
         return Mask.drawn(labels)
+
+    def part(self, image_ids: Sequence[str]) -> Dataset:
+        """The annotations are hundreds of MB: they are loaded once, and each process gets those of its images."""
+        own = copy(self)
+        own.__dict__ = {key: value for key, value in vars(self).items() if key not in ("_names", "_ids")}
+        own._instances = {image_id: self._instances[image_id] for image_id in image_ids}
+        return own
 
     @property
     def _json(self) -> Path:

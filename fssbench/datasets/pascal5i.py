@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -66,6 +66,9 @@ class Pascal5i(Dataset):
             raise UsageError(unknown_name("image list of pascal5i", self.pool, POOLS))
         self._pool = POOLS[self.pool]
         self.root = voc_folder(root)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "_read_mask"}  # an open file perhaps
 
     def image_ids(self) -> Sequence[str]:
         return self._ids

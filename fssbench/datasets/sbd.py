@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +20,12 @@ from scipy.io.matlab import MatReadError
 from fssbench.datasets.voc_lists import voc_ids
 from fssbench.errors import DataError
 from fssbench.files import atomic_path, atomic_write_text
+from fssbench.progress import Progress, quiet
 
 OUT = "SegmentationClassAug"
-Progress = Callable[[Sequence[Path], str], Iterable[Path]]
 
 
-def _quiet(items: Sequence[Path], what: str) -> Iterable[Path]:
-    return items
-
-
-def convert_sbd(sbd: Path, voc: Path, progress: Progress = _quiet) -> int:
+def convert_sbd(sbd: Path, voc: Path, progress: Progress = quiet) -> int:
     """Fill `voc`/SegmentationClassAug from VOC's SegmentationClass and SBD's `cls/*.mat`; list trainaug.txt.
 
     Masks that are there already are kept. Returns how many images the new list has. Raises `DataError` where either

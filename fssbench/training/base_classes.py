@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from fssbench.banks.sampling import Pool
-from fssbench.banks.scan import MaskFacts, Progress, quiet, scan
+from fssbench.banks.scan import MaskFacts, scan
 from fssbench.datasets.base import Dataset, Mask
 from fssbench.datasets.registry import open_dataset
 from fssbench.errors import DataError, UsageError
+from fssbench.progress import Progress, quiet
 from fssbench.regime import Regime, list_digest
 from fssbench.training.recipe import Stage
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from toy_data import ToyDataset
 
 from fssbench.banks.bank import open_bank
 from fssbench.banks.generate import Request, generate
@@ -68,7 +72,7 @@ def test_a_write_that_fails_at_any_position_leaves_nothing(small_voc_original: P
     open_bank(out).close()
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace", "chmod"])
+@pytest.mark.parametrize("call", ["fsync", "hardlink_to", "chmod"])
 def test_a_failing_fsync_or_rename_leaves_nothing(
     call: str, small_voc_original: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +82,7 @@ def test_a_failing_fsync_or_rename_leaves_nothing(
     def failing(*args: object) -> None:
         nonlocal failures
         failures += 1
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     for turn in range(2 if call == "fsync" else 1):  # the seal's fsync, then the file's
         calls = 0
@@ -148,3 +152,135 @@ def test_a_killed_generation_leaves_nothing_or_a_whole_bank(small_voc_original: 
             open_bank(out).close()  # raises if it is not whole
         assert {path.suffix for path in out.parent.iterdir()} <= {".h5", ".tmp"}
         assert not [path for path in out.parent.glob("*.h5") if path != out]
+
+
+# Signals, and other processes
+
+TOY = Request(FSSBENCH.but(episodes=80, min_area=20), shots=(1,))
+
+SLOW = """
+import sys
+from pathlib import Path
+from fssbench.banks.generate import Request, generate
+from fssbench.protocol import FSSBENCH
+from toy_data import SlowDataset
+
+if __name__ == "__main__":
+    request = Request(FSSBENCH.but(episodes=80, min_area=20), shots=(1,))
+    generate(SlowDataset(64), request, Path(sys.argv[1]), workers=int(sys.argv[2]))
+"""
+
+
+def started(out: Path, workers: int, script: Path) -> subprocess.Popen[str]:
+    """A generation in a child process with a session of its own, that has begun to write."""
+    script.write_text(SLOW)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(out), str(workers)],
+        stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
+    )  # fmt: skip
+    for _ in range(600):
+        if list(out.parent.glob(".bank.h5.*.tmp")):
+            time.sleep(0.2)
+            return process
+        time.sleep(0.05)
+    raise AssertionError(process.communicate()[1])
+
+
+def ended_alone(process: subprocess.Popen[str]) -> bool:
+    """Whether no process of its session is left, within 10 s."""
+    for _ in range(200):
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_neither_files_nor_processes(
+    number: signal.Signals, workers: int, out: Path, tmp_path: Path
+) -> None:
+    process = started(out, workers, tmp_path / "slow.py")
+    process.send_signal(number)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == -number if number == signal.SIGTERM else "KeyboardInterrupt" in said
+    assert leftovers(out.parent) == []
+    assert ended_alone(process)
+
+
+def test_workers_end_with_a_parent_that_is_killed_and_the_next_generation_clears_away_its_file(
+    out: Path, tmp_path: Path
+) -> None:
+    process = started(out, 2, tmp_path / "slow.py")
+    process.kill()
+    process.communicate()
+    assert ended_alone(process)
+    (left,) = out.parent.iterdir()
+    os.utime(left, (time.time() - 3600,) * 2)
+    generate(ToyDataset(), TOY, out)
+    assert leftovers(out.parent) == ["bank.h5"]
+
+
+def test_of_two_generations_the_later_is_refused_while_the_first_goes_on(out: Path, tmp_path: Path) -> None:
+    process = started(out, 1, tmp_path / "slow.py")
+    for temporary in out.parent.iterdir():
+        os.utime(temporary, (time.time() - 3600,) * 2)  # nobody is thrown out for being slow
+    with pytest.raises(BankError, match="another process is writing this bank"):
+        generate(ToyDataset(), TOY, out)
+    assert process.wait(60) == 0, process.communicate()[1]
+    open_bank(out).close()
+
+
+class Overtaken(ToyDataset):
+    """Another process writes the bank while this one's images are read."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__()
+        self._out = out
+
+    def image_bytes(self, image_id: str) -> bytes:
+        if list(self._out.parent.glob(".*.tmp")):
+            self._out.write_text("theirs")
+        return super().image_bytes(image_id)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_bank_that_came_meanwhile_is_never_replaced(out: Path, force: bool) -> None:
+    with pytest.raises(BankError, match="another process wrote this bank first"):
+        generate(Overtaken(out), TOY, out, force=force)
+    assert out.read_text() == "theirs"
+    assert leftovers(out.parent) == ["bank.h5"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_without_hard_links_the_place_is_taken_only_if_it_is_free(
+    there: bool, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", unsupported)
+    if there:
+        with pytest.raises(BankError, match="another process wrote"):
+            generate(Overtaken(out), TOY, out)
+        assert out.read_text() == "theirs"
+    else:
+        generate(ToyDataset(), TOY, out)
+        open_bank(out).close()
+    assert leftovers(out.parent) == ["bank.h5"]
+
+
+def test_a_disk_without_room_is_said_before_anything_is_copied(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generate(ToyDataset(), TOY, out)
+    size = out.stat().st_size
+    out.unlink()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=size // 2))
+    with pytest.raises(BankError, match=r"expected about 0\.\d+ GB of free space for \d+ images, found 0\.\d+ GB"):
+        generate(ToyDataset(), TOY, out)
+    assert leftovers(out.parent) == []
+    generate(ToyDataset(), TOY, out.with_name("index.h5"), index=True)  # needs none
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=size))
+    generate(ToyDataset(), TOY, out)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import os
+import signal
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +15,7 @@ from PIL import Image
 
 from fssbench.banks.generate import Request, generate
 from fssbench.datasets.base import Dataset, Mask
+from fssbench.errors import DataError
 from fssbench.protocol import find_protocol
 
 
@@ -48,6 +53,29 @@ class ToyDataset(Dataset):
             label[top : top + h, left : left + w] = class_id
             pixels[top : top + h, left : left + w] = rng.integers(0, 255, 3) * 0.3 + np.array(COLOURS[class_id]) * 0.7
         return _png(pixels), _png(label)
+
+
+class SlowDataset(ToyDataset):
+    """Takes 50 ms for every image file."""
+
+    def image_bytes(self, image_id: str) -> bytes:
+        time.sleep(0.05)
+        return super().image_bytes(image_id)
+
+
+class BrokenDataset(ToyDataset):
+    """Its last image is damaged; in a process that is not the main one `deadly` data kill instead."""
+
+    def __init__(self, images: int = 48, *, deadly: bool = False) -> None:
+        super().__init__(images)
+        self._deadly = deadly
+
+    def mask(self, image_id: str) -> Mask:
+        if image_id != self._ids[-1]:
+            return super().mask(image_id)
+        if self._deadly and multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise DataError(f"{image_id} is damaged")
 
 
 COLOURS = {1: (255, 0, 0), 2: (0, 255, 0), 3: (0, 0, 255), 4: (128, 128, 128)}
