@@ -97,7 +97,7 @@ def test_what_is_not_known_is_said_as_not_known(bank: Path, tmp_path: Path, list
     assert any("w.safetensors: not known whether it saw the classes of fold 1" in m for m in listener.messages)
     assert [seen.state for seen in exposures(read_run(outcome.folder)).values()] == ["unknown"]
     (table,) = fold_tables(load_results(outcome.folder))
-    assert any("not known whether its checkpoint had seen the tested classes" in note for note in table.notes)
+    assert any("not known whether the checkpoint had seen the tested classes" in note for note in table.notes)
 
 
 def test_what_is_known_to_be_new_needs_no_word(bank: Path, tmp_path: Path, listener) -> None:

@@ -55,7 +55,7 @@ def notes(
     with_published: bool,
 ) -> tuple[str, ...]:
     """What stands below the numbers."""
-    found = [*_seen(lines), *_gaps(lines), *_labels(lines), *_spreads(lines), *_repeats(lines)]
+    found = [*_seen(lines), *_unknown(lines), *_gaps(lines), *_labels(lines), *_spreads(lines), *_repeats(lines)]
     if with_intervals:
         found.append(
             "Brackets: 95 % intervals over images (and over trainings where there are several); Student's t with a "
@@ -143,10 +143,16 @@ def _seen(lines: Sequence[Line]) -> list[str]:
                 f"{method_label(line.setting)}: its checkpoint was trained on tested classes "
                 f"({listed(sorted(seen)[:6])}{' and more' if len(seen) > 6 else ''}). Never ranked with the others."
             )
-        every = [one for r in line.results for s in r.sources for one in exposures(s.run).values()]
-        if doubts := sorted({one.reason for one in every if one.state == "unknown"}):
-            found.append(
-                f"{method_label(line.setting)}: not known whether its checkpoint had seen the tested classes: "
-                f"{listed(doubts)}."
-            )
     return found
+
+
+def _unknown(lines: Sequence[Line]) -> list[str]:
+    doubts: dict[str, list[str]] = {}
+    for line in lines:
+        every = [one for r in line.results for s in r.sources for one in exposures(s.run).values()]
+        for why in sorted({one.reason for one in every if one.state == "unknown"}):
+            doubts.setdefault(why, []).append(method_label(line.setting))
+    return [
+        f"{listed(list(dict.fromkeys(names)))}: not known whether the checkpoint had seen the tested classes: {why}."
+        for why, names in doubts.items()
+    ]
