@@ -301,7 +301,7 @@ class Bank:
         where = f"{self.path}: {group} of {self.image_ids[i]}"
         try:
             with opened_image(self._blob(group, row), where, "PNG of codes") as image:
-                if image.mode != "L" or (image.height, image.width) != tuple(self.image_sizes[i].tolist()):
+                if image.mode not in ("L", "P") or (image.height, image.width) != tuple(self.image_sizes[i].tolist()):
                     raise BankError(
                         f"{where}: expected grey codes of the image's size, found {image.mode} {image.size}."
                     )

@@ -19,7 +19,7 @@ from fssbench.banks.scan import MaskFacts, pool_of, scan
 from fssbench.banks.workers import spread
 from fssbench.banks.writer import Plan, Stored, check_free, write_bank
 from fssbench.datasets.base import Dataset, Layers
-from fssbench.datasets.decode import decode_image, decode_mask
+from fssbench.datasets.decode import decode_mask, image_size
 from fssbench.datasets.masks import Labels
 from fssbench.datasets.reading import encode_png
 from fssbench.errors import BankError, DataError, ProtocolError, UsageError
@@ -204,7 +204,7 @@ def check_room(dataset: Dataset, parts: Sequence[ImagePart], out: Path) -> None:
 
 def check_image(encoded: bytes, facts: MaskFacts, where: str) -> None:
     """Raises `DataError` for an image that does not decode, or that has another size than its mask."""
-    width, height = decode_image(encoded, where).size
+    height, width = image_size(encoded, where)
     if (height, width) != (facts.height, facts.width):
         raise DataError(
             f"{where}: expected image and mask of one size, found an image of {height} x {width} and a mask of "

@@ -113,11 +113,11 @@ class Coco20i(Dataset):
     def mask(self, image_id: str) -> Mask:
         """Crowds first, then single objects in the file's order, the later over the earlier."""
         image = self._image(image_id)
-        labels = np.zeros((image.height, image.width), dtype=np.uint8)
+        labels = np.zeros((image.height, image.width), dtype=np.uint8, order="F")  # as COCO's masks are
         for annotation in sorted(image.annotations, key=lambda a: not a.crowd):
             found = draw(annotation, image, f"{self._json}: image {image_id}")
-            labels[found] = CLASS_IDS[annotation.category]
-        return Mask.drawn(labels)
+            np.copyto(labels, CLASS_IDS[annotation.category], where=found)
+        return Mask.drawn(np.ascontiguousarray(labels))
 
     def part(self, image_ids: Sequence[str]) -> Dataset:
         """The annotations are hundreds of MB: they are loaded once, and each process gets those of its images."""

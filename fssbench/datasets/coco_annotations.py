@@ -132,7 +132,8 @@ def _draw_polygons(polygons: Sequence[NDArray[np.float64]], height: int, width: 
         return np.zeros((height, width), dtype=bool)
     tools = _pycocotools()
     runs = tools.merge(tools.frPyObjects([polygon.tolist() for polygon in polygons], height, width))
-    return draw_runs(parse_runs(runs["counts"].decode("ascii")), height, width)
+    found: NDArray[np.uint8] = tools.decode(runs)
+    return found.view(np.bool_)
 
 
 def _pycocotools() -> Any:

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fssbench.datasets.masks import VOID, Labels, Mask
 from fssbench.errors import DataError
 
 FORMATS = ("JPEG", "PNG")  # what is decoded: every other format of Pillow's is another door for a stranger's file
 DAMAGE = (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning, OSError, SyntaxError)
+_ON_ITS_SIDE = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 _DEEP = ("I", "I;16", "I;16B", "I;16L")  # 16 bits a pixel
 
 
@@ -45,6 +46,14 @@ def decode_image(encoded: bytes, where: str) -> Image.Image:
             return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
         turned = ImageOps.exif_transpose(image)
         return turned.convert("RGB")
+
+
+def image_size(encoded: bytes, where: str) -> tuple[int, int]:
+    """H, W of the picture that `decode_image` gives, all of it decoded. Raises `DataError` as that does."""
+    with opened_image(encoded, where) as image:
+        image.load()
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _ON_ITS_SIDE
+        return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def decode_mask(mask: Mask, where: str) -> Labels:

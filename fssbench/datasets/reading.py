@@ -14,6 +14,8 @@ from PIL import Image
 
 from fssbench.errors import DataError
 
+_GREYS = bytes(value for index in range(256) for value in (index,) * 3)
+
 
 def read_file(path: Path, what: str) -> bytes:
     """A file's bytes. Raises `DataError` naming the file and `what` it should have been."""
@@ -63,9 +65,16 @@ def first_folder(places: Iterable[Path], holding: Sequence[str]) -> Path | None:
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """PNG bytes of an H x W or H x W x 3 array, compressed quickly rather than well."""
+    """PNG bytes of an H x W or H x W x 3 array, compressed quickly rather than well.
+
+    8 bits a pixel go as indices of a grey palette: for those no filter is tried, at half the time and half the size.
+    """
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG", compress_level=1)
+    image = Image.fromarray(pixels)
+    if image.mode == "L":
+        image = Image.frombytes("P", image.size, image.tobytes())
+        image.putpalette(_GREYS)
+    image.save(file, format="PNG", compress_level=1)
     return file.getvalue()
 
 

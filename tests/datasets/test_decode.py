@@ -1,4 +1,4 @@
-"""A picture is what its viewer shows: turned as its EXIF says, 16 bits scaled."""
+"""A picture is what its viewer shows: turned as its EXIF says, 16 bits scaled. A label map is its ids."""
 
 import io
 
@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fssbench.datasets.decode import decode_image
+from fssbench.datasets.decode import decode_image, decode_mask, image_size
+from fssbench.datasets.masks import Mask
+from fssbench.datasets.reading import encode_png
 
 CORNERS = np.zeros((16, 24, 3), dtype=np.uint8)
 CORNERS[:8, :12] = 250  # bright at the top left, as stored
@@ -35,6 +37,7 @@ def test_an_image_is_turned_as_its_exif_orientation_says(
     image = decode_image(encoded(Image.fromarray(CORNERS), "JPEG", exif=exif), "x")
     pixels = np.asarray(image)
     assert image.size == size
+    assert image_size(encoded(Image.fromarray(CORNERS), "JPEG", exif=exif), "x") == size[::-1]
     assert pixels[bright].min() > 200
     assert (pixels > 200).any(axis=2).mean() == pytest.approx(0.25, abs=0.05)
 
@@ -44,3 +47,10 @@ def test_sixteen_bits_are_scaled_to_eight_and_not_cut_off() -> None:
     image = decode_image(encoded(Image.fromarray(deep), "PNG"), "x")
     assert np.asarray(image)[0, :, 0].tolist() == [0, 1, 100, 255]
     assert image.mode == "RGB"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_label_map_comes_back_from_its_png_whatever_ids_it_has(dtype: type) -> None:
+    few, all_ids = np.zeros((3, 5), dtype), np.arange(256, dtype=dtype).reshape(16, 16)
+    for labels in (few, all_ids, all_ids.T, np.full((1, 1), np.iinfo(dtype).max, dtype)):
+        np.testing.assert_array_equal(decode_mask(Mask(encode_png(labels)), "x"), labels)
