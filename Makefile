@@ -28,7 +28,7 @@ types: $(VENV)/.test
 	$(BIN)/mypy
 
 pytest: $(VENV)/.test
-	$(BIN)/pytest -m "not slow" -n auto --dist loadfile
+	$(BIN)/pytest -m "not slow" -n auto --dist worksteal
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow

@@ -31,6 +31,22 @@ def shared_material() -> Path:
     pytest.skip("needs the real data: the folder `shared` beside the repository, or named by FSSBENCH_DATA")
 
 
+Golden = Callable[[Path, str], None]
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Compare a text with its golden file; `--update-golden` rewrites the file and fails: somebody has to read it."""
+
+    def check(file: Path, text: str) -> None:
+        if request.config.getoption("--update-golden"):
+            file.write_text(text, encoding="utf-8", newline="")
+            pytest.fail(f"{file} is written anew: read it, then run without --update-golden")
+        assert text == file.read_text(encoding="utf-8")
+
+    return check
+
+
 Voc = Callable[..., Path]
 
 

@@ -182,7 +182,7 @@ def test_a_method_that_needs_other_maps_refuses_before_a_weight_is_drawn_or_load
 def test_a_tag_chooses_the_weights_and_one_that_has_none_is_a_message_with_a_way_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the variable is read at import
     with pytest.raises(CheckpointError, match=r"timm:test_resnet.r160_in1k.*--weights random"):
         build_backbone("timm:test_resnet.r160_in1k").load_imagenet()
 

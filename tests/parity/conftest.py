@@ -18,4 +18,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case_file" in metafunc.fixturenames:
         files = find_cases(metafunc.config.getoption("--cases", default=HERE))
-        metafunc.parametrize("case_file", files, ids=[file.stem for file in files])
+        both = [(file, route) for file in files for route in ("whole", "cached")]
+        slow = [pytest.mark.slow if route == "cached" and _size(file) > 200 else () for file, route in both]
+        params = [
+            pytest.param(*each, marks=marks, id=f"{each[0].stem}-{each[1]}")
+            for each, marks in zip(both, slow, strict=True)
+        ]
+        metafunc.parametrize(("case_file", "route"), params)
+
+
+def _size(file: Path) -> int:
+    """Pixels a side, from a name such as pfenet-resnet50-1shot-473-s11: what costs time."""
+    return max((int(word) for word in file.stem.split("-") if word.isdecimal()), default=0)

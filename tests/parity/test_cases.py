@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from fssbench.parity.case import Route, load_case
 from fssbench.parity.compare import compare
 
 
-@pytest.mark.parametrize("route", ["whole", "cached"])
 def test_method_equals_its_authors_code(case_file: Path, route: Route) -> None:
     case = load_case(case_file)
     rows = list(compare(case.through(route)))

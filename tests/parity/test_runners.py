@@ -28,5 +28,4 @@ def test_every_case_here_has_a_runner_and_none_has_gone() -> None:
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared cases are not on this machine")
 def test_every_shared_case_has_a_runner() -> None:
-    waiting = {"persam", "gfsam"}  # their runners come with the methods
-    assert sorted(set(counted(SHARED)) - set(runner_names()) - waiting) == []
+    assert sorted(set(counted(SHARED)) - set(runner_names())) == []

@@ -1,6 +1,6 @@
 """The five formats: against golden files, and against what a reader relies on.
 
-The golden files are read by people before they are committed; `pytest --update-golden` rewrites them.
+The golden files are read by people before they are committed; `pytest --update-golden` rewrites them, and fails.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from fssbench.reports.tables.layouts import View, class_tables, fold_tables
 from fssbench.reports.tables.model import Cell, Column, Row, Table, number, ranked
 
 Make = Callable[..., Record]
+Golden = Callable[[Path, str], None]
 GOLDEN = Path(__file__).parent / "golden"
 SUFFIX = {"markdown": "md", "latex": "tex", "html": "html", "csv": "csv", "json": "json"}
 SCRIPT = "<script>alert('x')</script> & 100% {_^~#$\\ | \"q\""
@@ -56,38 +57,26 @@ def results(make_record: Make, tmp_path: Path) -> list[Result]:
 
 
 @pytest.mark.parametrize("name", SUFFIX)
-def test_the_report_is_the_golden_file(name: str, results: list[Result], request: pytest.FixtureRequest) -> None:
-    golden = GOLDEN / f"report.{SUFFIX[name]}"
+def test_the_report_is_the_golden_file(name: str, results: list[Result], golden: Golden) -> None:
     text = render(name, results, View(published=True))
-    if request.config.getoption("--update-golden"):
-        golden.parent.mkdir(exist_ok=True)
-        golden.write_text(text, encoding="utf-8", newline="")
-    assert text == golden.read_text(encoding="utf-8")
+    golden(GOLDEN / f"report.{SUFFIX[name]}", text)
 
 
 @pytest.mark.parametrize("name", SUFFIX)
-def test_the_table_by_class_is_the_golden_file(
-    name: str, results: list[Result], request: pytest.FixtureRequest
-) -> None:
-    golden = GOLDEN / f"classes.{SUFFIX[name]}"
+def test_the_table_by_class_is_the_golden_file(name: str, results: list[Result], golden: Golden) -> None:
     text = render(name, [r for r in results if r.place.way == 1][:3], View(), per_class=True)
-    if request.config.getoption("--update-golden"):
-        golden.write_text(text, encoding="utf-8", newline="")
-    assert text == golden.read_text(encoding="utf-8")
+    golden(GOLDEN / f"classes.{SUFFIX[name]}", text)
 
 
 @pytest.mark.parametrize("name", ["markdown", "csv", "json"])
 def test_the_report_with_intervals_is_the_golden_file(
-    name: str, make_record: Make, tmp_path: Path, request: pytest.FixtureRequest
+    name: str, make_record: Make, tmp_path: Path, golden: Golden
 ) -> None:
     for shot in (1, 5):
         make_record(tmp_path / f"p{shot}", title="PANet", shot=shot, miou=0.3, episodes=60)
     make_record(tmp_path / "h", "hsnet", title="HSNet", weights="checkpoint", miou=0.5, seed=1, episodes=60)
-    golden = GOLDEN / f"intervals.{SUFFIX[name]}"
     text = render(name, load_results(tmp_path), View(intervals=True))
-    if request.config.getoption("--update-golden"):
-        golden.write_text(text, encoding="utf-8", newline="")
-    assert text == golden.read_text(encoding="utf-8")
+    golden(GOLDEN / f"intervals.{SUFFIX[name]}", text)
 
 
 def test_the_order_of_folders_does_not_matter(make_record: Make, tmp_path: Path) -> None:
