@@ -1,167 +1,181 @@
-"""How long making, opening and reading banks takes, and how much memory.
+"""How long making, opening, attaching and checking banks takes at COCO's size, and how much memory.
 
-    python benchmarks/banks.py [--masks voc2012_masks_aug.zip] [--voc VOCdevkit]
+    python benchmarks/banks.py [--images 82081] [--folder DIR] [--workers 1 2] [--keep]
 
-Each measurement runs in a process of its own, so that its peak memory is its own. Images for the streaming figure are
-random bytes wrapped as PNG, of 400 KB each, about four times a VOC photograph.
+A synthetic COCO train2014 in the real layout: so many images of 480 x 640 px, 7 polygons of 30 points in each. Every
+file is a link to one of 64 JPEGs of about 30 KB, so reading them is from memory and not from a disk; everything else
+is done as for COCO's own. PANet's protocol on it (five seeds, 1000 episodes a fold and seed) uses most of the images.
+The commands run one after the other, each for all numbers of workers in turn. One JSON line a command: wall-clock
+time, processor time (user and system) and peak memory of the whole tree of processes (proportional set size, so that
+shared pages count once), and how many cores others kept busy meanwhile: on a shared machine wall-clock times say
+little without it.
+
+    python benchmarks/banks.py --masks voc2012_masks_aug.zip
+
+times the canonical index bank of PASCAL-5i instead.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import io
+import contextlib
 import json
-import multiprocessing
 import os
-import resource
+import subprocess
+import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from fssbench.banks.bank import open_bank
-from fssbench.banks.generate import Request, generate, make_plan
-from fssbench.banks.writer import Stored, write_bank
-from fssbench.datasets.base import Dataset, Mask
-from fssbench.datasets.pascal5i import Pascal5i
-from fssbench.protocol import FSSBENCH, PANET
+from fssbench.datasets.coco_classes import CLASSES
+
+HEIGHT, WIDTH = 480, 640
+POLYGONS, POINTS, JPEGS = 7, 30, 64
+_TICK = os.sysconf("SC_CLK_TCK")
 
 
-class Synthetic(Dataset):
-    """`count` images of one fold, every pixel random so that a bank cannot be smaller than the images."""
-
-    name = "synthetic"
-    pool = "all"
-    class_names = {1: "one", 2: "two"}
-    folds = ((1, 2),)
-
-    def __init__(self, count: int) -> None:
-        self._ids = [f"{i:06d}" for i in range(count)]
-
-    def image_ids(self) -> Sequence[str]:
-        return self._ids
-
-    def image_bytes(self, image_id: str) -> bytes:
-        pixels = np.random.default_rng(int(image_id)).integers(0, 256, (366, 366, 3), dtype=np.uint8)
-        return _png(pixels)
-
-    def mask(self, image_id: str) -> Mask:
-        labels = np.zeros((366, 366), dtype=np.uint8)
-        labels[:200, :200] = 1 + int(image_id) % 2
-        return Mask(_png(labels))
-
-
-def _png(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG", compress_level=0)
-    return file.getvalue()
+def write_coco(root: Path, images: int) -> None:
+    """A COCO train2014 of so many images."""
+    rng = np.random.default_rng(0)
+    (root / "annotations").mkdir(parents=True)
+    (root / "train2014").mkdir()
+    originals = [_jpeg(root / f"original-{i}.jpg", rng) for i in range(JPEGS)]
+    categories = np.array(list(CLASSES))
+    with (root / "annotations" / "instances_train2014.json").open("w", encoding="ascii") as file:
+        file.write('{"info": {}, "images": [')
+        for number in range(1, images + 1):
+            name = f"COCO_train2014_{number:012}.jpg"
+            (root / "train2014" / name).hardlink_to(originals[number % JPEGS])
+            entry = {"license": 5, "file_name": name, "height": HEIGHT, "width": WIDTH, "id": number}
+            file.write(("," if number > 1 else "") + json.dumps(entry))
+        file.write('], "annotations": [')
+        for number in range(1, images + 1):
+            for place, (polygon, category) in enumerate(
+                zip(_polygons(rng), rng.choice(categories, POLYGONS), strict=True)
+            ):
+                entry = {
+                    "segmentation": [polygon], "area": 1000.5, "iscrowd": 0, "image_id": number,
+                    "bbox": polygon[:4], "category_id": int(category), "id": POLYGONS * number + place,
+                }  # fmt: skip
+                file.write(("," if number > 1 or place else "") + json.dumps(entry))
+        names = [{"id": number, "name": name} for number, name in CLASSES.items()]
+        file.write(f'], "categories": {json.dumps(names)}}}')
 
 
-def measured(work: Callable[..., object], *arguments: object) -> dict[str, float]:
-    """Wall-clock seconds and peak memory (MB, imports included) of one call in a new process."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(sender, work, arguments))
-    process.start()
-    result: dict[str, float] = receiver.recv()
-    process.join()
-    return result
+def _jpeg(path: Path, rng: np.random.Generator) -> Path:
+    coarse = rng.integers(0, 256, (HEIGHT // 32, WIDTH // 32, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).save(path, quality=80)
+    return path
 
 
-def _measure(sender: object, work: Callable[..., object], arguments: tuple[object, ...]) -> None:
-    start, used = time.perf_counter(), time.process_time()
-    more = work(*arguments) or {}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    times = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - used, "peak_mb": peak}
-    figures = {**times, **more}  # type: ignore[dict-item]
-    sender.send({key: round(value, 2) for key, value in figures.items()})  # type: ignore[attr-defined]
+def _polygons(rng: np.random.Generator) -> list[list[float]]:
+    """Rough discs of 20 to 120 px radius."""
+    angle = np.linspace(0, 2 * np.pi, POINTS, endpoint=False)
+    radius = rng.uniform(20, 120, (POLYGONS, 1)) * rng.uniform(0.7, 1.3, (POLYGONS, POINTS))
+    x = np.clip(rng.uniform(80, WIDTH - 80, (POLYGONS, 1)) + radius * np.cos(angle), 0, WIDTH)
+    y = np.clip(rng.uniform(80, HEIGHT - 80, (POLYGONS, 1)) + radius * np.sin(angle), 0, HEIGHT)
+    found: list[list[float]] = np.stack([x, y], axis=2).reshape(POLYGONS, -1).round(2).tolist()
+    return found
 
 
-def make_index(masks: Path, out: Path) -> None:
-    """The canonical PASCAL-5i index: 4 folds x 1000 episodes x 5 shots."""
-    generate(Pascal5i(masks), Request(FSSBENCH), out, index=True, force=True)
+def measured(command: Sequence[str]) -> dict[str, float]:
+    """Run `fssbench ...` and say what it took. Raises `CalledProcessError` if it fails."""
+    start, busy = time.perf_counter(), _busy()
+    process = subprocess.Popen([sys.executable, "-m", "fssbench", *command], stdout=subprocess.DEVNULL)
+    with _peak_memory(process.pid) as peak:
+        _, status, usage = os.wait4(process.pid, 0)
+    wall, cpu = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+    if status:
+        raise subprocess.CalledProcessError(status, list(command))
+    others = (_busy() - busy - cpu) / wall
+    figures = {"wall_s": wall, "cpu_s": cpu, "peak_mb": peak[0], "others_cores": max(0.0, others)}
+    return {key: round(value, 2) for key, value in figures.items()}
 
 
-def make_panet_index(masks: Path, out: Path) -> None:
-    """PANet's protocol: 10582 masks, 5 runs of 1000 episodes a fold."""
-    generate(Pascal5i(masks, pool="trainaug"), Request(PANET), out, index=True, force=True)
+def _busy() -> float:
+    """Processor seconds that all processes of the machine have used."""
+    user, nice, system = map(int, Path("/proc/stat").read_text(encoding="ascii").split()[1:4])
+    return (user + nice + system) / _TICK
 
 
-def make_synthetic(count: int, out: Path) -> None:
-    """Every image is a query."""
-    generate(Synthetic(count), Request(FSSBENCH.but(episodes=count)), out, force=True)
+@contextlib.contextmanager
+def _peak_memory(pid: int) -> Iterator[list[float]]:
+    """The largest sum, in MB, of the proportional set sizes of a process and its descendants, looked at 4 times a s."""
+    peak, ended = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.25):
+            peak[0] = max(peak[0], sum(map(_memory, _tree(pid))))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        ended.set()
+        watcher.join()
 
 
-def write_alone(count: int, out: Path) -> dict[str, float]:
-    """Only what the writer does: one image again and again, beside a plain copy of as many bytes, fsync included."""
-    data = Synthetic(count)
-    plan = make_plan(data, Request(FSSBENCH.but(episodes=count)))
-    image, mask = data.image_bytes("000000"), data.mask("000000").encoded
-    hashed = hashlib.sha256(image).hexdigest()
-    start = time.perf_counter()
-    write_bank(out, plan, (Stored(image, hashed, (mask,)) for _ in range(count)), force=True)
-    write = time.perf_counter() - start
-    size = out.stat().st_size / 2**20
-    start = time.perf_counter()
-    with out.with_suffix(".copy").open("wb") as file:
-        for _ in range(count):
-            file.write(image + mask)
-        os.fsync(file.fileno())
-    plain = time.perf_counter() - start
-    out.with_suffix(".copy").unlink()
-    return {"write_seconds": write, "write_mb_s": size / write, "plain_mb_s": size / plain}
+def _tree(pid: int) -> Iterator[int]:
+    yield pid
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in (thread / "children").read_text(encoding="ascii").split():
+                yield from _tree(int(child))
 
 
-def make_voc(root: Path, out: Path) -> None:
-    """A bank with real photographs, those that are there."""
-    generate(Pascal5i(root), Request(FSSBENCH, skip_short=True), out, force=True)
+def _memory(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
-def open_and_read(path: Path) -> None:
-    """Open with the whole-file hash, then read every image and mask once."""
-    with open_bank(path) as bank:
-        for i in range(len(bank.image_ids)):
-            bank.image_bytes(i)
-            bank.layers(i)
-
-
-def only_open(path: Path) -> None:
-    """Open with the whole-file hash."""
-    open_bank(path).close()
+def coco(folder: Path, images: int, workers: Sequence[int]) -> Iterator[dict[str, object]]:
+    """What every command takes on a synthetic COCO in `folder`."""
+    root, bank, index = folder / "coco", folder / "bank.h5", folder / "bank.index.h5"
+    if not root.exists():
+        write_coco(root, images)
+    made = ["generate-episodes", "coco20i", "--protocol", "panet", "--root", str(root), "--force"]
+    for count in workers:
+        yield {"what": "generate", "workers": count, **measured([*made, "--out", str(bank), "--workers", str(count)])}
+    yield {"what": "inspect", **measured(["inspect", str(bank)]), "bank_mb": round(bank.stat().st_size / 2**20)}
+    for count in workers:
+        yield {"what": "verify", "workers": count, **measured(["verify", str(bank), "--workers", str(count)])}
+    bank.unlink()
+    most = str(max(workers))
+    yield {
+        "what": "generate --index", "workers": int(most),
+        **measured([*made, "--index", "--out", str(index), "--workers", most]),
+    }  # fmt: skip
+    yield {"what": "inspect the index", **measured(["inspect", str(index)])}
+    attach = ["attach", str(index), "--root", str(root), "--out", str(bank), "--workers", most]
+    yield {"what": "attach", "workers": int(most), **measured(attach)}
 
 
 def main() -> None:
     """Print one JSON line a measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--masks", type=Path, help="a zip of the masks of VOC 2012 and SBD")
-    parser.add_argument("--voc", type=Path, help="a folder with VOCdevkit")
-    parser.add_argument(
-        "--images", type=int, default=100, help="images of the streaming figure; also ten times as many"
-    )
+    parser.add_argument("--images", type=int, default=82081, help="images of the synthetic COCO")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of processes, in this order")
+    parser.add_argument("--folder", type=Path, help="where to make it, and keep it (default: a temporary folder)")
+    parser.add_argument("--masks", type=Path, help="a zip of the masks of VOC 2012 and SBD, instead of COCO")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "bank.h5"
-
-        def show(what: str, work: Callable[..., object], *arguments: object) -> None:
-            figures = measured(work, *arguments)
-            size = {"bank_mb": round(out.stat().st_size / 2**20, 2)}
-            print(json.dumps({"what": what, **figures, **size}), flush=True)
-
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
         if options.masks:
-            show("PASCAL-5i index, 4 x 1000 episodes, 5 shots", make_index, options.masks, out)
-            show("PASCAL-5i index by PANet's protocol, 4 x 5 x 1000", make_panet_index, options.masks, out)
-        if options.voc:
-            show("PASCAL-5i with photographs", make_voc, options.voc, out)
-            show("open it", only_open, out)
-            show("open it and read every image and mask", open_and_read, out)
-        for count in (options.images, 10 * options.images):
-            show(f"{count} images of 400 KB", make_synthetic, count, out)
-            show("open it", only_open, out)
-        show(f"the writer alone, {10 * options.images} images", write_alone, 10 * options.images, out)
+            command = ["generate-episodes", "pascal5i", "--root", str(options.masks), "--index", "--force"]
+            lines = iter([{"what": "PASCAL-5i index", **measured([*command, "--out", str(folder / "voc.h5")])}])
+        else:
+            lines = coco(folder, options.images, options.workers)
+        for line in lines:
+            print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

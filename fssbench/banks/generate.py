@@ -160,6 +160,8 @@ def read_stored(dataset: Dataset, part: ImagePart, *, index: bool = False) -> St
 
     An index needs no images: where they are absent their hashes are left out. Raises `DataError`.
     """
+    if index:
+        return Stored(None, _known_hash(dataset, part.image_id), ())
     image_id, facts, where = part.image_id, part.facts, f"{dataset.name}: mask of {part.image_id}"
     masks = sorted(dataset.masks(image_id), key=lambda mask: mask.class_id)
     found = Layers.of([(mask.class_id, decode_mask(mask, where)) for mask in masks], where)
@@ -168,8 +170,6 @@ def read_stored(dataset: Dataset, part: ImagePart, *, index: bool = False) -> St
             f"another mask (label map {_short(facts.masks)} expected, {_short(found.hashes)} found). {where}: its "
             "content changed while the bank was being made. Start again."
         )
-    if index:
-        return Stored(None, _known_hash(dataset, image_id), ())
     image = dataset.image_bytes(image_id)
     check_image(image, facts, f"{dataset.name}: image of {image_id}")
     digest = hashlib.sha256(image).hexdigest()

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fssbench.datasets.base import Dataset, Mask, difference
-from fssbench.datasets.coco_annotations import CocoFile, Instances, draw, load_instances
+from fssbench.datasets.coco_annotations import CocoFile, Instances, load_instances, paint
 from fssbench.datasets.coco_classes import CLASS_IDS, CLASSES
 from fssbench.datasets.coco_lists import Order, val2014_order, val2014_pairs
 from fssbench.datasets.reading import first_folder, read_file, some
@@ -113,10 +113,10 @@ class Coco20i(Dataset):
     def mask(self, image_id: str) -> Mask:
         """Crowds first, then single objects in the file's order, the later over the earlier."""
         image = self._image(image_id)
-        labels = np.zeros((image.height, image.width), dtype=np.uint8, order="F")  # as COCO's masks are
+        labels = np.zeros((image.height, image.width), dtype=np.uint8, order="F")
+        json = self._json
         for annotation in sorted(image.annotations, key=lambda a: not a.crowd):
-            found = draw(annotation, image, f"{self._json}: image {image_id}")
-            np.copyto(labels, CLASS_IDS[annotation.category], where=found)
+            paint(labels, CLASS_IDS[annotation.category], annotation, image, f"{json}: image {image_id}")
         return Mask.drawn(np.ascontiguousarray(labels))
 
     def part(self, image_ids: Sequence[str]) -> Dataset:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fssbench.datasets.json_stream import entries
-from fssbench.datasets.runs import draw_runs, parse_runs
+from fssbench.datasets.runs import checked_runs, paint_runs, parse_runs
 from fssbench.errors import DataError
 
 LARGEST = 100_000_000  # px of an image
@@ -102,18 +102,14 @@ def _packed(segmentation: Any) -> Any:
     return tuple(array.astype(np.float64) for array in arrays) if numbers else segmentation
 
 
-def draw(annotation: Annotation, image: Instances, where: str) -> NDArray[np.bool_]:
-    """H x W of one annotation. Raises `DataError` if it is not what COCO's format allows, or without pycocotools."""
+def paint(labels: NDArray[np.uint8], value: int, annotation: Annotation, image: Instances, where: str) -> None:
+    """Give the pixels of one annotation a value in `labels`, H x W in Fortran's order as COCO's runs are.
+
+    Raises `DataError` if the annotation is not what COCO's format allows, or without pycocotools.
+    """
     shape, found = (image.height, image.width), annotation.segmentation
     try:
-        if isinstance(found, tuple):
-            return _draw_polygons(found, *shape)
-        if not isinstance(found, dict) or "counts" not in found or "size" not in found:
-            raise ValueError(f"{type(found).__name__} {json.dumps(found, default=str)[:40]}")
-        if not isinstance(found["size"], list) or tuple(found["size"]) != shape:
-            raise ValueError(f"a run-length mask of {str(found['size'])[:40]}")
-        counts = found["counts"]
-        return draw_runs(parse_runs(counts) if isinstance(counts, str) else counts, *shape)
+        paint_runs(labels.T.reshape(-1), _runs(found, *shape), value)
     except (ValueError, TypeError, OverflowError) as error:
         raise DataError(
             f"{where}: annotation {annotation.number}: expected polygons or a run-length mask of {shape[0]} x "
@@ -121,7 +117,19 @@ def draw(annotation: Annotation, image: Instances, where: str) -> NDArray[np.boo
         ) from error
 
 
-def _draw_polygons(polygons: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.bool_]:
+def _runs(found: Any, height: int, width: int) -> NDArray[np.int64]:
+    """Checked runs of a segmentation, whatever its form."""
+    if isinstance(found, tuple):
+        return _of_polygons(found, height, width)
+    if not isinstance(found, dict) or "counts" not in found or "size" not in found:
+        raise ValueError(f"{type(found).__name__} {json.dumps(found, default=str)[:40]}")
+    if not isinstance(found["size"], list) or found["size"] != [height, width]:
+        raise ValueError(f"a run-length mask of {str(found['size'])[:40]}")
+    counts = found["counts"]
+    return checked_runs(parse_runs(counts) if isinstance(counts, str) else counts, height, width)
+
+
+def _of_polygons(polygons: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.int64]:
     far = max(height, width)
     for polygon in polygons:
         if len(polygon) < 6 or len(polygon) % 2:
@@ -129,11 +137,10 @@ def _draw_polygons(polygons: Sequence[NDArray[np.float64]], height: int, width: 
         if not np.isfinite(polygon).all() or polygon.min() < -far or polygon.max() > 2 * far:
             raise ValueError(f"a point far outside the image: {polygon.min()} to {polygon.max()}")
     if not polygons:
-        return np.zeros((height, width), dtype=bool)
+        return np.array([height * width])
     tools = _pycocotools()
     runs = tools.merge(tools.frPyObjects([polygon.tolist() for polygon in polygons], height, width))
-    found: NDArray[np.uint8] = tools.decode(runs)
-    return found.view(np.bool_)
+    return checked_runs(parse_runs(runs["counts"]), height, width)
 
 
 def _pycocotools() -> Any:

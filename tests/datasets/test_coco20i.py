@@ -297,3 +297,28 @@ def test_a_compressed_mask_of_many_runs_is_read_as_pycocotools_reads_it() -> Non
     noise = np.random.default_rng(0).random((37, 53)) < np.linspace(0, 1, 53)
     runs = coco.encode(np.asfortranarray(noise.astype(np.uint8)))["counts"].decode("ascii")
     np.testing.assert_array_equal(draw_runs(parse_runs(runs), 37, 53), noise)
+
+
+@pytest.mark.parametrize("text", ["", "0", "o", "oo", "~", "1~", "\x1f"], ids=repr)
+def test_compressed_counts_that_are_none_or_fill_no_image_are_refused(text: str) -> None:
+    from fssbench.datasets.runs import draw_runs, parse_runs
+
+    with pytest.raises(ValueError, match=r"compressed counts|runs"):
+        draw_runs(parse_runs(text), 4, 5)
+
+
+def test_a_number_of_more_than_60_bits_is_refused() -> None:
+    from fssbench.datasets.runs import parse_runs
+
+    with pytest.raises(ValueError, match="60 bits"):
+        parse_runs("P" * 12 + "0")
+    assert parse_runs("P" * 11 + "0").tolist() == [0]
+
+
+@pytest.mark.parametrize("runs", [[20], [0, 20], [3, 17], [3, 4, 13], [0, 1, 18, 1], [0, 0, 20], [5, 0, 5, 10]])
+def test_runs_are_drawn_column_by_column(runs: list[int]) -> None:
+    from fssbench.datasets.runs import draw_runs
+
+    flat = [place % 2 == 1 for place, run in enumerate(runs) for _ in range(run)]
+    np.testing.assert_array_equal(draw_runs(runs, 4, 5), np.reshape(flat, (5, 4)).T)
+    np.testing.assert_array_equal(draw_runs(runs, 4, 5, rows=True), np.reshape(flat, (4, 5)))
