@@ -23,11 +23,13 @@ from fssbench.datasets.decode import decode_mask, image_size
 from fssbench.datasets.masks import Labels
 from fssbench.datasets.reading import encode_png
 from fssbench.errors import BankError, DataError, ProtocolError, UsageError
+from fssbench.names import wrong_image_id
 from fssbench.progress import Progress, quiet
 from fssbench.protocol import Protocol
 
 ANNOTATION_KINDS = ("box", "scribble", "point")
 _RULE = 1  # raise it when fssbench.banks.annotations changes what it draws
+_LARGEST_SEED = 2**32 - 1  # of NumPy's legacy generator
 _SAMPLE = 32  # images that are weighed before all are copied
 
 
@@ -99,6 +101,8 @@ def make_plan(dataset: Dataset, request: Request, progress: Progress = quiet, *,
     protocol = request.protocol.but(pool=dataset.pool, split=dataset.split)
     _check(protocol, request)
     ids = list(dict.fromkeys(image_id for fold in folds for image_id in dataset.fold_image_ids(fold)))
+    if problem := wrong_image_id(ids):
+        raise DataError(f"{dataset.name}: expected names of images, found {problem}. Rename the file.")
     facts = scan(dataset, ids, progress, workers=workers)
     order = {image_id: number for number, image_id in enumerate(ids)}
     pools, skipped = {}, {}
@@ -247,6 +251,11 @@ def _check(protocol: Protocol, request: Request) -> None:
         raise UsageError(f"expected annotations out of {', '.join(ANNOTATION_KINDS)}, found {unknown[0]!r}.")
     if min(request.shots, default=0) < 1 or request.ways < 1 or request.repeats < 1 or request.auxiliary < 0:
         raise UsageError("expected at least 1 shot, 1 way and 1 support set for each query.")
+    if protocol.replays and max(protocol.seeds) > _LARGEST_SEED:
+        raise UsageError(
+            f"protocol {protocol.name}: expected seeds up to {_LARGEST_SEED}, which is what its authors' generator "
+            f"takes, found {max(protocol.seeds)}. Change --seed."
+        )
     if protocol.replays and (request.ways, request.repeats, request.auxiliary) != (1, 1, 0):
         raise ProtocolError(
             f"protocol {protocol.name} follows the authors' own random stream, which knows 1 way, one support set for "

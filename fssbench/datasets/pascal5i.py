@@ -7,14 +7,16 @@ of masks alone, which is enough for an index bank.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from fssbench.datasets.base import Dataset, Mask, difference, label_map
+from fssbench.datasets.reading import read_file
 from fssbench.datasets.voc_lists import Pair, pascal5i_pairs, voc_ids
 from fssbench.errors import DataError, UsageError, unknown_name
 
@@ -28,6 +30,7 @@ CLASSES = (
 _LISTS = "ImageSets/Segmentation"
 _MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 _ZIP = "voc2012_masks_aug.zip"
+_DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError)
 
 
 class _Pool(NamedTuple):
@@ -156,27 +159,30 @@ def voc_folder(root: Path) -> Path:
 
 
 def _read(path: Path, image_id: str, what: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path}: expected the {what} of {image_id}, which the image list names, found no file. "
-            "Complete the data, or take the name out of the list."
-        ) from error
-    except OSError as error:
-        raise DataError(f"{path}: expected the {what} of {image_id}, found something unreadable ({error}).") from error
+    return read_file(path, f"the {what} of {image_id}, which the image list names")
 
 
 def _zip_reader(path: Path) -> Callable[[str], bytes]:
+    """Reads one folder's masks from a zip: those of classes, never VOC's SegmentationObject, which numbers objects."""
     archive = zipfile.ZipFile(path)
-    members = {Path(name).stem: name for name in archive.namelist() if name.endswith(".png")}
+    folders: dict[str, dict[str, str]] = {}  # name of the folder -> image -> member
+    for member in map(PurePosixPath, archive.namelist()):
+        if member.suffix == ".png" and not member.name.startswith(".") and "__MACOSX" not in member.parts:
+            folders.setdefault(member.parent.name, {})[member.stem] = str(member)
+    named = [name for name in (*_MASK_FOLDERS, *folders) if name in folders]
+    if not named or (named[0] not in _MASK_FOLDERS and len(folders) > 1):
+        raise DataError(
+            f"{path}: expected masks in a folder {' or '.join(_MASK_FOLDERS)}, or in one folder, found "
+            f"{', '.join(sorted(folders)) or 'none'}."
+        )
+    members = folders[named[0]]
 
     def read(image_id: str) -> bytes:
         if image_id not in members:
             raise DataError(f"{path}: expected the mask of {image_id} among {len(members)} masks, found none.")
         try:
             return archive.read(members[image_id])
-        except (zipfile.BadZipFile, OSError) as error:
+        except _DAMAGED as error:
             raise DataError(f"{path}: the mask of {image_id} cannot be read ({error}). Copy the file again.") from error
 
     return read

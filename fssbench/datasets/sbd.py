@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from fssbench.files import atomic_path, atomic_write_text
 from fssbench.progress import Progress, quiet
 
 OUT = "SegmentationClassAug"
+_DAMAGE = (
+    *(MatReadError, OSError, KeyError, AttributeError, ValueError, TypeError, NotImplementedError),
+    *(zlib.error, IndexError, OverflowError, EOFError, MemoryError),
+)
 
 
 def convert_sbd(sbd: Path, voc: Path, progress: Progress = quiet) -> int:
@@ -31,7 +36,7 @@ def convert_sbd(sbd: Path, voc: Path, progress: Progress = quiet) -> int:
     Masks that are there already are kept. Returns how many images the new list has. Raises `DataError` where either
     data set is missing or a file is damaged.
     """
-    matrices = sorted(_cls_folder(sbd).glob("*.mat"))
+    matrices = sorted(_cls_folder(sbd).glob("[!.]*.mat"))
     own = {path.stem: path for path in (voc / "SegmentationClass").glob("*.png")}
     if not matrices or not own:
         raise DataError(
@@ -59,7 +64,7 @@ def read_mat(path: Path) -> NDArray[np.uint8]:
     """H x W class ids of one SBD file (its `GTcls.Segmentation`). Raises `DataError` if it is damaged."""
     try:
         labels = loadmat(path, squeeze_me=True, struct_as_record=False)["GTcls"].Segmentation
-    except (MatReadError, OSError, KeyError, AttributeError, ValueError, TypeError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{path}: expected an SBD file with GTcls.Segmentation, found none ({error}).") from error
     values = np.asarray(labels)
     if values.ndim != 2 or values.dtype != np.uint8 or values.max(initial=0) > 20:

@@ -203,3 +203,19 @@ def test_a_part_of_a_published_list_is_noted_in_the_bank(run: Run, small_voc: Pa
     assert run("generate-episodes", "pascal5i", *SMALL, "--out", "x.h5")[0] == 0
     with open_bank(Path("x.h5")) as bank:  # the 160 names of the small data are mostly made up
         assert bank.note.endswith("of the 1449 images of the published list voc-val and 159 that it has not")
+
+
+def test_a_seed_that_an_authors_generator_cannot_take(run: Run, small_voc: Path) -> None:
+    words = ["generate-episodes", "pascal5i", "--root", str(small_voc), "--skip-short-classes"]
+    refused(run(*words, "--protocol", "hsnet", "--seed", "4294967296"), "seeds up to 4294967295", "found 4294967296")
+    status, _, said = run(*words, "--seed", "4294967296", "--min-area", "100", "--episodes", "2", "--index")
+    assert status == 0, said
+
+
+def test_an_image_whose_name_is_no_text(run: Run, small_voc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fssbench.datasets.pascal5i import Pascal5i
+
+    whole = Pascal5i.image_ids
+    for name in ("2007\udce9", "a\nb", "a|b"):
+        monkeypatch.setattr(Pascal5i, "_without_novel", lambda self, fold, name=name: [name, *whole(self)])
+        refused(run("generate-episodes", "pascal5i", "--root", str(small_voc)), "expected names of images", repr(name))

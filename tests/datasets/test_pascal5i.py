@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from PIL import Image
 from fssbench.banks.generate import Request, generate
 from fssbench.datasets.base import label_map
 from fssbench.datasets.pascal5i import POOLS, Pascal5i
+from fssbench.datasets.reading import encode_png
 from fssbench.datasets.registry import open_dataset
 from fssbench.datasets.voc_lists import pascal5i_pairs, voc_ids
 from fssbench.errors import DataError, UsageError
@@ -91,6 +93,44 @@ def test_a_zip_of_masks_and_a_folder_of_masks_agree(small_voc: Path, tmp_path: P
     zipped = Pascal5i(tmp_path / "masks.zip")
     zipped.__dict__["_ids"] = Pascal5i(small_voc).image_ids()  # a zip has no list of its own
     assert zipped.mask("2007_003000") == Pascal5i(small_voc).mask("2007_003000")
+
+
+def test_masks_of_classes_are_taken_from_a_zip_that_holds_masks_of_objects_too(small_voc: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "masks.zip", "w") as archive:
+        for path in masks_of(small_voc).iterdir():
+            archive.write(path, f"VOC2012/SegmentationClass/{path.name}")
+            archive.writestr(f"VOC2012/SegmentationObject/{path.name}", encode_png(np.ones((48, 64), np.uint8)))
+            archive.writestr(f"__MACOSX/VOC2012/SegmentationClass/._{path.name}", b"a Mac's")
+    assert Pascal5i(tmp_path / "masks.zip").mask("2007_003000") == Pascal5i(small_voc).mask("2007_003000")
+
+
+@pytest.mark.parametrize(("names", "found"), [(["a/1.png", "b/1.png"], "a, b"), (["a/1.jpg"], "none")])
+def test_a_zip_that_does_not_say_where_its_masks_are_is_refused(names: list[str], found: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "masks.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, b"")
+    with pytest.raises(DataError, match=rf"masks\.zip: expected masks in a folder .*, found {found}"):
+        Pascal5i(tmp_path / "masks.zip").mask("2007_003000")
+
+
+def test_a_damaged_member_of_a_zip_of_masks_is_named(small_voc: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "masks.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("SegmentationClass/2007_003000.png", bytes(range(256)) * 40)
+    raw = bytearray((tmp_path / "masks.zip").read_bytes())
+    start = raw.index(b".png") + 4
+    for place in range(start, start + 60):
+        raw[place] ^= 0xFF
+        (tmp_path / "masks.zip").write_bytes(raw)
+        with pytest.raises(DataError, match="the mask of 2007_003000 cannot be read"):
+            Pascal5i(tmp_path / "masks.zip").mask("2007_003000")
+
+
+def test_a_data_set_travels_to_another_process_with_a_zip_open(small_voc: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "masks.zip", "w") as archive:
+        archive.write(masks_of(small_voc) / "2007_003000.png", "2007_003000.png")
+    data = Pascal5i(tmp_path / "masks.zip")
+    assert pickle.loads(pickle.dumps(data)).mask("2007_003000") == data.mask("2007_003000")
+    assert pickle.loads(pickle.dumps(data)).mask("2007_003000") == data.mask("2007_003000")
 
 
 def test_without_a_list_at_the_root_the_published_list_holds(small_voc: Path) -> None:

@@ -79,6 +79,21 @@ def test_a_damaged_file_is_named(sbd: Path) -> None:
         read_mat(path)
 
 
+def test_a_damaged_byte_of_a_packed_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.mat"
+    savemat(path, {"GTcls": {"Segmentation": np.eye(20, dtype=np.uint8)}}, do_compression=True)
+    raw = bytearray(path.read_bytes())
+    for place in range(140, len(raw)):
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 255]) + raw[place + 1 :])
+        with pytest.raises(DataError, match=r"a\.mat: expected an SBD file"):
+            read_mat(path)
+
+
+def test_what_a_mac_leaves_beside_a_file_is_passed_over(sbd: Path, voc: Path) -> None:
+    (sbd / "benchmark_RELEASE" / "dataset" / "cls" / f"._{SBD_ONLY}.mat").write_bytes(b"a Mac's")
+    assert convert_sbd(sbd, voc) == len((voc / "ImageSets/Segmentation/trainaug.txt").read_text().split())
+
+
 def test_a_file_of_something_else_is_named(tmp_path: Path) -> None:
     savemat(tmp_path / "other.mat", {"x": 3})
     with pytest.raises(DataError, match="GTcls"):
