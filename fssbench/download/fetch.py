@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -68,10 +70,27 @@ def download(
         )
     addresses = [addressed(name, archive, mirror) for archive in archives]
     wanted = [_wanted(archive, digest) for archive in archives]
-    return [
-        _one(archive, address, expected, folder, find_source(name).folder, steps, keep, force)
-        for archive, address, expected in zip(archives, addresses, wanted, strict=True)
-    ]
+    with _alone(folder / _KEPT):
+        return [
+            _one(archive, address, expected, folder, find_source(name).folder, steps, keep, force)
+            for archive, address, expected in zip(archives, addresses, wanted, strict=True)
+        ]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time: two would write one partial file. The system's lock on a folder ends with its process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise DataError(f"{folder.parent}: another process is downloading into it. Wait until it is done.") from error
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def _one(
