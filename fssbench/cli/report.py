@@ -78,7 +78,7 @@ class TextFormat(StrEnum):
 
 @app.command("compare")
 def compare(
-    records: list[Path] = typer.Argument(help="Records, or folders of them, on one bank."),
+    results: list[Path] | None = RESULTS,
     against: str | None = typer.Option(
         None, "--against", metavar="BASELINE", help="Only with this one: a method, or a record. [every pair]"
     ),
@@ -107,9 +107,10 @@ def compare(
     from fssbench.reports.studies.comparison import comparison_data, sets_to_compare
     from fssbench.reports.tables.comparison import comparison_tables
 
-    found = read_results(records, method, backbone, dataset, shots, sort)
+    found = read_results(results, method, backbone, dataset, shots, sort)
     if sort == "name":  # as named on the command line
-        found.sort(key=lambda r: next((i for i, f in enumerate(records) if r.sources[0].path.is_relative_to(f)), 0))
+        order = [*enumerate(results or ())]
+        found.sort(key=lambda r: next((i for i, f in order if r.sources[0].path.is_relative_to(f)), 0))
     sets = sets_to_compare(found, across_shots=across_shots)
     comparisons = [compare_results(each, extremes=episodes, against=against, track=track) for each in sets]
     if as_json or output is TextFormat.JSON:

