@@ -6,7 +6,6 @@ Torch-free: cards, runs, the audit and reports share these facts and one rule, `
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fssbench.datasets.reading import some
-from fssbench.datasets.registry import BUILT_IN
+from fssbench.datasets.registry import dataset_names, find_dataset
 from fssbench.errors import UsageError
 
 # The same things under other names, PASCAL's and COCO's: folded name -> the one that is compared.
@@ -115,11 +114,9 @@ def list_digest(ids: Iterable[str]) -> str:
 
 def base_classes(dataset: str, fold: int) -> dict[int, str] | None:
     """The classes that a fold leaves for training, of a data set whose folds need no files to be known."""
-    target = BUILT_IN.get(dataset)
-    if target is None:
+    if dataset not in dataset_names():
         return None
-    module_name, _, class_name = target.partition(":")
-    cls = getattr(importlib.import_module(module_name), class_name)
+    cls = find_dataset(dataset)
     names, folds = getattr(cls, "class_names", None), getattr(cls, "folds", None)
     if names is None or folds is None or fold >= len(folds):
         return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from pathlib import Path
 from typing import Any
 
 from fssbench.datasets.base import Dataset
-from fssbench.errors import UsageError, unknown_name
+from fssbench.errors import UsageError
+from fssbench.plugins import Plugins
 from fssbench.protocol import Protocol
 
 BUILT_IN: dict[str, str] = {
@@ -19,6 +19,8 @@ BUILT_IN: dict[str, str] = {
     "folder": "fssbench.datasets.folder:Folder",
 }
 
+DATASETS = Plugins("data set", "fssbench.datasets.base:Dataset", BUILT_IN, "fssbench.datasets", UsageError)
+
 ROOT_VARIABLE = "FSSBENCH_DATA"
 
 
@@ -27,15 +29,26 @@ def data_root(option: Path | None = None) -> Path:
     return option or Path(os.environ.get(ROOT_VARIABLE) or "data")
 
 
+def dataset_names() -> list[str]:
+    """Every name that `find_dataset` knows: what is built in, and installed plug-ins."""
+    return DATASETS.names()
+
+
+def find_dataset(name: str) -> type[Dataset]:
+    """The class of a data set, by its name, an installed plug-in's, `package.module:Class` or `file.py:Class`.
+
+    Raises `UsageError` with the nearest known names, or with what failed while importing.
+    """
+    found: type[Dataset] = DATASETS.find(name)
+    return found
+
+
 def open_dataset(name: str, root: Path | None = None, **options: Any) -> Dataset:
     """A data set by its name; `options` are the data set's own, those that are None are left out.
 
     Raises `UsageError` for an unknown name or option, `DataError` if the files are not at the root.
     """
-    if name not in BUILT_IN:
-        raise UsageError(unknown_name("data set", name, BUILT_IN))
-    module_name, _, class_name = BUILT_IN[name].partition(":")
-    factory: type[Dataset] = getattr(importlib.import_module(module_name), class_name)
+    factory = find_dataset(name)
     given = {key: value for key, value in options.items() if value is not None}
     try:
         return factory(data_root(root), **given)  # type: ignore[call-arg]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from fssbench import registry
+from fssbench import plugins, registry
 from fssbench.cli import commands  # noqa: F401
 from fssbench.cli.app import app
 
@@ -79,9 +79,9 @@ def test_a_new_method_takes_no_name_and_no_folder_that_is_in_use(
 def test_a_broken_entry_point_hides_no_other_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_broken_point.py").write_text("raise RuntimeError('at import')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    broken = EntryPoint("own_broken_point", "own_broken_point:Own", registry.ENTRY_POINTS)
+    broken = EntryPoint("own_broken_point", "own_broken_point:Own", registry.METHODS.group)
     monkeypatch.setattr(
-        registry, "entry_points", lambda group, name=None: [broken] if name in (None, broken.name) else []
+        plugins, "entry_points", lambda group, name=None: [broken] if name in (None, broken.name) else []
     )
     result = CliRunner().invoke(app, ["methods"])
     assert result.exit_code == 0
