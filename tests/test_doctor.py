@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from fssbench.cli import main
-from fssbench.datasets.folder import Folder
-from fssbench.doctor import Health, examine
+from fssbench.datasets.own.dataset import Folder
+from fssbench.doctor import Health, examine, sheet
 
 TOML = 'min_area = 20\n[classes]\ncat = 1\ndog = 2\n[folds]\n0 = ["cat"]\n1 = ["dog"]\n'
 
@@ -27,8 +27,8 @@ def root(tmp_path: Path) -> Path:
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
     (tmp_path / "dataset.toml").write_text(TOML)
-    noise = np.random.default_rng(0).integers(0, 255, (10, 12, 3), np.uint8)
     for i in range(8):
+        noise = np.random.default_rng(i).integers(0, 255, (10, 12, 3), np.uint8)
         Image.fromarray(noise).save(tmp_path / "images" / f"{i}.jpg")
         Image.fromarray(labels()).save(tmp_path / "masks" / f"{i}.png")
     return tmp_path
@@ -48,7 +48,7 @@ def truncated_image(root: Path) -> None:
 
 
 def colour_mask(root: Path) -> None:
-    Image.new("RGB", (12, 10)).save(root / "masks" / "3.png")
+    Image.new("RGB", (12, 10), (10, 20, 30)).save(root / "masks" / "3.png")
 
 
 def foreign_value(root: Path) -> None:
@@ -71,7 +71,12 @@ def test_a_sound_data_set_has_no_findings_and_its_images_are_counted(root: Path)
     assert health.healthy
     assert health.images == 8
     assert health.class_images == {"cat": 8, "dog": 8}
-    assert health.notes == []
+    assert health.shown == health.class_images
+    assert health.share == {"cat": pytest.approx(25 / 120), "dog": pytest.approx(24 / 120)}
+    assert health.notes == [
+        "void, which is not scored: 96 px, 10.0 % of all",
+        "in the masks background is 0, and void is 255",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -79,10 +84,10 @@ def test_a_sound_data_set_has_no_findings_and_its_images_are_counted(root: Path)
     [
         (no_image, "readable JPEG"),
         (truncated_image, "do not decode"),
-        (colour_mask, "mode RGB"),
-        (foreign_value, "found the values 77"),
+        (colour_mask, "colours (#0a141e)"),
+        (foreign_value, "found 77"),
         (other_size, "10 x 12 and 10 x 10"),
-        (truncated_mask, "PNG mask"),
+        (truncated_mask, "readable mask"),
     ],
 )
 def test_each_kind_of_damage_is_found_in_the_image_that_has_it(
@@ -90,22 +95,22 @@ def test_each_kind_of_damage_is_found_in_the_image_that_has_it(
 ) -> None:
     damage(root)
     health = health_of(root)
-    assert [finding.image_id for finding in health.findings] == ["3"]
+    assert [finding.examples for finding in health.findings] == [("3",)]
     assert said in health.findings[0].problem
 
 
 def test_every_damaged_file_is_found_not_only_the_first(root: Path) -> None:
     truncated_image(root)
     (root / "images" / "5.jpg").write_bytes(b"no image")
-    Image.new("RGB", (12, 10)).save(root / "masks" / "6.png")
-    assert sorted(finding.image_id for finding in health_of(root).findings) == ["3", "5", "6"]
+    (root / "masks" / "6.png").write_bytes(b"no mask")
+    assert sorted(i for finding in health_of(root).findings for i in finding.examples) == ["3", "5", "6"]
 
 
 def test_the_quick_look_overlooks_truncation_but_not_absence_or_size(root: Path) -> None:
     truncated_image(root)
     assert health_of(root, quick=True).healthy
     no_image(root)
-    assert [finding.image_id for finding in health_of(root, quick=True).findings] == ["3"]
+    assert [finding.examples for finding in health_of(root, quick=True).findings] == [("3",)]
 
 
 def test_a_class_with_fewer_images_than_five_shots_need_is_noted_with_its_fold(root: Path) -> None:
@@ -117,8 +122,8 @@ def test_a_class_with_fewer_images_than_five_shots_need_is_noted_with_its_fold(r
     health = health_of(root)
     assert health.healthy
     assert health.class_images == {"cat": 8, "dog": 5}
-    assert len(health.notes) == 1
-    assert "fold 1" in health.notes[0] and "dog (5)" in health.notes[0]
+    assert "leaves out 3 of 8 images of dog" in health.notes[0] and "1 would keep all" in health.notes[0]
+    assert "fold 1" in health.notes[1] and "dog (5)" in health.notes[1]
 
 
 def test_data_that_is_not_there_at_all_is_one_finding(tmp_path: Path) -> None:
@@ -155,13 +160,63 @@ def test_the_command_says_so_by_its_exit_status_and_as_json(
     assert len(report["findings"]) == status
 
 
-def test_the_command_prints_at_most_twenty_findings_in_words(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_cause_is_one_line_with_a_count_and_three_examples(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for i in range(30):
-        Image.new("RGB", (12, 10)).save(root / "images" / f"x{i}.png")
-        Image.new("RGB", (12, 10)).save(root / "masks" / f"x{i}.png")
+        noise = np.random.default_rng(100 + i).integers(0, 255, (10, 12, 3), np.uint8)
+        Image.fromarray(noise).save(root / "images" / f"x{i}.png")
+        Image.fromarray(labels() + np.uint8(60 + i)).save(root / "masks" / f"x{i}.png")
     with pytest.raises(SystemExit):
         main(["doctor", "folder", "--root", str(root)])
     lines = capsys.readouterr().out.splitlines()
-    assert sum(line.startswith("wrong: ") for line in lines) == 20
-    assert "... and 10 more (--json lists all)" in lines
-    assert lines[-1] == "30 things are wrong"
+    wrong = [line for line in lines if line.startswith("wrong: ")]
+    assert len(wrong) == 1
+    assert wrong[0].endswith("[30 images: x0, x1, x10 and 27 more]")
+    assert lines[-1] == "1 thing wrong"
+
+
+def test_the_command_ends_with_the_one_to_go_on_with(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["doctor", str(root / "dataset.toml"), "--lists", "default"])
+    assert left.value.code == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"go on: fssbench generate-episodes {root / 'dataset.toml'} --lists default"
+
+
+def test_one_picture_under_two_names_is_told_with_both(root: Path) -> None:
+    (root / "images" / "copy (1).jpg").write_bytes((root / "images" / "2.jpg").read_bytes())
+    with Image.open(root / "images" / "4.jpg") as image:
+        image.save(root / "images" / "z.png")
+    for name in ("copy (1)", "z"):
+        Image.fromarray(labels()).save(root / "masks" / f"{name}.png")
+    said = next(note for note in health_of(root).notes if note.startswith("one picture"))
+    assert "2 = copy (1) (the same bytes)" in said and "4 = z (the same pixels)" in said
+    quick = next(note for note in health_of(root, quick=True).notes if note.startswith("one picture"))
+    assert "z" not in quick
+
+
+def test_masks_of_0_and_255_read_as_label_maps_are_wrong_and_the_way_out_is_named(root: Path) -> None:
+    for i in range(8):
+        Image.fromarray(np.where(labels() == 1, 255, 0).astype(np.uint8)).save(root / "masks" / f"{i}.png")
+    (finding,) = health_of(root).findings
+    assert 'format = "binary"' in finding.problem
+
+
+def test_soft_masks_are_counted_with_what_every_value_above_0_would_add(root: Path) -> None:
+    (root / "dataset.toml").write_text('format = "binary"\nmin_area = 1\nclasses = ["polyp"]\n')
+    soft = np.zeros((10, 12), np.uint8)
+    soft[:4], soft[4] = 255, 90
+    for i in range(8):
+        Image.fromarray(soft).save(root / "masks" / f"{i}.png")
+    health = health_of(root)
+    assert health.share["polyp"] == pytest.approx(48 / 120)
+    assert any("8 (0, 1, 2 and 5 more); every value above 0 would be 96 px more, 25.0 %" in n for n in health.notes)
+
+
+def test_the_sheet_shows_masks_in_place(root: Path, tmp_path: Path) -> None:
+    picture = np.asarray(sheet(Folder(root)).convert("RGB")).astype(int)
+    assert picture.shape[1] > 4 * picture.shape[0] / 3
+    with pytest.raises(SystemExit) as left:
+        main(["doctor", "folder", "--root", str(root), "--sheet", str(tmp_path / "sheet.png")])
+    assert left.value.code == 0
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.size == (picture.shape[1], picture.shape[0])

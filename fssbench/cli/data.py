@@ -121,40 +121,97 @@ def show_command(
     messages.print(f"wrote {out}", markup=False)
 
 
+@app.command("adopt")
+def adopt_command(
+    folder: Path = typer.Argument(help="A folder of images and annotations, as your tool exported it."),
+    out: Path | None = typer.Option(None, "--out", metavar="FILE", help="The description to write. [./NAME.toml]"),
+    name: str | None = typer.Option(None, "--name", help="The data set's name. [the folder's]"),
+    force: bool = FORCE,
+) -> None:
+    """Look at a folder of your own, say what it seems to be and why, and describe it in a dataset.toml."""
+    from fssbench.datasets.own.adopt import adopt
+    from fssbench.datasets.own.config import named_after
+    from fssbench.errors import UsageError
+    from fssbench.files import atomic_write_text
+
+    title = name or named_after(folder)
+    path = out or Path(f"{title}.toml")
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists already. Name another file by --out, or add --force to replace it.")
+    found = adopt(folder, path, title)
+    for reason in found.reasons:
+        typer.echo(f"- {reason}")
+    atomic_write_text(path, found.text)
+    typer.echo(f"wrote {path} (format = {found.format}); read it, and go on by")
+    typer.echo(f"  fssbench doctor {quoted(path)} --sheet {quoted(path.with_suffix('.png'))}")
+
+
 @app.command("doctor")
 def doctor_command(
-    dataset: str = typer.Argument(help="pascal5i, coco20i, fss1000, shapes5i or folder."),
+    dataset: str = typer.Argument(help="pascal5i, coco20i, fss1000, shapes5i, or your dataset.toml."),
     root: Path | None = ROOT,
     lists: str | None = typer.Option(None, "--lists", help="Image list, as for generate-episodes."),
     split: str | None = typer.Option(None, "--split", help="COCO's class split: interleaved or consecutive."),
     quick: bool = typer.Option(False, "--quick", help="Read headers of images only: overlooks truncated ones."),
+    sheet: Path | None = typer.Option(None, "--sheet", metavar="PNG", help="Draw eight images with their masks."),
+    force: bool = FORCE,
     as_json: bool = JSON,
 ) -> None:
-    """Look at all images and masks of a data set and say what is missing or wrong; exit status 1 if anything is."""
+    """Look at all images and masks, say what will be scored and what is wrong; exit status 1 if anything is."""
     from dataclasses import asdict
 
     from fssbench.datasets.registry import open_dataset
-    from fssbench.doctor import examine
+    from fssbench.doctor import FEWEST, examine
+    from fssbench.doctor import sheet as contact_sheet
+    from fssbench.errors import UsageError
+    from fssbench.files import atomic_path
 
+    if sheet is not None and sheet.exists() and not force:
+        raise UsageError(f"{sheet} exists already. Name another file by --sheet, or add --force to replace it.")
     health = examine(dataset, lambda: open_dataset(dataset, root, pool=lists, split=split), track, quick=quick)
+    if sheet is not None and health.images and health.healthy:
+        picture = contact_sheet(open_dataset(dataset, root, pool=lists, split=split))
+        with atomic_path(sheet) as temporary:
+            picture.save(temporary, "PNG")
     if as_json:
         print_json({**asdict(health), "healthy": health.healthy})
     else:
         _tell(health)
+        if sheet is not None and health.healthy:
+            typer.echo(f"wrote {sheet}: look whether the masks lie where they should")
+        if health.healthy:
+            options = {"--root": root, "--lists": lists, "--split": split}
+            given = "".join(f" {key} {quoted(value)}" for key, value in options.items() if value is not None)
+            shots = "" if min(health.class_images.values(), default=0) >= FEWEST else " --shots 1 --skip-short-classes"
+            typer.echo(f"go on: fssbench generate-episodes {quoted(dataset)}{given}{shots}")
     if not health.healthy:
         raise typer.Exit(1)
 
 
+def quoted(value: object) -> str:
+    """A word as a shell takes it."""
+    import shlex
+
+    return shlex.quote(str(value))
+
+
 def _tell(health: Health) -> None:
-    """A data set's health in words; of many findings the first ones."""
+    """A data set's health in words, one line a cause."""
+    from fssbench.doctor import counted
+
     most = 20
     if health.images:
         typer.echo(f"{health.dataset} {health.pool}: {health.images} images")
-        typer.echo("images a class: " + ", ".join(f"{name} {count}" for name, count in health.class_images.items()))
+        for name, count in list(health.class_images.items())[: 2 * most]:
+            below = health.shown[name] - count
+            less = f", and {below} with less than {health.min_area} px" if below else ""
+            typer.echo(f"  {name}: {count} images{less}; it covers {100 * health.share[name]:.1f} % of an image")
+        if len(health.class_images) > 2 * most:
+            typer.echo(f"  ... and {len(health.class_images) - 2 * most} classes more (--json lists all)")
     for note in health.notes:
         typer.echo(f"note: {note}")
     for finding in health.findings[:most]:
-        typer.echo(f"wrong: {finding.problem}")
+        typer.echo(f"wrong: {finding.line()}")
     if len(health.findings) > most:
         typer.echo(f"... and {len(health.findings) - most} more (--json lists all)")
-    typer.echo("nothing is wrong" if health.healthy else f"{len(health.findings)} things are wrong")
+    typer.echo("nothing is wrong" if health.healthy else f"{counted(len(health.findings), 'thing')} wrong")

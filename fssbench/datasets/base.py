@@ -37,6 +37,7 @@ class Dataset(ABC):
     split: str = "default"  # which classes a fold holds out, where there are several published cuts
     class_names: Mapping[int, str]  # class id -> name, ids from 1
     folds: Sequence[tuple[int, ...]]  # fold -> the class ids it holds out
+    list_pools: Sequence[str] = ()  # pools where the images of a list of the user's may be, beside the default
     min_area: int | None = None  # px; the area filter that suits its image size, where the protocol's 2048 does not
 
     @abstractmethod

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fssbench.datasets.json_stream import entries
-from fssbench.datasets.runs import checked_runs, paint_runs, parse_runs
+from fssbench.datasets.runs import checked_runs, draw_runs, paint_runs, parse_runs
 from fssbench.errors import DataError
 
 LARGEST = 100_000_000  # px of an image
@@ -141,6 +141,11 @@ def _of_polygons(polygons: Sequence[NDArray[np.float64]], height: int, width: in
     tools = _pycocotools()
     runs = tools.merge(tools.frPyObjects([polygon.tolist() for polygon in polygons], height, width))
     return checked_runs(parse_runs(runs["counts"]), height, width)
+
+
+def draw_polygons(polygons: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.bool_]:
+    """H x W of polygons x, y, x, y, ... in px, united. Raises `ValueError`, or `DataError` without pycocotools."""
+    return draw_runs(_of_polygons(polygons, height, width), height, width)
 
 
 def _pycocotools() -> Any:

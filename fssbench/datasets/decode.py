@@ -14,18 +14,21 @@ from fssbench.datasets.masks import VOID, Labels, Mask
 from fssbench.errors import DataError
 
 FORMATS = ("JPEG", "PNG")  # what is decoded: every other format of Pillow's is another door for a stranger's file
+OWN_FORMATS = (*FORMATS, "TIFF", "GIF", "BMP", "WEBP")  # of files that a user names; banks get them as PNG
 DAMAGE = (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning, OSError, SyntaxError)
 _ON_ITS_SIDE = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 _DEEP = ("I", "I;16", "I;16B", "I;16L")  # 16 bits a pixel
 
 
 @contextmanager
-def opened_image(encoded: bytes, where: str, what: str = "JPEG or PNG") -> Iterator[Image.Image]:
+def opened_image(
+    encoded: bytes, where: str, what: str = "JPEG or PNG", formats: tuple[str, ...] = FORMATS
+) -> Iterator[Image.Image]:
     """A Pillow image, not decoded yet. Raises `DataError` naming `where`, also for what goes wrong in the block."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+            image = Image.open(io.BytesIO(encoded), formats=formats)
         with image:
             yield image
     except (*DAMAGE, ValueError, EOFError) as error:
@@ -35,23 +38,29 @@ def opened_image(encoded: bytes, where: str, what: str = "JPEG or PNG") -> Itera
         ) from error
 
 
-def decode_image(encoded: bytes, where: str) -> Image.Image:
+def decode_image(encoded: bytes, where: str, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """An RGB Pillow image. Raises `DataError` naming `where` if the bytes are truncated or no image.
 
     A picture is what a viewer, an annotation tool or OpenCV shows: turned as its EXIF orientation says. 16 bits become
     8 by dividing the full range, not by cutting it off at 255.
     """
-    with opened_image(encoded, where) as image:
+    with opened_image(encoded, where, " or ".join(formats), formats) as image:
         if image.mode in _DEEP:
             return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
         turned = ImageOps.exif_transpose(image)
         return turned.convert("RGB")
 
 
-def image_size(encoded: bytes, where: str) -> tuple[int, int]:
-    """H, W of the picture that `decode_image` gives, all of it decoded. Raises `DataError` as that does."""
-    with opened_image(encoded, where) as image:
-        image.load()
+def image_size(
+    encoded: bytes, where: str, formats: tuple[str, ...] = FORMATS, *, whole: bool = True
+) -> tuple[int, int]:
+    """H, W of the picture that `decode_image` gives, all of it decoded (or, if not `whole`, its header alone).
+
+    Raises `DataError` as that does.
+    """
+    with opened_image(encoded, where, " or ".join(formats), formats) as image:
+        if whole:
+            image.load()
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _ON_ITS_SIDE
         return (image.width, image.height) if turned else (image.height, image.width)
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fssbench.datasets.base import Dataset
-from fssbench.errors import UsageError
+from fssbench.datasets.lists import Listed
+from fssbench.datasets.own.config import FILE, read_config
+from fssbench.errors import DataError, UsageError
 from fssbench.plugins import Plugins
 from fssbench.protocol import Protocol
 
@@ -16,7 +18,7 @@ BUILT_IN: dict[str, str] = {
     "coco20i": "fssbench.datasets.coco20i:Coco20i",
     "fss1000": "fssbench.datasets.fss1000:Fss1000",
     "shapes5i": "fssbench.datasets.shapes5i:Shapes5i",
-    "folder": "fssbench.datasets.folder:Folder",
+    "folder": "fssbench.datasets.own.dataset:Folder",
 }
 
 DATASETS = Plugins("data set", "fssbench.datasets.base:Dataset", BUILT_IN, "fssbench.datasets", UsageError)
@@ -44,11 +46,17 @@ def find_dataset(name: str) -> type[Dataset]:
 
 
 def open_dataset(name: str, root: Path | None = None, **options: Any) -> Dataset:
-    """A data set by its name; `options` are the data set's own, those that are None are left out.
+    """A data set by its name, or by its `dataset.toml`; `options` are the data set's own, None leaves one out.
 
-    Raises `UsageError` for an unknown name or option, `DataError` if the files are not at the root.
+    `pool` may be a list's file, for any data set. Raises `UsageError` for an unknown name or option, `DataError` if
+    the files are not at the root.
     """
-    factory = find_dataset(name)
+    pool = options.get("pool")
+    if pool is not None and Path(pool).is_file():
+        return _listed(name, root, Path(pool), {**options, "pool": None})
+    described = _described(name, root)
+    factory = find_dataset("folder" if described else name)
+    root = described or root
     given = {key: value for key, value in options.items() if value is not None}
     try:
         return factory(data_root(root), **given)  # type: ignore[call-arg]
@@ -56,6 +64,27 @@ def open_dataset(name: str, root: Path | None = None, **options: Any) -> Dataset
         if "unexpected keyword argument" not in str(error):
             raise
         raise UsageError(f"data set {name}: {str(error).partition(' got an ')[2]}; leave that option out.") from error
+
+
+def _described(name: str, root: Path | None) -> Path | None:
+    """The description that a name is, or that lies at the root of a data set of this name."""
+    if Path(name).suffix == ".toml" or (Path(name) / FILE).is_file():
+        return Path(name)
+    place = data_root(root)
+    there = name not in BUILT_IN and (place.suffix == ".toml" or (place / FILE).is_file())
+    return place if there and read_config(place).title == name else None
+
+
+def _listed(name: str, root: Path | None, path: Path, options: dict[str, Any]) -> Dataset:
+    """A data set cut down to a list: of its first pool that has all of the list's images."""
+    first = open_dataset(name, root, **options)
+    for number, pool in enumerate((None, *first.list_pools), start=1):
+        try:
+            return Listed(first if pool is None else open_dataset(name, root, **{**options, "pool": pool}), path)
+        except DataError:
+            if number > len(first.list_pools):
+                raise
+    raise AssertionError("unreachable")
 
 
 def open_under(

@@ -27,7 +27,7 @@ def own_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(pixels).save(root / "images" / f"{number:02}.png")
         Image.fromarray(labels).save(root / "masks" / f"{number:02}.png")
     (root / "dataset.toml").write_text(
-        'images = "images"\nmasks = "masks"\nlayout = "label-map"\nmin_area = 20\n'
+        'images = "images"\nmasks = "masks"\nformat = "label-map"\nmin_area = 20\n'
         "[classes]\na = 1\nb = 2\nc = 3\nd = 4\n[folds]\n0 = ['a', 'b']\n1 = ['c', 'd']\n"
     )
     return root

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fssbench.datasets.base import label_map
-from fssbench.datasets.folder import Folder
+from fssbench.datasets.base import label_map, layers
+from fssbench.datasets.own.dataset import Folder
 from fssbench.errors import DataError, UsageError
 
 PLAIN = '[classes]\ncat = 1\n"traffic light" = 7\n'
@@ -43,7 +43,7 @@ def with_label_maps(root: Path, toml: str = PLAIN) -> Path:
 
 
 def with_binary_masks(root: Path) -> Path:
-    make(root, 'layout = "binary"\n' + PLAIN)
+    make(root, 'format = "binary"\n' + PLAIN)
     for name in "abc":
         write(root / "masks" / "cat" / f"{name}.png", columns(0, 255, 255, 0))
     write(root / "masks" / "traffic light" / "a.png", columns(0, 0, 1, 1))
@@ -67,10 +67,13 @@ def test_folds_hold_out_the_classes_they_name(tmp_path: Path) -> None:
     assert list(Folder(with_label_maps(tmp_path, PLAIN + folds)).folds) == [(7,), (1,)]
 
 
-def test_binary_masks_of_an_image_become_one_label_map_larger_ids_on_top(tmp_path: Path) -> None:
+def test_binary_masks_stay_one_a_class_and_share_pixels(tmp_path: Path) -> None:
     dataset = Folder(with_binary_masks(tmp_path))
-    np.testing.assert_array_equal(label_map(dataset.mask("a"), "a"), columns(0, 1, 7, 7))
-    np.testing.assert_array_equal(label_map(dataset.mask("b"), "b"), columns(0, 1, 1, 0))
+    cat, light = layers(dataset, "a").maps.values()
+    np.testing.assert_array_equal(cat, columns(0, 1, 1, 0))
+    np.testing.assert_array_equal(light, columns(0, 0, 2, 2))
+    assert dict(dataset.class_names) == {1: "cat", 2: "traffic light"}
+    np.testing.assert_array_equal(layers(dataset, "b").mask(2), columns(0, 0, 0, 0))
 
 
 def test_the_root_may_be_the_toml_file_itself(tmp_path: Path) -> None:
@@ -113,21 +116,21 @@ def test_a_missing_description_shows_the_least_that_it_must_say(tmp_path: Path) 
 def test_images_without_masks_are_counted_and_named_with_the_place_expected(tmp_path: Path) -> None:
     root = with_label_maps(tmp_path)
     (root / "masks" / "b.png").unlink()
-    with pytest.raises(DataError, match=r"1 of them: b\. Masks are expected at .*<image>\.png"):
+    with pytest.raises(DataError, match=r"1 of them: b\. Masks are expected at .*masks/\{image\}"):
         Folder(root).image_ids()
 
 
 def test_an_image_without_any_binary_mask_is_named(tmp_path: Path) -> None:
     root = with_binary_masks(tmp_path)
     (root / "masks" / "cat" / "c.png").unlink()
-    with pytest.raises(DataError, match=r"1 of them: c\..*<class>/<image>\.png"):
+    with pytest.raises(DataError, match=r"1 of them: c\..*masks/\{class\}/\{image\}"):
         Folder(root).image_ids()
 
 
 def test_binary_masks_of_different_sizes_are_named(tmp_path: Path) -> None:
     root = with_binary_masks(tmp_path)
     write(root / "masks" / "traffic light" / "a.png", np.ones((5, 5), np.uint8))
-    with pytest.raises(DataError, match=r"cat.a\.png: 6 x 8.*a\.png: 5 x 5"):
+    with pytest.raises(DataError, match=r"a: expected masks of one size, found 5 x 5, 6 x 8"):
         Folder(root).mask("a")
 
 
@@ -142,7 +145,8 @@ def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
     (tmp_path / "dataset.toml").write_text(PLAIN)
     with pytest.raises(DataError, match="images"):
         Folder(tmp_path).image_ids()
-    write(tmp_path / "images" / "a.txt.d" / "x.gif")
+    (tmp_path / "images" / "x.heic").parent.mkdir()
+    (tmp_path / "images" / "x.heic").write_bytes(b"")
     with pytest.raises(DataError, match=r"\.jpg"):
         Folder(tmp_path).image_ids()
 
@@ -153,12 +157,13 @@ def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
         ("[classes", "expected TOML"),
         ("", "classes"),
         ("[classes]\n", "classes"),
-        ("[classes]\ncat = 0\n", "classes.cat"),
-        ("[classes]\ncat = 255\n", "classes.cat"),
-        ('[classes]\ncat = "1"\n', "classes.cat"),
+        ("[classes]\ncat = 0\n", "0 is a class and background"),
+        ("[classes]\ncat = 255\n", "255 is void"),
+        ('[classes]\ncat = "1"\n', "a colour '#rrggbb'"),
         ("[classes]\ncat = 1\ndog = 1\n", "twice"),
         ('[classes]\n"../x" = 1\n', "folders"),
-        ('layout = "boxes"\n' + PLAIN, "layout"),
+        ('layout = "binary"\n' + PLAIN, "called `format`"),
+        ('format = "cocoo"\n' + PLAIN, "did you mean 'coco'"),
         ("colour = 3\n" + PLAIN, "colour"),
         (PLAIN + '[folds]\n1 = ["cat"]\n', "numbered from 0"),
         (PLAIN + '[folds]\n0 = ["cow"]\n', "'cow'"),
