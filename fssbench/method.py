@@ -17,6 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from fssbench.datasets import masks
 from fssbench.errors import CheckpointError, EmptySupportWarning
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 Features = dict[str, Tensor]
 
 # What a pixel of a support label can be. A query label has 0, 1..N (its way) and 255.
-BACKGROUND, OBJECT, OTHER_WAY, UNLABELLED, VOID = 0, 1, 2, 3, 255
+BACKGROUND, OBJECT, OTHER_WAY, UNLABELLED, VOID = 0, 1, 2, 3, masks.VOID
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

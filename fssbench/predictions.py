@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fssbench.datasets.reading import encode_png
 from fssbench.errors import RecordError
 from fssbench.files import atomic_path
 
@@ -38,10 +39,8 @@ _CHUNK = 1 << 20
 
 
 def encode_label(label: NDArray[np.uint8]) -> bytes:
-    """A label map as an 8-bit grey PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(label).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    """A label map as a PNG of 8 bits a pixel."""
+    return encode_png(label)
 
 
 class PredictionWriter:

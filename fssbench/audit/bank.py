@@ -12,11 +12,12 @@ import pandas as pd
 from fssbench.audit.rows import EPISODE, place
 from fssbench.audit.run import Problem
 from fssbench.banks.bank import Bank, open_bank
+from fssbench.datasets.masks import VOID
 from fssbench.errors import BankError
 from fssbench.predictions import FILE as PREDICTIONS
 from fssbench.records import COUNTS, SEPARATOR, Run
 
-OBJECT, VOID = 1, 255  # in the codes of Bank.mask
+OBJECT = 1  # in the codes of Bank.mask
 
 
 class Reference:

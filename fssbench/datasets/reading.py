@@ -64,16 +64,17 @@ def first_folder(places: Iterable[Path], holding: Sequence[str]) -> Path | None:
     return next((place for place in places if all((place / name).exists() for name in holding)), None)
 
 
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+def encode_png(pixels: NDArray[np.uint8], palette: bytes | None = None) -> bytes:
     """PNG bytes of an H x W or H x W x 3 array, compressed quickly rather than well.
 
-    8 bits a pixel go as indices of a grey palette: for those no filter is tried, at half the time and half the size.
+    8 bits a pixel go as indices of a palette, a grey one unless another is given: for those no filter is tried, at half
+    the time and half the size.
     """
     file = io.BytesIO()
     image = Image.fromarray(pixels)
     if image.mode == "L":
         image = Image.frombytes("P", image.size, image.tobytes())
-        image.putpalette(_GREYS)
+        image.putpalette(palette or _GREYS)
     image.save(file, format="PNG", compress_level=1)
     return file.getvalue()
 

@@ -6,7 +6,6 @@ kept out, and where both label an image of VOC train, VOC's mask is taken.
 
 from __future__ import annotations
 
-import io
 import shutil
 import zlib
 from collections.abc import Iterable
@@ -14,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from fssbench.datasets.reading import encode_png
 from fssbench.datasets.voc_lists import voc_ids
 from fssbench.errors import DataError
 from fssbench.files import atomic_path, atomic_write_text
@@ -74,11 +73,7 @@ def read_mat(path: Path) -> NDArray[np.uint8]:
 
 def label_png(labels: NDArray[np.uint8]) -> bytes:
     """A palette PNG whose indices are the class ids, with VOC's colours."""
-    image = Image.fromarray(labels, mode="L")
-    image.putpalette(voc_palette())
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    return file.getvalue()
+    return encode_png(labels, bytes(voc_palette()))
 
 
 def voc_palette() -> list[int]:

@@ -10,14 +10,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from fssbench.datasets.masks import VOID
 from fssbench.datasets.shapes_scene import SIZE, Figure, Lots, Scene
 
 Reals = NDArray[np.float64]
 Colours = NDArray[np.float32]
 Inside = NDArray[np.bool_]
 Window = tuple[slice, slice]
-
-_VOID = 255
 
 
 def render_labels(scene: Scene) -> NDArray[np.uint8]:
@@ -28,7 +27,7 @@ def render_labels(scene: Scene) -> NDArray[np.uint8]:
         instances[window][_outline(figure, x, y)] = number if figure.class_id else 0
     class_ids = np.array([0, *(figure.class_id for figure in scene.figures)], dtype=np.uint8)
     labels: NDArray[np.uint8] = class_ids[instances]
-    labels[_edges(instances)] = _VOID
+    labels[_edges(instances)] = VOID
     return labels
 
 

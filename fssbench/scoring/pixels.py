@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-IGNORE = 255
+from fssbench.datasets.masks import VOID
+
+IGNORE = VOID
 
 Labels = npt.NDArray[np.integer[Any]]
 
