@@ -292,6 +292,9 @@ def print_json(value: Any) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: run a command, and turn what goes wrong into a message and an exit status."""
+    if sys.platform == "win32":  # files locked, forked into and renamed over as POSIX has it
+        errors.print("error: fssbench needs Linux or macOS. On Windows it runs under WSL.")
+        raise SystemExit(2)
     # Threads that wait by spinning make a shared machine hundreds of times slower; has to be set before torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from fssbench.cli import commands  # noqa: F401  (registers the commands)

@@ -137,6 +137,13 @@ def test_a_mistake_in_the_file_is_named_with_the_nearest_word(
     assert done.status == 2 and message in done.err and "fssbench.toml" in done.err
 
 
+def test_windows_is_told_at_once_what_is_needed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    done = run("methods")
+    assert (done.status, done.out) == (2, "")
+    assert "needs Linux or macOS" in done.err
+
+
 def test_quiet_leaves_results_and_errors(run: Run, tmp_path: Path) -> None:
     done = run("show", "nowhere.h5", "--sheet", "1", "-q")
     assert done.status == 2 and "nowhere.h5" in done.err
