@@ -16,7 +16,7 @@ from fssbench.datasets.base import Dataset, Layers, layers
 from fssbench.datasets.decode import decode_image, image_size
 from fssbench.datasets.masks import void_of
 from fssbench.datasets.own.dataset import Folder
-from fssbench.datasets.reading import some
+from fssbench.datasets.reading import counted, some
 from fssbench.errors import DataError
 from fssbench.progress import Progress
 
@@ -270,15 +270,6 @@ def _examples(names: Sequence[str], count: int) -> str:
     shown = [f"{name} ({n} times)" if n > 1 else name for name, n in list(counted.items())[:EXAMPLES]]
     rest = count - sum(list(counted.values())[:EXAMPLES])
     return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and what it counts.
-
-    >>> counted(1, "image"), counted(2, "image")
-    ('1 image', '2 images')
-    """
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def sheet(dataset: Dataset, most: int = 8) -> Image.Image:

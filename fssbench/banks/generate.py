@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fssbench.banks.pictures import same_pictures
 from fssbench.banks.randomness import named_stream
 from fssbench.banks.sampling import Episodes, Pool, Shape, draw
 from fssbench.banks.scan import MaskFacts, pool_of, scan
@@ -21,7 +22,7 @@ from fssbench.banks.writer import Plan, Stored, check_free, write_bank
 from fssbench.datasets.base import Dataset, Layers
 from fssbench.datasets.decode import decode_mask, image_size
 from fssbench.datasets.masks import Labels
-from fssbench.datasets.reading import encode_png
+from fssbench.datasets.reading import counted, encode_png
 from fssbench.errors import BankError, DataError, ProtocolError, UsageError
 from fssbench.names import wrong_image_id
 from fssbench.progress import Progress, quiet
@@ -105,11 +106,13 @@ def make_plan(dataset: Dataset, request: Request, progress: Progress = quiet, *,
         raise DataError(f"{dataset.name}: expected names of images, found {problem}. Rename the file.")
     facts = scan(dataset, ids, progress, workers=workers)
     order = {image_id: number for number, image_id in enumerate(ids)}
+    groups = (frozenset(order[image_id] for image_id in same) for same in same_pictures(dataset, facts))
+    copies = {image: same for same in groups for image in same}
     pools, skipped = {}, {}
     for fold in folds:
-        pools[fold], skipped[fold] = _supplied(
-            pool_of(dataset, protocol, fold, facts, order), request, dataset.class_names, fold
-        )
+        pool = replace(pool_of(dataset, protocol, fold, facts, order), same=copies)
+        pools[fold], skipped[fold] = _supplied(pool, request, dataset.class_names, fold)
+    folds = _with_classes(folds, pools, request)
     drawn = {
         (fold, shots): draw(protocol, pools[fold], fold, Shape(request.ways, shots, request.repeats, request.auxiliary))
         for fold in folds
@@ -267,7 +270,8 @@ def _supplied(pool: Pool, request: Request, names: Mapping[int, str], fold: int)
     """The pool without its short classes, and those. Raises `ProtocolError` naming them unless they may be skipped."""
     needed = max(request.shots) + request.auxiliary + 1
     queries = pool.queries()
-    short = {c: len(pool.support[c]) for c in pool.classes if len(pool.support[c]) < needed or not queries[c]}
+    pictures = {c: len({pool.copies(image) for image in pool.support[c]}) for c in pool.classes}
+    short = {c: count for c, count in pictures.items() if count < needed or not queries[c]}
     if short and not request.skip_short:
         found = ", ".join(f"{names[c]} (class {c}) has {count}" for c, count in short.items())
         raise ProtocolError(
@@ -278,13 +282,26 @@ def _supplied(pool: Pool, request: Request, names: Mapping[int, str], fold: int)
     kept = Pool(
         [(image, c) for image, c in pool.pairs if c not in short],
         {c: images for c, images in pool.support.items() if c not in short},
+        pool.same,
     )
-    if len(kept.classes) < request.ways:
-        raise ProtocolError(
-            f"fold {fold}: expected at least {request.ways} classes with {needed} images for {request.ways} ways, "
-            f"found {len(kept.classes)}. Ask for fewer --ways."
-        )
     return kept, tuple(short)
+
+
+def _with_classes(folds: Sequence[int], pools: Mapping[int, Pool], request: Request) -> tuple[int, ...]:
+    """The folds that kept enough classes; those that kept none are left out if short classes are.
+
+    Raises `ProtocolError` for others, and if none is left.
+    """
+    few = {fold: len(pools[fold].classes) for fold in folds if len(pools[fold].classes) < request.ways}
+    if few and (any(few.values()) or len(few) == len(folds)):
+        fold, count = next((pair for pair in few.items() if pair[1]), next(iter(few.items())))
+        fewer = "fewer --ways, " if request.ways > 1 else ""
+        raise ProtocolError(
+            f"fold {fold}: expected at least {counted(request.ways, 'class', 'classes')} with "
+            f"{max(request.shots) + request.auxiliary + 1} images each, found {count}. Ask for {fewer}fewer --shots or "
+            "a smaller --min-area, or add images."
+        )
+    return tuple(fold for fold in folds if fold not in few)
 
 
 def _skip_note(skipped: Mapping[int, Sequence[int]], names: Mapping[int, str]) -> str:

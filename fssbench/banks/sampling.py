@@ -7,7 +7,7 @@ stream of their own, so that more shots, or several supports for one query, leav
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ class Pool:
 
     pairs: Sequence[Pair]  # every (image, class) that may be a query, in list order
     support: Mapping[int, Sequence[int]]  # class -> the images that may support it
+    same: Mapping[int, frozenset[int]] = field(default_factory=dict)  # image -> it and its copies under other names
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -40,6 +41,10 @@ class Pool:
         for image, class_id in self.pairs:
             lists[class_id].append(image)
         return lists
+
+    def copies(self, image: int) -> frozenset[int]:
+        """An image and those that show the same picture."""
+        return self.same.get(image, frozenset((image,)))
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,8 @@ def _draw_run(protocol: Protocol, pool: Pool, fold: int, run: int, shape: Shape)
         classes = _ways(ways_rng, pool, class_id, shape.ways)
         for repeat in range(shape.repeats):
             support = _supports(stream(seed, fold, *_SUPPORTS, i, repeat), protocol, pool, query, classes, shape.shots)
-            taken = {query, *(image for way in support for image in way)}
+            met = (query, *(image for way in support for image in way))
+            taken = {copy for image in met for copy in pool.copies(image)}
             auxiliary = _auxiliary(stream(seed, fold, *_AUXILIARY, i, repeat), pool, taken, classes, shape.auxiliary)
             rows.append((classes, support, query, auxiliary, run, run * protocol.episodes + i))
     return rows
@@ -165,13 +171,13 @@ def _supports(
 ) -> list[list[int]]:
     """N lists of K images. Shot by shot, so that the first k do not depend on K."""
     support: list[list[int]] = [[] for _ in classes]
-    taken = {query}
+    taken = set(pool.copies(query))
     for _ in range(shots):
         for way, class_id in enumerate(classes):
             image = _another(rng, pool, class_id, taken)
             support[way].append(image)
             if protocol.support_draw == "distinct":
-                taken.add(image)
+                taken |= pool.copies(image)
     return support
 
 
@@ -184,7 +190,7 @@ def _auxiliary(
         images: list[int] = []
         for _ in range(count):
             images.append(_another(rng, pool, class_id, taken))
-            taken.add(images[-1])
+            taken |= pool.copies(images[-1])
         lists.append(images)
     return lists
 

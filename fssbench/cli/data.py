@@ -197,7 +197,7 @@ def quoted(value: object) -> str:
 
 def _tell(health: Health) -> None:
     """A data set's health in words, one line a cause."""
-    from fssbench.doctor import counted
+    from fssbench.datasets.reading import counted
 
     most = 20
     if health.images:

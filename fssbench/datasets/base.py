@@ -76,6 +76,10 @@ class Dataset(ABC):
         """
         return self
 
+    def same_files(self) -> Sequence[Sequence[str]]:
+        """Groups of images whose files hold the same bytes, where the data set may have such; else none."""
+        return ()
+
     def shortfall(self) -> str:
         """In what the images differ from the published list of the pool; empty if in nothing, or if none is known."""
         return ""

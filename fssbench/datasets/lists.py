@@ -124,5 +124,8 @@ class Listed(Dataset):
         classes = set(self.fold_classes(fold))
         return tuple(pair for pair in self._list.pairs if pair[1] in classes)
 
+    def same_files(self) -> Sequence[Sequence[str]]:
+        return self._whole.same_files()
+
     def part(self, image_ids: Sequence[str]) -> Dataset:
         return self._whole.part(image_ids)

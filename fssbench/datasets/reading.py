@@ -79,6 +79,15 @@ def encode_png(pixels: NDArray[np.uint8], palette: bytes | None = None) -> bytes
     return file.getvalue()
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "image"), counted(2, "image"), counted(2, "class", "classes")
+    ('1 image', '2 images', '2 classes')
+    """
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def some(names: Sequence[str], most: int = 5) -> str:
     """The first few of many names, for a message.
 

@@ -122,3 +122,23 @@ def test_draws_that_do_not_go_together_are_refused() -> None:
     pool = Pool([(0, 3), (1, 3)], {3: [0, 1]})
     with pytest.raises(ProtocolError, match="do not go together"):
         draw(FSSBENCH.but(query_draw="list"), pool, 0, Shape(1, 1))
+
+
+@pytest.mark.parametrize("protocol", [FSSBENCH, PANET, PFENET, REPRI], ids=lambda p: p.name)
+@pytest.mark.parametrize("ways", [1, 2])
+def test_copies_of_a_picture_never_meet_in_an_episode(protocol: Protocol, ways: int) -> None:
+    pairs = [(image, CLASSES[image % 2]) for image in range(24)]
+    support = {c: [image for image, k in pairs if k == c] for c in CLASSES[:2]}
+    copies = {image: frozenset((image % 8, image % 8 + 8, image % 8 + 16)) for image in range(24)}
+    protocol = protocol.but(episodes=60)
+    shape = Shape(ways=ways, shots=2, auxiliary=1)
+    episodes = draw(protocol, Pool(pairs, support, copies), 0, shape)
+    assert episodes.auxiliary is not None
+    plain = draw(protocol, Pool(pairs, support), 0, shape)
+    met = 0
+    for drawn, unseen in ((episodes, False), (plain, True)):
+        for query, shown, more in zip(drawn.query, drawn.support, drawn.auxiliary, strict=True):
+            pictures = [image % 8 for image in (query, *shown.ravel())]
+            met += unseen and len(set(pictures)) < len(pictures)
+            assert unseen or query % 8 not in {image % 8 for image in (*shown.ravel(), *more.ravel())}
+    assert met > 20  # they do meet where nobody looks

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fssbench.banks.generate import Request, make_plan
 from fssbench.datasets.base import label_map, layers
 from fssbench.datasets.own.dataset import Folder
-from fssbench.errors import DataError, UsageError
+from fssbench.errors import DataError, ProtocolError, UsageError
+from fssbench.protocol import FSSBENCH
 
 PLAIN = '[classes]\ncat = 1\n"traffic light" = 7\n'
 SIZE = (8, 6)  # width, height
@@ -17,7 +19,8 @@ SIZE = (8, 6)  # width, height
 def write(path: Path, pixels: np.ndarray | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if pixels is None:
-        Image.new("RGB", SIZE).save(path)
+        noise = np.random.default_rng(list(str(path).encode())).integers(0, 255, (*SIZE[::-1], 3), np.uint8)
+        Image.fromarray(noise).save(path)
     else:
         Image.fromarray(pixels).save(path)
 
@@ -187,3 +190,34 @@ def test_an_unknown_list_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     root = with_label_maps(tmp_path, PLAIN + '[lists]\ntrain = "train.txt"\n')
     with pytest.raises(UsageError, match="default, train"):
         Folder(root, pool="trian")
+
+
+def test_a_copy_of_a_picture_is_never_its_query_or_support(tmp_path: Path) -> None:
+    root = tmp_path / "own"
+    for i in range(5):
+        noise = np.random.default_rng(i).integers(0, 255, (6, 8, 3), np.uint8)
+        write(root / "images" / f"{i}.png", noise)
+        write(root / "masks" / f"{i}.png", columns(0, 1, 1, 0))
+    noise = np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8)
+    Image.fromarray(noise).save(root / "images" / "other format.bmp")  # other bytes, the same mask
+    (root / "images" / "other mask.png").write_bytes((root / "images" / "1.png").read_bytes())
+    write(root / "masks" / "other format.png", columns(0, 1, 1, 0))
+    write(root / "masks" / "other mask.png", columns(0, 1, 0, 0))
+    (root / "dataset.toml").write_text("min_area = 1\n[classes]\ncat = 1\n")
+    plan = make_plan(Folder(root), Request(FSSBENCH.but(episodes=80, min_area=1), shots=(2,)))
+    same = {"other format": "0", "other mask": "1"}
+    for query, supports in zip(plan.episodes[0, 2].query, plan.episodes[0, 2].support, strict=True):
+        shown = [same.get(plan.image_ids[i], plan.image_ids[i]) for i in (query, *supports.ravel())]
+        assert len(set(shown)) == 3
+    assert {"other format", "other mask"} <= set(plan.image_ids)
+
+
+def test_a_fold_that_keeps_no_class_is_left_out_and_noted_if_short_classes_are(tmp_path: Path) -> None:
+    root = with_label_maps(tmp_path, PLAIN + '[folds]\n0 = ["cat"]\n1 = ["traffic light"]\n')
+    write(root / "masks" / "b.png", columns(0, 1, 0, 0))
+    protocol = FSSBENCH.but(episodes=4, min_area=1)
+    plan = make_plan(Folder(root), Request(protocol, shots=(2,), skip_short=True))
+    assert dict(plan.fold_classes) == {0: (1,)}
+    assert "fold 1: traffic light" in plan.note
+    with pytest.raises(ProtocolError, match=r"fold 0: expected at least 1 class with 6 images.*fewer --shots"):
+        make_plan(Folder(root), Request(protocol, shots=(5,), skip_short=True))

@@ -27,7 +27,7 @@ def public_cases(shared_material: Path) -> Path:
     """The folder of cases; else skip."""
     folder = shared_material / "public_cases"
     if not (folder / "expected.json").is_file() or not SCRIPT.is_file():
-        pytest.skip("needs shared/public_cases, the small exports of annotation tools")
+        pytest.skip("the shared cases are not on this machine")
     return folder
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from fssbench.datasets.own.pixels import cut, is_soft
 from fssbench.datasets.own.shapes import MaskFile
 from fssbench.datasets.reading import encode_png, read_file, some
 from fssbench.errors import DataError, UsageError, unknown_name
+from fssbench.files import sha256_file
 
 
 class Folder(Dataset):
@@ -118,6 +119,15 @@ class Folder(Dataset):
         if empty:
             remarks["an image without a mask file, taken as showing no object"] = empty
         return remarks
+
+    def same_files(self) -> Sequence[Sequence[str]]:
+        by_size: dict[int, list[str]] = defaultdict(list)
+        for image_id in self._listed:
+            by_size[self.file_of(image_id).stat().st_size].append(image_id)
+        by_content: dict[str, list[str]] = defaultdict(list)
+        for image_id in (i for alike in by_size.values() if len(alike) > 1 for i in alike):
+            by_content[sha256_file(self.file_of(image_id))].append(image_id)
+        return [same for same in by_content.values() if len(same) > 1]
 
     def softness(self, image_id: str) -> tuple[int, int]:
         """Px of its soft binary masks that are cut off, though above 0, and px that are kept; 0, 0 if none is soft."""

@@ -1,0 +1,49 @@
+"""Which images of a data set are one picture under several names: they must never meet in an episode."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from fssbench.banks.scan import MaskFacts
+from fssbench.datasets.base import Dataset
+from fssbench.datasets.decode import decode_image
+from fssbench.errors import DataError
+
+
+def same_pictures(dataset: Dataset, facts: Mapping[str, MaskFacts]) -> list[frozenset[str]]:
+    """Groups of two or more images that show the same pixels.
+
+    Pictures are compared where masks are equal, which copies have and others hardly ever; so no more files are read
+    than need be. Copies with different masks are found by the data set itself, if it looks (`Dataset.same_files`).
+    """
+    by_masks: dict[object, list[str]] = defaultdict(list)
+    for image_id, found in facts.items():
+        if found.areas:
+            by_masks[found.height, found.width, found.masks].append(image_id)
+    groups = [set(group) for group in dataset.same_files() if len(group) > 1]
+    for alike in by_masks.values():
+        by_pixels: dict[str, set[str]] = defaultdict(set)
+        for image_id in alike if len(alike) > 1 else ():
+            by_pixels[_pixels(dataset, image_id)].add(image_id)
+        groups += [same for pixels, same in by_pixels.items() if pixels and len(same) > 1]
+    return [frozenset(group & facts.keys()) for group in _joined(groups) if len(group & facts.keys()) > 1]
+
+
+def _pixels(dataset: Dataset, image_id: str) -> str:
+    """A hash of what a picture shows; empty if it is not there, as for an index."""
+    try:
+        picture = decode_image(dataset.image_bytes(image_id), image_id)
+    except DataError:
+        return ""
+    return hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).hexdigest()
+
+
+def _joined(groups: Iterable[set[str]]) -> list[set[str]]:
+    """Groups that share a member as one."""
+    found: list[set[str]] = []
+    for group in groups:
+        touching = [other for other in found if other & group]
+        found = [other for other in found if not other & group] + [group.union(*touching)]
+    return found
