@@ -83,7 +83,7 @@ def test_the_fingerprints_are_the_hashes_of_the_documented_bytes(small_voc: Path
 def test_other_image_bytes_leave_the_first_fingerprint_and_change_the_second(small_voc: Path, tmp_path: Path) -> None:
     generate(Pascal5i(small_voc), REQUEST, tmp_path / "a.h5")
     for number, path in enumerate((small_voc / "VOCdevkit/VOC2012/JPEGImages").iterdir()):
-        Image.new("RGB", (64, 48), (number, 99, 0)).save(path)  # plain, where the masks stay
+        Image.new("RGB", (64, 48), (number % 16 * 15, number // 16 * 15, 0)).save(path)  # plain; the masks stay
     generate(Pascal5i(small_voc), REQUEST, tmp_path / "b.h5")
     with open_bank(tmp_path / "a.h5") as a, open_bank(tmp_path / "b.h5") as b:
         assert a.fingerprint == b.fingerprint
