@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from fssbench.errors import ProtocolError, unknown_name
 
 Resolution = Literal["original"] | tuple[Literal["square", "padded"], Annotated[int, Field(gt=0)]]
-Replay = Literal["", "oslsm", "sgone", "hsnet", "hsnet-coco", "pmms"]
+Replay = Literal["", "oslsm", "sgone", "hsnet", "hsnet-coco", "hsnet-cyclic", "hsnet-fss", "pmms"]
 
 
 class Protocol(BaseModel):
@@ -41,6 +41,7 @@ class Protocol(BaseModel):
     support_draw: Literal["distinct", "replacement"] = "distinct"  # never the query, in either
     nested: bool = True  # the k-shot support is the first k of the K-shot support
     episodes: int = Field(default=1000, gt=0)  # a fold and run
+    one_pass: bool = False  # the list is walked once: `episodes` is the most that a fold may have
     seeds: tuple[int, ...] = (0,)  # one run a seed
 
     # What the authors feed the network. Methods follow their own preprocessing; this is a note for readers.
@@ -272,6 +273,17 @@ PROTOCOLS: dict[str, Protocol] = {
 
 _LABELS = "Objects are drawn whole here, by their authors as the first polygon only: areas near 2048 px differ."
 
+_CYCLIC = {
+    "pool": "default",
+    "pair_filter": "none",
+    "replays": "hsnet-cyclic",
+    "episodes": 600,
+    "class_draw": "balanced",
+    "query_draw": "random",
+    "note": "PATNet's test: the classes by turns, query and supports drawn from a class's sorted images, supports with "
+    "replacement. Each number of shots is its own draw.",
+}
+
 # What a protocol is on another data set than PASCAL-5i, where its authors' code says so: (data set, name) -> changes.
 ELSEWHERE: dict[tuple[str, str], dict[str, Any]] = {
     ("coco20i", "panet"): {
@@ -309,4 +321,19 @@ ELSEWHERE: dict[tuple[str, str], dict[str, Any]] = {
         "lists. Supports are drawn with replacement. Each number of shots is its own draw.",
     },
     ("coco20i", "repri"): {"pool": "val2014-repri", "split": "interleaved"},
+    ("fss1000", "hsnet"): {
+        "pool": "default",
+        "replays": "hsnet-fss",
+        "episodes": 2400,
+        "note": "Every image of the 240 test classes is a query once. Supports are drawn with replacement: 1793 of "
+        "2400 5-shot episodes hold one image twice. Each number of shots is its own draw.",
+    },
+    **{(name, "hsnet"): _CYCLIC for name in ("deepglobe", "isic2018", "chestxray")},
+    ("isaid5i", "hsnet"): {
+        "pool": "default",
+        "one_pass": True,
+        "episodes": 3657,
+        "note": "GF-SAM's test: every line of a fold's list is a query once (3108, 3657 and 3298). Supports are drawn "
+        "with replacement. Each number of shots is its own draw.",
+    },
 }

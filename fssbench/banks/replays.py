@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import cycle, islice
 from typing import TypeVar
 
 import numpy as np
@@ -47,11 +47,7 @@ def _hsnet(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Drawn]:
     images = _by_class(pairs)
     while True:
         for query, class_id in pairs:
-            support: list[int] = []
-            while len(support) < shots:
-                if (image := _permuted(rng, images[class_id])) != query:
-                    support.append(image)
-            yield query, class_id, tuple(support)
+            yield query, class_id, _others_permuted(rng, images[class_id], query, shots)
 
 
 def _hsnet_coco(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Drawn]:
@@ -62,11 +58,24 @@ def _hsnet_coco(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Drawn]
     while True:
         class_id = _permuted(rng, classes)
         query = _permuted(rng, images[class_id])
-        support: list[int] = []
-        while len(support) < shots:
-            if (image := _permuted(rng, images[class_id])) != query:
-                support.append(image)
-        yield query, class_id, tuple(support)
+        yield query, class_id, _others_permuted(rng, images[class_id], query, shots)
+
+
+def _hsnet_cyclic(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Drawn]:
+    """PATNet's test loops beside FSS-1000: the classes by turns, query and supports drawn from a class."""
+    rng = np.random.RandomState(seed)
+    images = _by_class(pairs)
+    for class_id in cycle(sorted(images)):
+        query = _permuted(rng, images[class_id])
+        yield query, class_id, _others_permuted(rng, images[class_id], query, shots)
+
+
+def _hsnet_fss(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Drawn]:
+    """HSNet's test loop on FSS-1000: the list in its order; supports drawn from a class's images by number."""
+    rng = np.random.RandomState(seed)
+    images = {class_id: sorted(found) for class_id, found in _by_class(pairs).items()}
+    for query, class_id in cycle(pairs):
+        yield query, class_id, _others_permuted(rng, images[class_id], query, shots)
 
 
 def _pmms(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Drawn]:
@@ -87,6 +96,15 @@ def _pmms(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Drawn]:
 def _permuted(rng: np.random.RandomState, items: Sequence[int]) -> int:
     """One item, drawn as HSNet does: the first of a permutation of them all."""
     return items[int(rng.choice(len(items), 1, replace=False)[0])]
+
+
+def _others_permuted(rng: np.random.RandomState, images: Sequence[int], query: int, shots: int) -> tuple[int, ...]:
+    """Supports one by one, each drawn until it is not the query; one may come again."""
+    support: list[int] = []
+    while len(support) < shots:
+        if (image := _permuted(rng, images)) != query:
+            support.append(image)
+    return tuple(support)
 
 
 def _other(rng: random.Random, images: Sequence[int], query: int) -> int:
@@ -116,5 +134,7 @@ _LOOPS: dict[str, Callable[[Sequence[Pair], int, int], Iterator[Drawn]]] = {
     "sgone": _sgone,
     "hsnet": _hsnet,
     "hsnet-coco": _hsnet_coco,
+    "hsnet-cyclic": _hsnet_cyclic,
+    "hsnet-fss": _hsnet_fss,
     "pmms": _pmms,
 }

@@ -95,7 +95,8 @@ def _draw_run(protocol: Protocol, pool: Pool, fold: int, run: int, shape: Shape)
     """The episodes of one seed."""
     seed = protocol.seeds[run]
     if protocol.replays:
-        drawn = replay(protocol.replays, pool.pairs, shape.shots, protocol.episodes, seed)
+        most = min(protocol.episodes, len(pool.pairs)) if protocol.one_pass else protocol.episodes
+        drawn = replay(protocol.replays, pool.pairs, shape.shots, most, seed)
         first = run * protocol.episodes
         return [((c,), [list(s)], q, [[]], run, first + i) for i, (q, c, s) in enumerate(drawn)]
     rows: list[_Row] = []

