@@ -80,7 +80,7 @@ class MethodInfo:
     url: str
     code: str | None  # the authors' repository, if any
     backbones: tuple[str, ...]  # the paper's own; any other goes by option
-    our_reading: bool = False  # follows a paper without public code
+    our_reading: bool = False  # of a paper without public code, or of code whose outputs cannot be repeated
     untrained: bool = False  # gives sensible masks without training
     trainable: bool = True
     baseline: bool = False  # plain, and nobody's method

@@ -22,6 +22,7 @@ BUILT_IN: dict[str, str] = {
     "hdmnet": "methods.hdmnet:HDMNet",
     "hsnet": "methods.hsnet:HSNet",
     "linear-probe": "methods.baselines:LinearProbe",
+    "matcher": "methods.matcher:Matcher",
     "nearest": "methods.baselines:Nearest",
     "oslsm": "methods.oslsm:OSLSM",
     "panet": "methods.panet:PANet",

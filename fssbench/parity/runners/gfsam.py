@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from fssbench.parity.case import Arrays, Case
-from methods.gfsam import GFSAM, DinoSizes, GFSAMConfig, Graph
+from methods.gfsam import GFSAM, Graph
 from methods.sam import SamSizes
+from methods.sam_dinov2 import DinoSizes, SamDinoConfig
 
 
 def outputs(case: Case) -> Arrays:
     """Every tensor of the case, and its graph once more on discs in place of SAM's masks."""
     sam, dino = SamSizes(**case.meta["sam"]), DinoSizes(**case.meta["dinov2"])
-    method = case.method(GFSAM, GFSAMConfig(size=case.size, sam_sizes=sam, dino_sizes=dino))
+    method = case.method(GFSAM, SamDinoConfig(size=case.size, sam_sizes=sam, dino_sizes=dino))
     item = case.meta["inputs"][0]
     query = _unit(case, item["query"])[None]
     support = torch.stack([_unit(case, name) for name in item["support"]])[None, None]
