@@ -160,7 +160,7 @@ class BAM(TwoStageMethod):
     def prior(self, episodes: EpisodeBatch, layer4: Tensor, weights: Tensor) -> Tensor:
         """The weighted mean of the shots' prior masks, B x 1 x h x w."""
         layer3 = episodes.query["layer3"]
-        each = prior_mask(layer4, episodes.support["layer4"][:, 0], self.work_bytes >> 20)
+        each = prior_mask(layer4, episodes.support["layer4"][:, 0])
         each = aligned(each, (layer3.shape[2], layer3.shape[3]))
         return torch.einsum("bk,bkhw->bhw", weights, each.float()).unsqueeze(1)
 

@@ -363,8 +363,7 @@ class HDMNet(TwoStageMethod):
         """Best cosines of base feature and last map with the masked supports, means over the shots: B x 2 x h x w."""
         query = episodes.query["query"]
         found = [
-            best_cosines(episodes.query[name], episodes.support[name][:, 0], self.work_bytes >> 20).mean(1)
-            for name in ("base", "layer4")
+            best_cosines(episodes.query[name], episodes.support[name][:, 0]).mean(1) for name in ("base", "layer4")
         ]
         return aligned(torch.stack(found, dim=1), (query.shape[2], query.shape[3]))
 

@@ -10,8 +10,8 @@ in the loss only; in training the supports' unmasked last stage, which nothing u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, reduce
 from typing import Literal
 
 import torch
@@ -33,10 +33,11 @@ from fssbench.method import (
     strip_prefix,
 )
 from methods import blocks
-from methods.positions import positions_first
+from methods.positions import ragged_positions
 from methods.recipes.pfenet import LITE, PAPER
 
 WIDTH = 256  # channels of every map in the head
+POSITIONS = 512  # of a support, compared with the query at a time
 aligned = partial(blocks.resize, align_corners=True)  # every resize here aligns corners
 ENRICHMENT = ("init_merge.", "alpha_conv.", "beta_conv.", "inner_cls.", "res1.", "res2.")  # the authors' names
 
@@ -57,7 +58,6 @@ class PFENetConfig(MethodConfig):
     batchnorm: Literal["batch", "running"] = Field(
         default="batch", description="statistics of the frozen encoder in training; the authors' code uses the batch's"
     )
-    prior_megabytes: int = Field(default=256, ge=1, description="memory for one chunk of the prior's similarities")
 
     @field_validator("ppm_scales")
     @classmethod
@@ -81,40 +81,44 @@ def encoder_as_published(name: str, deep_stem: bool) -> Backbone:
 
 
 @torch.no_grad()
-def best_cosines(query: Tensor, support: Tensor, megabytes: int) -> Tensor:
+def best_cosines(query: Tensor, support: Tensor) -> Tensor:
     """The cosine of each query position with the support position most like it.
 
     `query` B x C x h x w; `support` B x K x C x h' x w', zero outside the mask. Returns B x K x h x w.
-    Similarities take up to `megabytes` at a time (at least one support position's).
     """
-    q, s = query.flatten(2), _inside(support.flatten(3))  # B x C x Q, B x K x C x S
-    q_norm, s_norm = q.norm(dim=1)[:, None, None], s.norm(dim=2)[..., None]  # B x 1 x 1 x Q, B x K x S x 1
-    row_bytes = 2 * s.shape[0] * s.shape[1] * q.shape[2] * q.element_size()  # dot products and denominators
-    step = max(1, megabytes * 2**20 // row_bytes)
-    best: Tensor = q.new_full((s.shape[0], s.shape[1], q.shape[2]), -torch.inf)
-    for part, norm in zip(s.split(step, dim=3), s_norm.split(step, dim=2), strict=True):
-        dots = (part.transpose(2, 3).flatten(1, 2) @ q).unflatten(1, part.shape[1::2])  # B x K x S' x Q
-        best = torch.maximum(best, dots.div_(norm * q_norm + 1e-7).amax(2))
+    q, s = query.flatten(2), support.flatten(3)  # B x C x Q, B x K x C x P
+    q_norm = q.norm(dim=1).unsqueeze(2)  # B x Q x 1
+    best = q.new_full((*s.shape[:2], q.shape[2]), -torch.inf)
+    # The spare position is one outside, whose 0 the maximum has to see.
+    for (b, k), inside in ragged_positions(s.abs().amax(2) > 0, spare=1):
+        for part in s[b, k].index_select(1, inside).split(POSITIONS, dim=1):
+            dots = q[b].t() @ part  # Q x S
+            cosines = dots.div_(q_norm[b] * part.norm(dim=0) + 1e-7)
+            best[b, k] = torch.maximum(best[b, k], cosines.amax(1))
     return best.view(*best.shape[:2], *query.shape[2:])
 
 
-def prior_mask(query: Tensor, support: Tensor, megabytes: int) -> Tensor:
+def prior_mask(query: Tensor, support: Tensor) -> Tensor:
     """How much each query position resembles the masked support: `best_cosines`, min-max scaled over the query."""
-    best = best_cosines(query, support, megabytes)
+    best = best_cosines(query, support)
     low, high = best.amin((2, 3), keepdim=True), best.amax((2, 3), keepdim=True)
     return (best - low) / (high - low + 1e-7)
-
-
-def _inside(support: Tensor) -> Tensor:
-    """The positions of B x K x C x P inside the mask, and one outside whose 0 the maximum has to see: B x K x C x S."""
-    nonzero = support.abs().amax(2) > 0  # B x K x P
-    order = positions_first(nonzero.flatten(0, 1), spare=1).view(*nonzero.shape[:2], 1, -1)
-    return support.gather(3, order.expand(-1, -1, support.shape[2], -1))
 
 
 def conv_relu(inputs: int, kernel: int) -> list[nn.Module]:
     """A convolution to `WIDTH` channels without bias, and ReLU."""
     return [nn.Conv2d(inputs, WIDTH, kernel, padding=kernel // 2, bias=False), nn.ReLU()]
+
+
+def together(layers: nn.Module, parts: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """`conv_relu` of kernel 1 of the parts, each B x C x (size or smaller), as if resized to `size` and concatenated.
+
+    A 1x1 convolution and a bilinear resize commute, so that small parts are convolved while they are small, and a
+    vector (B x C x 1 x 1) once.
+    """
+    weights = layers.get_parameter("0.weight").split([part.shape[1] for part in parts], dim=1)
+    each = [F.conv2d(part, weight) for part, weight in zip(parts, weights, strict=True)]
+    return F.relu(reduce(torch.add, (x if x.shape[2:] == (1, 1) else aligned(x, size) for x in each)))
 
 
 def classifier() -> nn.Sequential:
@@ -139,20 +143,17 @@ class FeatureEnrichment(nn.Module):
     def forward(self, query: Tensor, vector: Tensor, prior: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Query B x C x h x w, support vector B x C, prior B x 1 x h x w -> feature B x C x h x w, and the levels'."""
         levels: list[Tensor] = []  # B x C x bin x bin
-        stored: list[Tensor] = []  # the same, B x C x h x w
         size = (query.shape[2], query.shape[3])
         for level, scale in enumerate(self.scales):
             bins = self.bins(scale, size)
-            tiled = vector[:, :, None, None].expand(-1, -1, *bins)
-            merged = torch.cat([F.adaptive_avg_pool2d(query, bins), tiled, aligned(prior, bins)], dim=1)
-            merged = self.init_merge[level](merged)
+            pooled = F.adaptive_avg_pool2d(query, bins)
+            merged = together(self.init_merge[level], [pooled, vector[:, :, None, None], aligned(prior, bins)], bins)
             if level > 0:
-                finer = aligned(stored[-1], bins)
+                finer = aligned(aligned(levels[-1], size), bins)
                 merged = merged + self.alpha_conv[level - 1](torch.cat([merged, finer], dim=1))
             merged = merged + self.beta_conv[level](merged)
             levels.append(merged)
-            stored.append(aligned(merged, size))
-        feature = self.res1(torch.cat(stored, dim=1))
+        feature = together(self.res1, levels, size)
         return feature + self.res2(feature), levels
 
     @staticmethod
@@ -246,7 +247,7 @@ class PFENet(Method):
         layer3, layer4 = episodes.query["layer3"], episodes.query.get("layer4")
         if layer4 is None:
             layer4 = self.encoder.stage("c5", layer3)
-        each = prior_mask(layer4, episodes.support["layer4"][:, 0], self.config.prior_megabytes)
+        each = prior_mask(layer4, episodes.support["layer4"][:, 0])
         return aligned(each, (layer3.shape[2], layer3.shape[3])).mean(1, keepdim=True)
 
     @property

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fssbench.errors import CheckpointError
 from fssbench.method import EpisodeBatch, build_episodes
+from methods import pfenet as module
 from methods.pfenet import FeatureEnrichment, PFENet, PFENetConfig, prior_mask
 
 
@@ -52,34 +53,22 @@ def test_prior_is_the_scaled_best_cosine_of_each_shot(signed: bool) -> None:
     support *= rng.uniform(size=(2, 3, 1, 4, 2)) > 0.5  # masks of different areas
     support[0, 0, :, 0, 0] = -query[0, :, 0, 0]
     support[0, 1] = rng.standard_normal((6, 4, 2))  # nothing outside the mask
-    found = prior_mask(torch.from_numpy(query), torch.from_numpy(support), 1).numpy()
+    found = prior_mask(torch.from_numpy(query), torch.from_numpy(support)).numpy()
     for b, k in np.ndindex(2, 3):
         np.testing.assert_allclose(found[b, k], prior_by_loops(query[b], support[b, k]), atol=1e-9)
 
 
 def test_prior_of_an_empty_mask_is_zero() -> None:
     query = torch.rand(1, 4, 3, 3)
-    assert torch.equal(prior_mask(query, torch.zeros(1, 2, 4, 3, 3), 1), torch.zeros(1, 2, 3, 3))
+    assert torch.equal(prior_mask(query, torch.zeros(1, 2, 4, 3, 3)), torch.zeros(1, 2, 3, 3))
 
 
-def test_prior_does_not_depend_on_how_much_memory_a_chunk_may_take() -> None:
+def test_prior_compares_a_large_support_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
-    query, support = (torch.rand(*shape, 40, 45, generator=generator) for shape in ((1, 4), (1, 1, 4)))
-    torch.testing.assert_close(prior_mask(query, support, 1), prior_mask(query, support, 10**4), atol=1e-6, rtol=0)
-
-
-def test_prior_keeps_to_the_memory_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    largest = 0
-    divide = Tensor.div_
-
-    def watched(self: Tensor, other: Tensor) -> Tensor:
-        nonlocal largest
-        largest = max(largest, self.numel() * self.element_size() + other.numel() * other.element_size())
-        return divide(self, other)
-
-    monkeypatch.setattr(Tensor, "div_", watched)
-    prior_mask(torch.rand(2, 4, 30, 30), torch.rand(2, 2, 4, 30, 30), 1)
-    assert 2**19 < largest <= 2**20
+    query, support = (torch.rand(*shape, 7, 9, generator=generator) for shape in ((1, 4), (1, 2, 4)))
+    whole = prior_mask(query, support)
+    monkeypatch.setattr(module, "POSITIONS", 5)
+    torch.testing.assert_close(prior_mask(query, support), whole, atol=1e-5, rtol=0)
 
 
 def test_bins_are_sides_or_shares_of_the_map() -> None:
