@@ -133,6 +133,11 @@ class Predictions:
         except (OSError, KeyError) as error:
             raise RecordError(f"{path} is no readable file of predictions: {error}") from error
 
+    @property
+    def folds(self) -> list[int]:
+        """The folds that have a prediction."""
+        return list(self._index)
+
     def episodes(self, fold: int) -> list[int]:
         """The episodes of a fold that have a prediction."""
         return list(self._index.get(fold, {}))
@@ -140,14 +145,18 @@ class Predictions:
     def mask(self, fold: int, episode: int) -> NDArray[np.uint8]:
         """H x W labels, 0..N. Raises `RecordError` for an episode without a prediction."""
         try:
-            start, stop = self._index[fold][episode]
-        except KeyError:
-            raise RecordError(f"{self.path} holds no prediction for episode {episode} of fold {fold}") from None
-        try:
-            with Image.open(io.BytesIO(self._file[f"folds/{fold}/png"][start:stop].tobytes())) as image:
+            with Image.open(io.BytesIO(self.encoded(fold, episode))) as image:
                 return np.asarray(image.convert("L") if image.mode != "P" else image, dtype=np.uint8)
         except (OSError, SyntaxError) as error:
             raise RecordError(f"{self.path}: the prediction of fold {fold}, episode {episode} is damaged") from error
+
+    def encoded(self, fold: int, episode: int) -> bytes:
+        """A prediction's PNG file. Raises `RecordError` for an episode without one."""
+        try:
+            start, stop = self._index[fold][episode]
+        except KeyError:
+            raise RecordError(f"{self.path} holds no prediction for episode {episode} of fold {fold}") from None
+        return bytes(self._file[f"folds/{fold}/png"][start:stop].tobytes())
 
     def __enter__(self) -> Predictions:
         return self

@@ -28,7 +28,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Everyday": ("generate-episodes", "run", "report"),
     "Results": ("compare", "leaderboard", "plot", "gallery", "sensitivity", "audit", "score", "sweep", "reproduce"),
     "Methods": ("methods", "new-method", "train", "predict", "speed"),
-    "Data sets": ("download", "doctor"),
+    "Data sets": ("download", "adopt", "doctor"),
     "Episode banks": ("show", "inspect", "verify", "diff", "attach", "export"),
     "Other commands": (),  # those that are not named here
     "Conversions and checks": ("import-checkpoint", "checkpoint", "convert-sbd", "conformance", "parity"),

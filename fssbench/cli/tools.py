@@ -78,9 +78,31 @@ def predict(
         print_json(written)
 
 
+@app.command("export")
+def export_command(
+    bank: Path = typer.Argument(..., help="The bank."),
+    out: Path = typer.Option(..., "--out", help="The folder to write."),
+    shots: int | None = typer.Option(None, "--shots", help="Supports a way. [all]"),
+    folds: list[str] | None = typer.Option(None, "--folds", metavar="F...", help="Folds. [all]"),
+    truth: bool = typer.Option(False, "--truth", help="The queries' truth as well."),
+    force: bool = FORCE,
+) -> None:
+    """Write a bank's images, support masks and episodes as plain files, for a program in any language."""
+    from fssbench.banks.bank import open_bank
+    from fssbench.cli.app import track
+    from fssbench.export import export
+
+    with open_bank(bank) as opened:
+        manifest = export(opened, out, folds=numbers(folds), shots=shots, truth=truth, force=force, progress=track)
+    typer.echo(f"wrote {manifest}; masks for it go into a folder of <fold>/<episode>.png with a copy of that manifest:")
+    typer.echo(f"  fssbench score FOLDER --bank {bank} --shots {shots or 'K'} --name NAME")
+
+
 @app.command("score")
 def score(
-    predictions: Path = typer.Argument(..., help="predictions.h5, or a folder of <fold>/<episode>.png."),
+    predictions: Path = typer.Argument(
+        ..., help="predictions.h5, or a folder of <fold>/<episode>.png with manifest.json."
+    ),
     bank: Path = typer.Option(..., "--bank", help="The bank whose episodes they are."),
     shots: list[str] = typer.Option(..., "--shots", metavar="K", help="Shots they were made with."),
     name: str = typer.Option(..., "--name", help="The method, as tables should print it."),
@@ -91,7 +113,7 @@ def score(
     force: bool = FORCE,
     as_json: bool = JSON,
 ) -> None:
-    """Score masks that any program made on a bank's episodes (format: `fssbench.predictions`)."""
+    """Score masks that any program made on a bank's episodes, and that name it (`fssbench.submissions`)."""
     from fssbench.banks.bank import open_bank
     from fssbench.records import read_run
     from fssbench.score import Submission, score_predictions

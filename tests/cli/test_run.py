@@ -123,6 +123,7 @@ def test_scoring_saved_predictions_gives_the_same_counts(bank: Path, tmp_path: P
 
 def test_masks_as_png_files_are_scored_and_a_missing_one_is_named(bank: Path, tmp_path: Path, capsys) -> None:
     with open_bank(bank) as opened:
+        named = json.dumps({"bank": opened.fingerprint})
         for fold in opened.fold_classes:
             (tmp_path / "png" / str(fold)).mkdir(parents=True)
             drawn = opened.episodes(fold, 1)
@@ -130,6 +131,9 @@ def test_masks_as_png_files_are_scored_and_a_missing_one_is_named(bank: Path, tm
                 truth = opened.layers(query).maps[0] == drawn.classes[episode, 0]
                 Image.fromarray(truth.astype(np.uint8)).save(tmp_path / "png" / str(fold) / f"{episode}.png")
     words = ["score", tmp_path / "png", "--bank", bank, "--shots", "1", "--name", "oracle", "--out", tmp_path / "out"]
+    assert fssbench(*words, "--json") == 2
+    assert "names the bank they were made for" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "png" / "manifest.json").write_text(named)
     assert fssbench(*words, "--json") == 0
     summary = json.loads(capsys.readouterr().out)["summary"]
     assert all(fold["miou"] == 1.0 for fold in summary["folds"].values())
@@ -137,7 +141,7 @@ def test_masks_as_png_files_are_scored_and_a_missing_one_is_named(bank: Path, tm
     assert "--force" in capsys.readouterr().err
     (tmp_path / "png" / "1" / "7.png").unlink()
     assert fssbench(*words, "--force") == 2
-    assert "1/7.png" in capsys.readouterr().err.replace("\n", "")
+    assert "1 missing (1/7)" in capsys.readouterr().err.replace("\n", "")
 
 
 def test_predictions_for_another_bank_are_refused(bank: Path, two_way_bank: Path, tmp_path: Path, capsys) -> None:
