@@ -140,7 +140,8 @@ class Nearest(Baseline):
         flat, count = query.flatten(1), min(self.config.neighbours, len(bank))
         step = max(1, self.work_bytes // (4 * len(bank)))
         with torch.autocast(query.device.type, enabled=False):
-            best = [(bank.float() @ part).topk(count, dim=0).values.mean(0) for part in flat.float().split(step, dim=1)]
+            parts = flat.T.float().split(step)  # positions x C: `topk` is fast along the last dimension only
+            best = [(part @ bank.float().T).topk(count).values.mean(1) for part in parts]
         return torch.cat(best).view(query.shape[1:])
 
 
