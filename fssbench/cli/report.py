@@ -38,6 +38,9 @@ def report(
     dataset: list[str] | None = DATASET,
     shots: list[str] | None = SHOTS,
     sort: str = SORT,
+    paper: str | None = typer.Option(
+        None, "--paper", metavar="NAME", help="The comparison tables of a paper, as in `canet`, with what was measured."
+    ),
     per_class: bool = typer.Option(False, "--per-class", help="IoU of every class instead of every fold."),
     with_published: bool = typer.Option(False, "--with-published", help="The papers' rows under ours."),
     intervals: bool = typer.Option(False, "--intervals/--no-intervals", help="95 % intervals over images."),
@@ -55,16 +58,44 @@ def report(
     from fssbench.reports.formats.render import render
     from fssbench.reports.tables.layouts import View, class_tables, fold_tables
 
+    name = "json" if as_json else None if output is None else output.value
+    on_screen = name is None and out is None and sys.stdout.isatty()
+    if paper is not None:
+        _report_paper(paper, results, (method, backbone, dataset, shots, sort), name, on_screen, digits, out, force)
+        return
     lens = None if protocol is None else find_protocol(protocol)
     found = read_results(results, method, backbone, dataset, shots, sort)
     if lens is not None:
         found = [through(result, lens) for result in track(found, "scoring again")]
     view = View(digits=digits, published=with_published, intervals=intervals, lens=lens)
-    if output is None and not as_json and out is None and sys.stdout.isatty() and not (per_class and with_published):
+    if on_screen and not (per_class and with_published):
         _print(class_tables(found, view) if per_class else fold_tables(found, view))
         return
-    name = "json" if as_json else (output or Format.MARKDOWN).value
-    write_text(render(name, found, view, per_class=per_class), out, force)
+    write_text(render(name or "markdown", found, view, per_class=per_class), out, force)
+
+
+def _report_paper(
+    name: str,
+    results: list[Path] | None,
+    chosen: tuple[list[str] | None, list[str] | None, list[str] | None, list[str] | None, str],
+    output: str | None,
+    on_screen: bool,
+    digits: int,
+    out: Path | None,
+    force: bool,
+) -> None:
+    """A paper's tables; without records, unless they were asked for, they show what is published."""
+    from fssbench.reports.formats.render import render_paper
+    from fssbench.reports.papers.paper import find_paper
+    from fssbench.reports.tables.paper import paper_tables
+
+    paper = find_paper(name)
+    nothing = results is None and not Path("results").is_dir()
+    found = [] if nothing else read_results(results, *chosen)
+    if on_screen:
+        _print(paper_tables(paper, found, digits))
+    else:
+        write_text(render_paper(output or "markdown", paper, found, digits), out, force)
 
 
 class TextFormat(StrEnum):

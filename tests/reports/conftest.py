@@ -55,6 +55,7 @@ def write_synthetic(
     method: str = "panet",
     *,
     title: str | None = None,
+    config: Mapping[str, Any] | None = None,
     backbone: str = "resnet50",
     weights: str = "imagenet",
     regime: Regime | None = None,
@@ -107,7 +108,11 @@ def write_synthetic(
         "id": folder.name,
         "created": "2026-01-02T03:04:05Z",
         "method": MethodEntry(
-            name=method, title=title or method, config={}, our_reading=our_reading, supervision=supervision
+            name=method,
+            title=title or method,
+            config=dict(config or {}),
+            our_reading=our_reading,
+            supervision=supervision,
         ),
         "backbone": backbone,
         "input_size": "417x417 squash",

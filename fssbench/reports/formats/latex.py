@@ -82,7 +82,7 @@ def _row(row: Row) -> str:
 
 def _cell(cell: Cell, row: Row) -> str:
     text = _escape(cell.text)
-    if row.kind != "ours" and text:
+    if row.kind != "ours" and not cell.measured and text:
         return rf"\textit{{{text}}}"
     return rf"\textbf{{{text}}}" if cell.rank == 1 else rf"\underline{{{text}}}" if cell.rank == 2 else text
 

@@ -34,7 +34,7 @@ def _heading(column: Column, before: Column | None) -> str:
 
 def _cell(cell: Cell, row: Row) -> str:
     text = _escape(cell.text)
-    if row.kind != "ours" and text:
+    if row.kind != "ours" and not cell.measured and text:
         return f"*{text}*"
     return f"**{text}**" if cell.rank == 1 else text
 

@@ -9,9 +9,11 @@ from fssbench.reports.entries.results import Result
 from fssbench.reports.formats.html import to_html
 from fssbench.reports.formats.latex import to_latex
 from fssbench.reports.formats.markdown import to_markdown
-from fssbench.reports.tables.data import to_csv, to_json
+from fssbench.reports.papers.paper import Paper
+from fssbench.reports.tables.data import csv_of, json_of, to_csv, to_json
 from fssbench.reports.tables.layouts import View, class_tables, fold_tables
 from fssbench.reports.tables.model import Table
+from fssbench.reports.tables.paper import paper_data, paper_tables
 
 _TABLES = {"markdown": to_markdown, "latex": to_latex, "html": to_html}
 
@@ -25,6 +27,13 @@ def render(name: str, results: Sequence[Result], view: View, *, per_class: bool 
     if name == "csv":
         return to_csv(results, view, per_class=per_class)
     return render_tables(name, class_tables(results, view) if per_class else fold_tables(results, view))
+
+
+def render_paper(name: str, paper: Paper, results: Sequence[Result], digits: int = 1) -> str:
+    """A paper's tables in a format by its name; `csv` and `json` have one entry a cell."""
+    if name in ("csv", "json"):
+        return (json_of if name == "json" else csv_of)(paper_data(paper, results))
+    return render_tables(name, paper_tables(paper, results, digits))
 
 
 def render_tables(name: str, tables: Sequence[Table]) -> str:

@@ -56,7 +56,7 @@ def _grid(table: Table, chosen: Sequence[int]) -> RichTable:
 
 
 def _cell(cell: Cell, row: Row) -> Text:
-    style = "bold" if cell.rank == 1 else "" if row.kind == "ours" else "italic dim"
+    style = "bold" if cell.rank == 1 else "" if row.kind == "ours" or cell.measured else "italic dim"
     return Text(_plain(cell.text), style=style)
 
 

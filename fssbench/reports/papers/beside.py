@@ -59,7 +59,7 @@ def beside(line: Line) -> Beside | None:
     run, kinds = line.results[0].run, set(line.setting.weights.split(" and "))
     trained = kinds <= {"checkpoint", "authors"} or run.method.name in TRAINING_FREE
     comparable = chosen == ours and trained and run.bank.complete and not line.setting.contaminated
-    return Beside(backbone, shots, _differs(line, backbone if chosen != ours else None), comparable)
+    return Beside(backbone, shots, differences_of(line, backbone if chosen != ours else None), comparable)
 
 
 def sentence(paper: Beside) -> str:
@@ -76,7 +76,8 @@ def sentence(paper: Beside) -> str:
     return ". ".join(parts) + "."
 
 
-def _differs(line: Line, other_backbone: str | None) -> tuple[str, ...]:
+def differences_of(line: Line, other_backbone: str | None) -> tuple[str, ...]:
+    """What separates a line from its method's paper, in words; `other_backbone` is the paper's, if not the line's."""
     run = line.results[0].run
     words = []
     if other_backbone is not None:

@@ -162,16 +162,19 @@ def _combine(rows: Sequence[PublishedResult]) -> PaperScores:
         venue=first.venue,
         year=first.year,
         backbone=first.backbone,
-        miou_folds=tuple(_span((getattr(row, fold), row.verified) for row in miou) for fold in FOLDS),
-        miou=_span((row.mean, row.verified) for row in miou),
-        fb_iou=_span((row.mean, row.verified) for row in rows if row.metric == "fb_iou"),
+        miou_folds=tuple(span_of((getattr(row, fold), row.verified) for row in miou) for fold in FOLDS),
+        miou=span_of((row.mean, row.verified) for row in miou),
+        fb_iou=span_of((row.mean, row.verified) for row in rows if row.metric == "fb_iou"),
         sources=tuple(dict.fromkeys(row.source for row in rows if row.verified)),
         notes=tuple(dict.fromkeys(row.note for row in rows if row.note)),
     )
 
 
-def _span(values: Iterable[tuple[Percent, bool]]) -> Span | None:
-    """Sources that were read outweigh numbers from memory; those are used only where there is nothing else."""
+def span_of(values: Iterable[tuple[Percent, bool]]) -> Span | None:
+    """Numbers, each with whether it was read, as one.
+
+    Sources that were read outweigh numbers from memory; those are used only where there is nothing else.
+    """
     known = [(value, verified) for value, verified in values if value is not None]
     read = [value for value, verified in known if verified]
     used = read or [value for value, _ in known]

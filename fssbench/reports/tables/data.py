@@ -37,7 +37,7 @@ def to_json(results: Sequence[Result], view: View, *, per_class: bool = False) -
             for row in (_class_rows(entry) if per_class else [entry])
         ]
         tables.append({**_place(place), "remarks": list(said), "rows": rows})
-    return json.dumps({"schema": SCHEMA, "tables": tables}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_of({"schema": SCHEMA, "tables": tables})
 
 
 def to_csv(results: Sequence[Result], view: View, *, per_class: bool = False) -> str:
@@ -49,6 +49,16 @@ def to_csv(results: Sequence[Result], view: View, *, per_class: bool = False) ->
         for entry in _entries(shown)
         for flat in (_class_rows(entry) if per_class else [_fold_row(entry)])
     ]
+    return csv_of(rows)
+
+
+def json_of(value: Any) -> str:
+    """Strict JSON with a line's end."""
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def csv_of(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as CSV, a column for every name that occurs."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n", restval="")
@@ -161,4 +171,6 @@ def _plain(value: Any) -> Any:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        value = "; ".join(map(str, value))
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value

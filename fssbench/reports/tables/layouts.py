@@ -193,11 +193,11 @@ def _bound(bounds: Bounds, name: str) -> tuple[float, float] | None:
 def _paper_cells(scores: PaperScores | None, grid: _Grid) -> list[Cell]:
     if scores is None:
         return grid.cells([Cell(MISSING)] * len(grid.folds), Cell(MISSING), Cell(MISSING))
-    folds = [_span(scores.miou_folds[fold] if fold < len(scores.miou_folds) else None) for fold in grid.folds]
-    return grid.cells(folds, _span(scores.miou), _span(scores.fb_iou))
+    folds = [span_cell(scores.miou_folds[fold] if fold < len(scores.miou_folds) else None) for fold in grid.folds]
+    return grid.cells(folds, span_cell(scores.miou), span_cell(scores.fb_iou))
 
 
-def _span(span: Span | None) -> Cell:
+def span_cell(span: Span | None) -> Cell:
     """As printed by the source; a range where sources disagree; ~ where nobody read it."""
     if span is None:
         return Cell(MISSING)

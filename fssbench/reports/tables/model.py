@@ -27,6 +27,7 @@ class Cell:
     text: str = ""
     value: float | None = None
     rank: int = 0
+    measured: bool = False  # by us, in a row of published numbers
 
 
 @dataclass(frozen=True)
