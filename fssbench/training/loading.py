@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fssbench.datasets.base import VOID, label_map
 from fssbench.datasets.decode import decode_image
-from fssbench.engine.inputs import normalise
+from fssbench.engine.inputs import fit_image, fit_label, normalise
 from fssbench.engine.sources import query_truth, support_codes
 from fssbench.method import Method, Preprocess
 from fssbench.training.augment import changed
@@ -38,6 +38,7 @@ class Loader:
         self.support_input = training_input(method.support_input, stage)
         self.base_labels = method.info.base_learner
         self._map = lru_cache(maxsize=1024)(self._read_map)
+        self._pixels = lru_cache(maxsize=4096)(self._fitted)
         self._bytes = lru_cache(maxsize=1024)(lambda image: data.dataset.image_bytes(data.ids[image]))
 
     def batches(self, first: int, last: int, workers: int, parts: int = 1) -> Iterator[tuple[int, list[Batch]]]:
@@ -111,10 +112,18 @@ class Loader:
     def _form(
         self, image: int, labels: list[Codes], how: Preprocess, change: Augmentation, drawn: Drawn, place: int
     ) -> tuple[Tensor, list[Tensor]]:
-        picture = decode_image(self._bytes(image), f"image {self.data.ids[image]}")
         generator = drawn.generator(self.episodes.seed, place)
-        pixels, masks = changed(picture, labels, how, change, generator)
+        if change.finite:
+            pixels, masks = self._pixels(image, how), [fit_label(label, how) for label in labels]
+            if generator.random() < change.flip:
+                pixels, masks = pixels.flip(-1), [mask.flip(-1) for mask in masks]
+        else:
+            picture = decode_image(self._bytes(image), f"image {self.data.ids[image]}")
+            pixels, masks = changed(picture, labels, how, change, generator)
         return normalise(pixels, how), masks
+
+    def _fitted(self, image: int, how: Preprocess) -> Tensor:
+        return fit_image(decode_image(self._bytes(image), f"image {self.data.ids[image]}"), how)
 
     def _void(self, codes: Codes) -> Codes:
         """Void as the recipe has it."""

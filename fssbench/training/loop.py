@@ -33,6 +33,7 @@ from fssbench.regime import Regime
 from fssbench.registry import find_method
 from fssbench.settings import as_text, parse_settings
 from fssbench.training.base_classes import TrainingData, open_training, training_data
+from fssbench.training.features import FeatureCache, keeps_features
 from fssbench.training.loading import Loader
 from fssbench.training.recipe import Recipe, Stage
 from fssbench.training.state import Position, load_model, load_optimiser, read_position, save_state
@@ -136,6 +137,7 @@ class Run:
         self.folder = name
         self.dataset, self.classes = open_training(request.dataset, request.root, request.fold, request.lists)
         self.encoder = encoder_sha256(self.method)
+        self._asks = {name: parameter.requires_grad for name, parameter in self.method.named_parameters()}
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
     # --- the whole run -------------------------------------------------------------------------------------------
@@ -188,19 +190,23 @@ class Run:
         if stage.batch % self.world:
             raise UsageError(f"--batch: expected a number that {self.world} processes can share, found {stage.batch}")
         total = episodes.steps
+        for name, parameter in self.method.named_parameters():
+            parameter.requires_grad_(self._asks[name])  # whatever a stage before this one froze
         updater = Updater(self.method, stage, total)
         updater.losses = self._wrapped(updater.losses)
         state = self.folder / "state.safetensors"
         if position.step:
             load_optimiser(state, updater.optimiser)
         loader = Loader(self.method, stage, data, episodes, (self.rank, self.world))
+        cache = FeatureCache(self.method, request.device) if keeps_features(self.method, stage) else None
         log = Log(self.folder / "log.csv", position, self.rank)
         last_stage = position.stage == len(self.recipe.stages) - 1
         marks = self._marks(total) if last_stage else set()
         begun, first = time.perf_counter(), position.step
         for step, parts in loader.batches(position.step, total, request.workers, request.accumulate):
             torch.manual_seed(self._step_seed(position.stage, step))
-            report = updater.step([part.to(request.device) for part in parts], step)
+            made = parts if cache is None else [cache.fill(part) for part in parts]
+            report = updater.step([part.to(request.device) for part in made], step)
             if not report.finite and updater.scaler is None:
                 raise self._not_finite(report, stage, step, episodes, data)
             log.write(position.stage, step, report)

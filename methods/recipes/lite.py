@@ -34,6 +34,6 @@ _STAGE = Stage(
 
 def lite(groups: tuple[Group, ...] = HEAD, settings: Mapping[str, Any] | None = None, **changes: Any) -> Recipe:
     """`lite` for one method; `changes` are fields of its `Stage`."""
-    frozen = ("encoder.*",) if groups is HEAD else ()
-    stage = replace(_STAGE, **({"groups": groups, "frozen": frozen} | changes))
+    still = {"frozen": ("encoder.*",), "evaluating": ("encoder", "encoder.*")} if groups is HEAD else {}
+    stage = replace(_STAGE, **({"groups": groups} | still | changes))
     return Recipe("lite", (stage,), {"size": (SIDE, SIDE)} | dict(settings or {}))

@@ -1,0 +1,78 @@
+"""Features of a frozen encoder: kept where nothing can change them, and the same training with them as without."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from fssbench.training import loop
+from fssbench.training.base_classes import open_training, training_data
+from fssbench.training.features import FeatureCache, keeps_features
+from fssbench.training.loading import Loader
+from fssbench.training.recipe import Augmentation
+from fssbench.training.stream import EpisodeStream
+from fssbench.training.updates import Updater
+
+CPU = torch.device("cpu")
+SMALL = ("size=65,65",)
+FROZEN = {"frozen": ("encoder.*",), "evaluating": ("encoder", "encoder.*")}
+
+
+def request(method: str, root: Path, out: Path, **changes: object) -> loop.TrainRequest:
+    values = {"recipe": "lite", "backbone": "efficientnet_lite0", "settings": SMALL, "validate": 0, "start": "random"}
+    return loop.TrainRequest(method, "folder", 0, out, root=root, **(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["pfenet", "hsnet", "sgone"])
+def test_an_update_from_kept_features_is_that_from_pixels(name: str, own_images: Path, tmp_path: Path) -> None:
+    terms, weights = [], []
+    for kept in (False, True):
+        run = loop.Run(request(name, own_images, tmp_path))
+        stage = replace(run.recipe.stages[0], **FROZEN)
+        dataset, classes = open_training("folder", own_images, 0, None)
+        data = training_data(dataset, 0, classes, stage)
+        episodes = EpisodeStream(data.pool, stage, 0, 0)
+        updater = Updater(run.method, stage, 10)
+        parts = Loader(run.method, stage, data, episodes).batch(0)
+        assert keeps_features(run.method, stage)
+        if kept:
+            cache = FeatureCache(run.method, CPU)
+            parts = [cache.fill(cache.fill(part)) for part in parts]
+        torch.manual_seed(0)
+        terms.append(updater.step(parts, 0).terms)
+        weights.append({k: v.clone() for k, v in run.method.state_dict().items()})
+    for key, value in terms[0].items():
+        assert terms[1][key] == pytest.approx(value, abs=1e-4)
+    for key, value in weights[0].items():
+        assert torch.allclose(weights[1][key].float(), value.float(), atol=5e-3), key
+
+
+def test_features_are_not_kept_where_they_may_change(own_images: Path, tmp_path: Path) -> None:
+    run = loop.Run(request("pfenet", own_images, tmp_path))
+    stage = replace(run.recipe.stages[0], **FROZEN)
+    assert keeps_features(run.method, stage)
+    assert not keeps_features(run.method, replace(stage, frozen=()))
+    assert not keeps_features(run.method, replace(stage, evaluating=()))
+    assert not keeps_features(run.method, replace(stage, query=Augmentation(flip=0.5, crop=True)))
+
+
+def test_a_full_cache_encodes_again_and_gives_the_same(own_images: Path, tmp_path: Path) -> None:
+    run = loop.Run(request("hsnet", own_images, tmp_path))
+    images = torch.rand(2, 3, 65, 65)
+    full, empty = FeatureCache(run.method, CPU), FeatureCache(run.method, CPU, limit=0)
+    for _ in range(2):
+        for name, value in full._maps(images).items():
+            assert torch.equal(value, empty._maps(images)[name])
+    assert len(full._kept) == 2 and not empty._kept
+
+
+def test_what_a_base_stage_froze_is_trained_in_the_next(own_images: Path, tmp_path: Path) -> None:
+    run = loop.Run(request("bam", own_images, tmp_path, steps=1))
+    run.recipe = replace(run.recipe, stages=(replace(run.recipe.stages[0], steps=1), run.recipe.stages[1]))
+    before = {name: value.clone() for name, value in run.method.state_dict().items()}
+    run.train()
+    moved = {name.split(".")[0] for name, value in run.method.state_dict().items() if not value.equal(before[name])}
+    assert {"down_query", "cls_meta"} <= moved
