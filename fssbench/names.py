@@ -10,6 +10,7 @@ from pathlib import PureWindowsPath
 SEPARATOR = "|"  # between image ids in one cell of a table: no id holds it
 
 _LONGEST = 255  # bytes
+_PLAIN = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)  # nothing below can be wrong with these
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -19,6 +20,8 @@ def image_id_problem(image_id: str) -> str:
     >>> image_id_problem("dogs/my image 1"), image_id_problem("../passwd")
     ('', "the part '..'")
     """
+    if len(image_id) <= _LONGEST and _PLAIN.fullmatch(image_id):
+        return ""
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in image_id):
         return "a control character"
     if not 1 <= len(image_id.encode("utf-8")) <= _LONGEST:
