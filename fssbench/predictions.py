@@ -1,13 +1,11 @@
-"""Predicted masks on disk, in a form that any program can write.
+"""Predicted masks on disk, in a form that any program can write (docs/formats/predictions.md).
 
-HDF5, one group a fold, `/folds/<i>`, with four arrays:
+HDF5 whose structure is checked as a bank's is, for it may come from anyone. Root attributes, texts of fixed length:
+`format` = "fssbench predictions", `version` = "2", `bank` = the bank's fingerprint. One group a fold, `/folds/<i>`:
 
-* `png`: uint8, the PNG files of all predictions one after the other. Each is an 8-bit grey image of the scoring
-  resolution's size with 0 for background and n for the n-th way (1 for the object of a 1-way episode);
-* `start`, `stop`: int64, E entries each; prediction e is `png[start[e]:stop[e]]`;
-* `episode`: int64, E entries, the episode's number in the bank's fold.
-
-Root attributes: `format` = "fssbench predictions", `version` = 1, `bank` = the bank's fingerprint.
+* `episode`: int64, E entries, the episodes' numbers in the bank's fold, each once;
+* `bytes`, `offset`: uint8, and int64 of E + 1 entries; prediction e is the PNG file `bytes[offset[e]:offset[e + 1]]`,
+  8 bits a pixel, of the scoring resolution's size, 0 for background and n for the n-th way.
 
 While a run goes on, predictions are appended to a journal; the HDF5 file is made of it at the end, atomically.
 """
@@ -15,27 +13,30 @@ While a run goes on, predictions are appended to a journal; the HDF5 file is mad
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
-from types import TracebackType
+from typing import BinaryIO, Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from fssbench.banks.hdf5 import Blobs, new_hdf5, put, put_texts
+from fssbench.banks.reader import Format, Reader
+from fssbench.banks.structure import Kind, Structure
+from fssbench.datasets.decode import opened_image
 from fssbench.datasets.reading import encode_png
-from fssbench.errors import RecordError
-from fssbench.files import atomic_path
+from fssbench.errors import DataError, RecordError
 
-FORMAT, VERSION = "fssbench predictions", 1
+FORMAT, VERSION = "fssbench predictions", "2"
 FILE, JOURNAL = "predictions.h5", "predictions.journal"
-_HEADER = struct.Struct("<qqqI")  # fold, episode, bytes, CRC-32 of the bytes
-_CHUNK = 1 << 20
+_HEADER = struct.Struct("<qqq")  # fold, episode, bytes
+_CRC = struct.Struct("<I")  # CRC-32 of header and bytes, between the two
+_HDF5 = b"\x89HDF\r\n\x1a\n\x03"  # its structures have checksums from version 3 on
 
 
 def encode_label(label: NDArray[np.uint8]) -> bytes:
@@ -43,34 +44,44 @@ def encode_label(label: NDArray[np.uint8]) -> bytes:
     return encode_png(label)
 
 
+def decode_label(encoded: bytes, where: str) -> NDArray[np.uint8]:
+    """H x W labels of a PNG. Raises `RecordError` (naming `where`) for bytes that are none, or a picture in colour."""
+    try:
+        with opened_image(encoded, where, "PNG of labels", ("PNG",)) as image:
+            if image.mode not in ("L", "P", "1"):
+                raise RecordError(f"{where}: expected a grey or palette PNG of labels, found mode {image.mode}.")
+            return np.asarray(image, dtype=np.uint8)  # of a 1-bit image: 0 and 1
+    except DataError as error:
+        raise RecordError(str(error)) from error
+
+
 class PredictionWriter:
     """Collects predictions of a run in `folder`; safe against being killed at any moment."""
 
     def __init__(self, folder: Path, fresh: bool) -> None:
-        self._folder = folder
-        self._path = folder / JOURNAL
-        self._file = self._path.open("wb" if fresh or not self._path.exists() else "r+b")
-        self._file.seek(_whole_bytes(self._path))
+        self._folder, self._path = folder, folder / JOURNAL
+        self._file = self._path.open("w+b" if fresh or not self._path.exists() else "r+b")
+        for _ in _entries(self._file):
+            pass  # to the end of the last whole entry
         self._file.truncate()
 
     def append(self, fold: int, labels: Sequence[tuple[int, NDArray[np.uint8]]]) -> None:
-        """Add the predictions of a step and sync them to disk."""
+        """Add the predictions of a step and sync them to disk. A later one of an episode replaces an earlier one."""
         try:
             for episode, label in labels:
                 data = encode_label(label)
-                self._file.write(_HEADER.pack(fold, episode, len(data), zlib.crc32(data)) + data)
+                header = _HEADER.pack(fold, episode, len(data))
+                self._file.write(header + _CRC.pack(zlib.crc32(header + data)) + data)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise RecordError(_full(self._path, error)) from error
+            raise _full(self._path, error) from error
 
     def finish(self, bank: str, record: str) -> None:
         """Make `predictions.h5`; the journal stays until `delete`, as the record may still fail to be written."""
-        try:
-            self._file.flush()
-            write_predictions(self._folder / FILE, bank, _entries(self._path), record)
-        except OSError as error:
-            raise RecordError(_full(self._folder / FILE, error)) from error
+        places = {(fold, episode): (start, size) for fold, episode, start, size in _entries(self._file)}
+        entries = ((*key, _read(self._file, *place)) for key, place in sorted(places.items()))
+        write_predictions(self._folder / FILE, bank, entries, record)
 
     def delete(self) -> None:
         """The record is finished: the journal has done its work."""
@@ -83,93 +94,65 @@ class PredictionWriter:
             self._file.close()
 
 
-def write_predictions(path: Path, bank: str, entries: Iterator[tuple[int, int, bytes]], record: str = "") -> None:
-    """Write (fold, episode, PNG) entries; a later entry of an episode replaces an earlier one."""
-    # Made in memory, a few KB an episode: HDF5 cannot close a file on a full disk, and takes the process with it.
-    with (
-        atomic_path(path) as temporary,
-        h5py.File(path.name, "w", driver="core", backing_store=False, libver="latest") as file,
-    ):
-        file.attrs.update({"format": FORMAT, "version": VERSION, "bank": bank, "record": record})
-        index: dict[int, dict[int, tuple[int, int]]] = {}
-        ends: dict[int, int] = {}
-        for fold, episode, data in entries:
-            if fold not in index:
-                group = file.create_group(f"folds/{fold}")
-                group.create_dataset("png", (0,), "u1", maxshape=(None,), chunks=(_CHUNK,), fletcher32=True)
-                index[fold], ends[fold] = {}, 0
-            blob = file[f"folds/{fold}/png"]
-            start = ends[fold]
-            ends[fold] = start + len(data)
-            if ends[fold] > blob.shape[0]:
-                blob.resize((max(ends[fold], 2 * blob.shape[0]),))
-            blob[start : ends[fold]] = np.frombuffer(data, np.uint8)
-            index[fold][episode] = start, ends[fold]
-        for fold, places in index.items():
-            group = file[f"folds/{fold}"]
-            group["png"].resize((ends[fold],))
-            episodes = sorted(places)
-            for name, values in (
-                ("episode", episodes),
-                ("start", [places[e][0] for e in episodes]),
-                ("stop", [places[e][1] for e in episodes]),
-            ):
-                group.create_dataset(name, data=np.array(values, np.int64), chunks=True, fletcher32=True)
-        file.flush()
-        temporary.write_bytes(file.id.get_file_image())
+def write_predictions(path: Path, bank: str, entries: Iterable[tuple[int, int, bytes]], record: str = "") -> None:
+    """Write (fold, episode, PNG) entries, each fold's together. Raises `RecordError` if the disk is full."""
+    try:
+        with new_hdf5(path) as (file, check):
+            put_texts(file, {"format": FORMAT, "version": VERSION, "bank": bank, "record": record})
+            for fold, of_fold in groupby(entries, key=lambda entry: entry[0]):
+                blobs, episodes = Blobs(file, f"folds/{fold}"), []
+                for _, episode, data in of_fold:
+                    check()
+                    blobs.append(data)
+                    episodes.append(episode)
+                blobs.close()
+                put(file, f"folds/{fold}/episode", np.array(episodes, np.int64))
+    except OSError as error:
+        raise _full(path, error) from error
 
 
 class Predictions:
     """Predictions read from a file of this format. Raises `RecordError` if it is none, or damaged."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._file = h5py.File(path, "r")
-            if self._file.attrs.get("format") != FORMAT or self._file.attrs.get("version") != VERSION:
-                raise RecordError(f"{path}: expected {FORMAT!r} version {VERSION}, found another kind of HDF5 file")
-            self.bank: str = str(self._file.attrs.get("bank", ""))
-            self._index = {int(fold): self._places(fold) for fold in self._file["folds"]}
-        except (OSError, KeyError) as error:
-            raise RecordError(f"{path} is no readable file of predictions: {error}") from error
+        self.path, self._reader = path, Reader(path, _KIND)
+        found = [self._reader.attribute("/", name) for name in ("format", "version")]
+        if found != [FORMAT, VERSION]:
+            raise RecordError(f"{path}: expected {FORMAT} {VERSION}, found {' '.join(found)}. {_KIND.advice}")
+        self.bank = self._reader.attribute("/", "bank")
+        self._rows = {int(fold): self._rows_of(fold) for fold in self._reader.members("folds")}
+
+    def _rows_of(self, fold: str) -> dict[int, int]:
+        episodes = self._reader.array(f"folds/{fold}/episode").tolist()
+        if len(set(episodes)) != len(episodes) or min(episodes, default=0) < 0:
+            raise RecordError(f"{self.path}: folds/{fold}/episode: expected numbers from 0, each once, found others.")
+        return {episode: row for row, episode in enumerate(episodes)}
 
     @property
     def folds(self) -> list[int]:
         """The folds that have a prediction."""
-        return list(self._index)
+        return list(self._rows)
 
     def episodes(self, fold: int) -> list[int]:
         """The episodes of a fold that have a prediction."""
-        return list(self._index.get(fold, {}))
+        return list(self._rows.get(fold, {}))
 
     def mask(self, fold: int, episode: int) -> NDArray[np.uint8]:
         """H x W labels, 0..N. Raises `RecordError` for an episode without a prediction."""
-        try:
-            with Image.open(io.BytesIO(self.encoded(fold, episode))) as image:
-                return np.asarray(image.convert("L") if image.mode != "P" else image, dtype=np.uint8)
-        except (OSError, SyntaxError) as error:
-            raise RecordError(f"{self.path}: the prediction of fold {fold}, episode {episode} is damaged") from error
+        return decode_label(self.encoded(fold, episode), f"{self.path}: fold {fold}, episode {episode}")
 
     def encoded(self, fold: int, episode: int) -> bytes:
         """A prediction's PNG file. Raises `RecordError` for an episode without one."""
-        try:
-            start, stop = self._index[fold][episode]
-        except KeyError:
-            raise RecordError(f"{self.path} holds no prediction for episode {episode} of fold {fold}") from None
-        return bytes(self._file[f"folds/{fold}/png"][start:stop].tobytes())
+        row = self._rows.get(fold, {}).get(episode)
+        if row is None:
+            raise RecordError(f"{self.path} holds no prediction for episode {episode} of fold {fold}.")
+        return self._reader.blob(f"folds/{fold}", row)
 
-    def __enter__(self) -> Predictions:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-    def _places(self, fold: str) -> dict[int, tuple[int, int]]:
-        group = self._file["folds"][fold]
-        starts, stops = group["start"][:].tolist(), group["stop"][:].tolist()
-        return dict(zip(group["episode"][:].tolist(), zip(starts, stops, strict=True), strict=True))
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
 
 
 def open_predictions(path: Path) -> Predictions:
@@ -177,23 +160,56 @@ def open_predictions(path: Path) -> Predictions:
     return Predictions(path)
 
 
-def _entries(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """The whole entries of a journal."""
-    with path.open("rb") as file:
-        while len(header := file.read(_HEADER.size)) == _HEADER.size:
-            fold, episode, length, crc = _HEADER.unpack(header)
-            data = file.read(length)
-            if len(data) != length or zlib.crc32(data) != crc:
-                return
-            yield fold, episode, data
+def _check_header(path: Path) -> None:
+    """Raises `RecordError` for what is no HDF5 file with checksums."""
+    try:
+        with path.open("rb") as file:
+            found = file.read(len(_HDF5))
+    except OSError as error:
+        raise RecordError(f"{path}: expected a file of predictions, found none that can be read ({error}).") from error
+    if found != _HDF5:
+        raise RecordError(f"{path}: expected HDF5 of superblock 3, found a file that begins with {found!r}. {_ADVICE}")
 
 
-def _full(path: Path, error: OSError) -> str:
-    return (
+def _check_structure(file: h5py.File) -> None:
+    """Raises `ValueError` unless the file has the groups, columns, types and storage of this format, and no others."""
+    check = Structure(file)
+    check.members("/", {"folds"}, ())
+    for name in ("format", "version", "bank"):
+        check.attribute("/", name)
+    for fold in check.numbers("/folds", check.members("/folds", (), None)):
+        if not check.columns(f"/folds/{fold}", {"episode": Kind(("predictions",))}, {}, blobs="predictions"):
+            raise ValueError(f"/folds/{fold}: expected offset and bytes, found none")
+
+
+_ADVICE = "Write it again by fssbench.predictions.write_predictions, or as its documentation says."
+_KIND = Format(_check_header, _check_structure, RecordError, _ADVICE)
+
+
+def _entries(file: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
+    """(fold, episode, place, bytes) of a journal's whole entries. It stands behind the last of them at the end."""
+    size, end = os.fstat(file.fileno()).st_size, 0
+    while True:
+        file.seek(end)
+        head = file.read(_HEADER.size + _CRC.size)
+        if len(head) < _HEADER.size + _CRC.size:
+            break
+        (fold, episode, length), (crc,) = _HEADER.unpack_from(head), _CRC.unpack_from(head, _HEADER.size)
+        start = end + len(head)
+        if not 0 <= length <= size - start or zlib.crc32(head[: _HEADER.size] + _read(file, start, length)) != crc:
+            break
+        yield fold, episode, start, length
+        end = start + length
+    file.seek(end)
+
+
+def _read(file: BinaryIO, start: int, size: int) -> bytes:
+    file.seek(start)
+    return file.read(size)
+
+
+def _full(path: Path, error: OSError) -> RecordError:
+    return RecordError(
         f"{path} could not be written ({error.strerror or error}). What was written before is safe; "
         "make room and run the same command again to go on."
     )
-
-
-def _whole_bytes(path: Path) -> int:
-    return sum(_HEADER.size + len(data) for _, _, data in _entries(path))

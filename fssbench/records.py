@@ -21,13 +21,12 @@ from fssbench.files import atomic_path
 from fssbench.regime import Exposure, Regime, exposure
 
 SCHEMA: Final = 2
-SEPARATOR = "|"  # between the image ids in `supports`; no image id holds it
 LARGEST = 256 << 20  # bytes of run.json or episodes.csv; the largest ever made has 10
 COUNTS = ["tp", "fp", "fn", "tn", "ignored_fg", "ignored_bg"]
 TEXT = ["query", "supports"]
 # One row an episode and way; of N ways, a row of way 0 and class_id 0 counts the background. `episode` counts from 0
 # within its fold, `run` is the seed's number, `group` numbers the query where a bank draws several supports for one;
-# `query` and `supports` (joined by `SEPARATOR`) are image ids.
+# `query` and `supports` (joined by `fssbench.names.SEPARATOR`) are image ids.
 COLUMNS = ["fold", "run", "episode", "group", "way", "class_id", *TEXT, *COUNTS]
 
 

@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fssbench.errors import RecordError, UsageError
-from fssbench.records import COLUMNS, SEPARATOR, BankEntry, Environment, MethodEntry, Run, WeightsEntry, write_record
+from fssbench.names import SEPARATOR
+from fssbench.records import COLUMNS, BankEntry, Environment, MethodEntry, Run, WeightsEntry, write_record
 from fssbench.regime import Regime
 from fssbench.scoring.metrics import summarise
 from fssbench.scoring.pixels import count_pixels, validate_labels

@@ -14,8 +14,9 @@ from fssbench.audit.run import Problem
 from fssbench.banks.bank import Bank, open_bank
 from fssbench.datasets.masks import VOID
 from fssbench.errors import BankError
+from fssbench.names import SEPARATOR
 from fssbench.predictions import FILE as PREDICTIONS
-from fssbench.records import COUNTS, SEPARATOR, Run
+from fssbench.records import COUNTS, Run
 
 OBJECT = 1  # in the codes of Bank.mask
 

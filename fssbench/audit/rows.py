@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from fssbench.audit.run import Problem
-from fssbench.records import COLUMNS, COUNTS, SEPARATOR, Run
+from fssbench.names import SEPARATOR
+from fssbench.records import COLUMNS, COUNTS, Run
 from fssbench.scoring.metrics import BACKGROUND_CLASS
 
 NUMBERS = [name for name in COLUMNS if name not in ("query", "supports")]

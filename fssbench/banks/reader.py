@@ -1,10 +1,11 @@
-"""A bank's file: opened once a process, its structure checked first, every read guarded."""
+"""A HDF5 file from anyone: opened once a process, its structure checked first, every read guarded."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +15,49 @@ from numpy.typing import NDArray
 
 from fssbench.banks.schema import check_structure
 from fssbench.banks.seal import read_seal
-from fssbench.errors import BankError
+from fssbench.errors import BankError, FssbenchError
 
 BLOB = 1 << 28  # bytes of the largest image or mask
 
 Failures = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError)  # what h5py raises over a bad file
 
 
+@dataclass(frozen=True)
+class Format:
+    """What tells a file of one kind: by its first bytes, which raises `error`, and by its objects, a `ValueError`."""
+
+    check_header: Callable[[Path], object]
+    check_structure: Callable[[h5py.File], None]
+    error: type[FssbenchError]
+    advice: str
+
+
+BANK = Format(read_seal, check_structure, BankError, "Copy the bank again, or generate it again.")
+
+
 class Reader:
     """Arrays, texts and blobs by name. It may be pickled and used after a fork: each process opens the file itself.
 
-    Everything raises `BankError`, naming the file, for what is absent, damaged or not a bank's.
+    Everything raises the format's error, naming the file, for what is absent, damaged or not of the format.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, kind: Format = BANK) -> None:
+        self.path, self._kind = path, kind
         self._handle: h5py.File | None = None
         self._process = 0
         self._offsets: dict[str, NDArray[np.int64]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_handle": None, "_process": 0, "_offsets": {}}
+        return {"path": self.path, "_kind": self._kind, "_handle": None, "_process": 0, "_offsets": {}}
 
     def open(self) -> h5py.File:
         """This process's handle, opened and checked on first use and never shared with a forked child."""
         if self._handle is None or self._process != os.getpid():
-            read_seal(self.path)
+            self._kind.check_header(self.path)
             with self.reading("the file"):
                 handle = h5py.File(self.path, "r", locking=False)
                 try:
-                    check_structure(handle)
+                    self._kind.check_structure(handle)
                 except BaseException:
                     handle.close()
                     raise
@@ -96,10 +110,8 @@ class Reader:
 
     @contextlib.contextmanager
     def reading(self, what: str) -> Iterator[None]:
-        """Turn what h5py raises, and `ValueError`s of a check, into a `BankError` about `what`."""
+        """Turn what h5py raises, and `ValueError`s of a check, into the format's error about `what`."""
         try:
             yield
         except Failures as error:
-            raise BankError(
-                f"{self.path}: {what} cannot be read ({error}). Copy the bank again, or generate it again."
-            ) from error
+            raise self._kind.error(f"{self.path}: {what} cannot be read ({error}). {self._kind.advice}") from error

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from fssbench.records import COLUMNS, SEPARATOR
+from fssbench.names import SEPARATOR
+from fssbench.records import COLUMNS
 
 if TYPE_CHECKING:
     from fssbench.banks.bank import Bank

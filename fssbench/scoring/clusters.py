@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from fssbench.records import SEPARATOR
+from fssbench.names import SEPARATOR
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

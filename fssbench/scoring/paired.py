@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from fssbench.errors import RecordError
-from fssbench.records import SEPARATOR
+from fssbench.names import SEPARATOR
 from fssbench.scoring.clusters import Clusters, Floats, build_clusters, holm, rank_intervals
 from fssbench.scoring.intervals import Resamples, add_variance, standard_errors, statistics
 from fssbench.scoring.metrics import BACKGROUND_CLASS

@@ -158,8 +158,8 @@ def test_predictions_are_read_by_h5py_alone_as_documented(bank: Path, tmp_path: 
     with h5py.File(path) as file, open_predictions(path) as ours, open_bank(bank) as opened:
         group = file["folds/0"]
         assert group["episode"][:].tolist() == list(range(20))
-        start, stop = group["start"][3], group["stop"][3]
-        assert bytes(group["png"][start : start + 4]) == b"\x89PNG"
+        start, stop = group["offset"][3:5]
+        assert bytes(group["bytes"][start : start + 4]) == b"\x89PNG"
         assert stop > start
         query = int(opened.episodes(0).query[3])
         assert ours.mask(0, 3).shape == tuple(opened.image_sizes[query])

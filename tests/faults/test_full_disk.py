@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import resource
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
 import pandas as pd
 import pytest
+from full_disk import room_for
 from toy_runs import frames
 
 from fssbench.engine import job
 from fssbench.errors import RecordError
-
-
-@contextlib.contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
 
 
 @pytest.mark.parametrize("room", [1200, 2500, 4000, 9000])
