@@ -65,7 +65,7 @@ class OwnConfig(BaseModel):
     images: str = ""
     masks: str = ""
     annotations: str = ""
-    void: Values = Field(default_factory=list)  # empty: the largest value of 8 or 16 bits
+    void: Values | None = None  # None: the largest value of 8 or 16 bits
     background: Values = [0]
     threshold: int | None = Field(default=None, ge=1, le=65535, strict=True)
     min_area: int | None = Field(default=None, ge=0, strict=True)
@@ -110,17 +110,17 @@ class OwnConfig(BaseModel):
             raise ValueError("classes: expected at least one, e.g. [classes] and cat = 1")
         if self.annotations and drawn:
             raise ValueError(f"annotations: the format {self.format} has masks; say format = (coco, labelme, ...)")
-        values = [*self.classes.values(), *self.void, *self.background]
+        values = [*self.classes.values(), *(self.void or ()), *self.background]
         for value in values if self.format == "label-map" else ():
             if isinstance(value, str) and not _COLOUR.fullmatch(value):
                 raise ValueError(f"classes: expected a number or a colour '#rrggbb', found {value!r}")
         if self.format == "label-map":
-            twice = [v for v in self.classes.values() if v in self.void]
+            twice = [v for v in self.classes.values() if v in (self.void or ())]
             if twice or (0 in self.classes.values() and 0 in self.background):
                 found = f"{twice[0]} is a class and void" if twice else "0 is a class and background"
                 raise ValueError(f"classes: {found}; say `background = []`, or another void")
-            if 255 in self.classes.values() and not self.void:
-                raise ValueError("classes: 255 is void where nothing else is said; say `void = []` in another value")
+            if 255 in self.classes.values() and self.void is None:
+                raise ValueError("classes: 255 is void where nothing else is said; say `void = []` if nothing is void")
         return self._checked_folds()
 
     def _checked_folds(self) -> Self:

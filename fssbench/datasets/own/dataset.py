@@ -104,16 +104,16 @@ class Folder(Dataset):
                 if one.label not in self._ids:
                     foreign[one.label] += 1
                 elif one.shape is None:
-                    remarks.setdefault(f"a {one.kind} of {one.label} without a mask, left out", []).append(image_id)
+                    remarks.setdefault(f"{one.kind} of {one.label} without a mask, left out", []).append(image_id)
         for label, count in foreign.items():
             remarks[f"objects called {label!r}, which is no class of dataset.toml, left out: {count}"] = []
         unused = [label for label in self._found.labels if label not in self._used]
         if unused and self.config.format not in ("label-map", "binary"):
             remarks["a class of the annotations that no object has"] = unused
         if self.config.format == "label-map":
-            void, background = (
-                ", ".join(map(str, values)) or "none" for values in (self.config.void or [VOID], self.config.background)
-            )
+            ignored = [VOID] if self.config.void is None else self.config.void
+            taken = [value for value in self.config.background if value not in ignored]
+            void, background = (", ".join(map(str, values)) or "none" for values in (ignored, taken))
             remarks[f"in the masks background is {background}, and void is {void}"] = []
         empty = [image_id for image_id in self._listed if image_id in self._found.bare]
         if empty:

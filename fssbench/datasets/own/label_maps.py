@@ -21,8 +21,8 @@ class LabelReader:
         self._config = config
         self._type = np.uint8 if max(ids.values()) < VOID else np.uint16
         void = int(np.iinfo(self._type).max)
-        pairs = [(value, ids[name]) for name, value in config.classes.items()]
-        pairs += [(value, void) for value in config.void] + [(value, 0) for value in config.background]
+        pairs = [(value, 0) for value in config.background] + [(value, void) for value in config.void or ()]
+        pairs += [(value, ids[name]) for name, value in config.classes.items()]  # a later one counts
         self._coloured = config.coloured
         self._numbers = {_number(value, self._coloured): number for value, number in pairs}
         self._palette: tuple[Path, Palette] | None = None  # of the first file that has one
@@ -42,7 +42,7 @@ class LabelReader:
         values = picture.colours() if self._coloured else self._checked(picture, path)
         found, places = np.unique(values, return_inverse=True)
         numbers = dict(self._numbers)
-        if not self._config.void and not self._coloured:
+        if self._config.void is None and not self._coloured:
             numbers.setdefault(65535 if values.dtype == np.uint16 else VOID, int(np.iinfo(self._type).max))
         foreign = [value for value in found.tolist() if value not in numbers]
         if foreign:
