@@ -3,4 +3,4 @@
 They import only the standard library, typer and rich at the top; everything else inside the commands.
 """
 
-from fssbench.cli import banks, checkpoints, data, methods, parity, plugins, report, run, site, tools, train  # noqa: F401
+from fssbench.cli import banks, checkpoints, data, methods, parity, plugins, report, reproduce, run, site, tools, train  # noqa: F401
