@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from fssbench.records import Record
+from fssbench.registry import find_method, method_names
 from fssbench.reports.entries.lines import lines_of
 from fssbench.reports.entries.results import load_results
 from fssbench.reports.papers.beside import beside, sentence
-from fssbench.reports.papers.registry import ROUNDING, PublishedResult, paper_scores, published_results
+from fssbench.reports.papers.registry import NAMES, ROUNDING, PublishedResult, paper_scores, plain, published_results
 from fssbench.reports.tables.layouts import View, fold_tables
 
 Make = Callable[..., Record]
+LIST = Path(os.environ.get("FSSBENCH_DATA", Path(__file__).parents[3] / "shared")) / "published_results.csv"
 
 
 def test_no_number_is_in_the_registry_twice() -> None:
@@ -39,6 +43,31 @@ def test_every_row_holds_a_number_and_a_source() -> None:
     for row in published_results():
         assert row.mean is not None or any(fold is not None for fold in row.folds)
         assert row.source == row.source.strip() and row.method == row.method.strip()
+
+
+def test_every_method_with_a_paper_has_published_numbers() -> None:
+    known = {plain(row.method) for row in published_results()}
+    for name in method_names():
+        info = find_method(name).info
+        assert info.baseline or {plain(info.title), plain(NAMES.get(name, name))} & known, name
+
+
+@pytest.mark.skipif(not LIST.exists(), reason="the shared cases are not on this machine")
+def test_the_registry_has_the_numbers_of_the_list_it_was_made_from_and_no_others() -> None:
+    """The registry has once what the list prints twice, from two sources, and says more of each (role, annotation)."""
+    with LIST.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = ("fold0", "fold1", "fold2", "fold3", "mean")
+    listed = {
+        (row["method"], row["backbone"], row["dataset"].lower().replace("-", ""), int(row["way"]), int(row["shot"]),
+         row["metric"].lower().replace("-", "_"), *(float(row[c]) if row[c] else None for c in columns))
+        for row in rows
+    }  # fmt: skip
+    ours = {
+        (row.method, row.backbone, row.dataset, row.way, row.shot, row.metric, *row.folds, row.mean)
+        for row in published_results()
+    }
+    assert len(rows) > 500 and ours == listed
 
 
 def test_numbers_recalled_from_memory_are_unverified() -> None:
