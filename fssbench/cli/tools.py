@@ -33,10 +33,22 @@ def _spec(method: str, settings: list[str] | None, backbone: str | None, weights
 @app.command("predict")
 def predict(
     method: str = METHOD,
-    support: list[str] = typer.Option(..., "--support", metavar="IMG MASK...", help="Pairs of image and mask."),
+    support: list[str] = typer.Option(
+        ...,
+        "--support",
+        metavar="IMG MASK...",
+        help="Pairs of image and mask, as any tool writes them; with --data, images of it.",
+    ),
     query: list[str] = typer.Option(..., "--query", metavar="IMG...", help="Images to segment."),
     out: Path = typer.Option(Path("predictions"), "--out", help="Folder for <name>.mask.png and <name>.overlay.png."),
-    class_id: int | None = typer.Option(None, "--class-id", help="The object's value in masks that hold several."),
+    class_id: str | None = typer.Option(
+        None, "--class-id", help="The object's value, or #rrggbb, in masks of several."
+    ),
+    data: str | None = typer.Option(
+        None, "--data", metavar="DATASET", help="Your dataset.toml, to take supports from."
+    ),
+    title: str | None = typer.Option(None, "--class", metavar="NAME", help="With --data: the class to look for."),
+    fold: int = typer.Option(0, "--folds", help="The fold, where --weights holds one checkpoint a fold."),
     backbone: str | None = BACKBONE,
     weights: str | None = WEIGHTS,
     settings: list[str] | None = SET,
@@ -48,26 +60,32 @@ def predict(
     """Segment your own images with a method, from one or more support images with masks."""
     from PIL import Image
 
+    from fssbench.datasets.registry import open_dataset
     from fssbench.engine import predict as engine
     from fssbench.engine.build import build_method
     from fssbench.engine.devices import pick_device
+    from fssbench.engine.supports import support_of, supports_of
     from fssbench.files import atomic_path
     from fssbench.show import overlay
 
-    images = [Path(word) for value in support for word in value.split("\n")]
+    words = [word for value in support for word in value.split("\n")]
     queries = [Path(word) for value in query for word in value.split("\n")]
-    if len(images) % 2:
-        raise UsageError(f"--support takes pairs of image and mask, found {len(images)} files")
-    supports = [engine.Support(*pair) for pair in zip(images[::2], images[1::2], strict=True)]
+    if data is None and len(words) % 2:
+        raise UsageError(f"--support takes pairs of image and mask, found {len(words)} files")
+    if data is not None:
+        supports = supports_of(open_dataset(data), words, title)
+    else:
+        files = [Path(word) for word in words]
+        supports = [support_of(*pair, class_id) for pair in zip(files[::2], files[1::2], strict=True)]
     targets = {path: (out / f"{path.stem}.mask.png", out / f"{path.stem}.overlay.png") for path in queries}
     if len({t for pair in targets.values() for t in pair}) < 2 * len(targets):
         raise UsageError("--query: two images of the same name would be written to one file; predict them one by one")
     taken = [target for pair in targets.values() for target in pair if target.exists()]
     if taken and not force:
         raise UsageError(f"{taken[0]} exists already; choose another --out, or --force to replace it")
-    built, _ = build_method(_spec(method, settings, backbone, weights), 0)
+    built, _ = build_method(_spec(method, settings, backbone, weights), fold)
     written = []
-    for path, image, mask in engine.predict(built, supports, queries, pick_device(device), precision, class_id):
+    for path, image, mask in engine.predict(built, supports, queries, pick_device(device), precision):
         for target, picture in zip(targets[path], (Image.fromarray(mask * 255), overlay(image, mask)), strict=True):
             with atomic_path(target) as temporary:
                 picture.save(temporary, "PNG")

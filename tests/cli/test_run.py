@@ -155,7 +155,7 @@ def test_predictions_for_another_bank_are_refused(bank: Path, two_way_bank: Path
 def test_predictions_are_read_by_h5py_alone_as_documented(bank: Path, tmp_path: Path, capsys) -> None:
     assert fssbench(*run_toy(bank, tmp_path, "--save-predictions")) == 0
     path = Path(json.loads(capsys.readouterr().out)[0]["folder"]) / "predictions.h5"
-    with h5py.File(path) as file, open_predictions(path) as ours, open_bank(bank) as opened:
+    with h5py.File(path, locking=False) as file, open_predictions(path) as ours, open_bank(bank) as opened:
         group = file["folds/0"]
         assert group["episode"][:].tolist() == list(range(20))
         start, stop = group["offset"][3:5]
@@ -185,6 +185,49 @@ def test_a_user_segments_their_own_images(bank: Path, tmp_path: Path, capsys) ->
     assert Image.open(tmp_path / "out" / "q.overlay.png").size == (50, 60)
     assert fssbench(*words) == 2
     assert "--force" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["soft jpeg", "rgba", "gif", "colour", "label map", "data set"])
+def test_predict_reads_supports_as_data_sets_do(form: str, tmp_path: Path, capsys) -> None:
+    red = np.full((40, 48, 3), 90, np.uint8)
+    red[10:30, 10:30] = (250, 10, 10)
+    there = np.zeros((40, 48), bool)
+    there[10:30, 10:30] = True
+    grey = Image.fromarray(there.astype(np.uint8) * 255)
+    name, more = {"soft jpeg": "m.jpg", "gif": "m.gif"}.get(form, "m.png"), []
+    mask = {"soft jpeg": grey.convert("RGB"), "rgba": grey.convert("RGBA"), "gif": grey}.get(form)
+    if form == "colour":
+        pixels = np.zeros((40, 48, 3), np.uint8)
+        pixels[there], pixels[:5] = (250, 50, 83), (51, 221, 255)
+        mask, more = Image.fromarray(pixels), ["--class-id", "#fa3253"]
+    elif mask is None:
+        values = np.where(there, 7, 3).astype(np.uint8)
+        values[:3] = 0
+        mask, more = Image.fromarray(values), ["--class-id", "7"]
+    for folder, file, picture in (("images", "s.png", Image.fromarray(red)), ("masks", name, mask)):
+        (tmp_path / folder).mkdir()
+        picture.save(tmp_path / folder / file)
+    supports = [tmp_path / "images" / "s.png", tmp_path / "masks" / name]
+    if form == "data set":
+        (tmp_path / "masks" / "m.png").rename(tmp_path / "masks" / "s.png")
+        (tmp_path / "dataset.toml").write_text("[classes]\ntable = 3\napple = 7\n")
+        supports, more = ["s", "--data", tmp_path / "dataset.toml"], ["--class", "apple"]
+    words = ["predict", "toy_methods:Toy", "--weights", "random", "--query", tmp_path / "images" / "s.png"]
+    words += ["--out", tmp_path / "out", "--support", *supports]
+    if more:
+        assert fssbench(*words) == 2
+        assert ("--class" if form == "data set" else "--class-id") in capsys.readouterr().err
+    assert fssbench(*words, *more) == 0
+    found = np.asarray(Image.open(tmp_path / "out" / "s.mask.png")) > 0
+    assert (found & there).sum() / (found | there).sum() > 0.6
+
+
+def test_a_support_without_an_object_is_refused(tmp_path: Path, capsys) -> None:
+    for name in ("s.png", "m.png"):
+        Image.new("L", (40, 30)).save(tmp_path / name)
+    words = ["predict", "toy_methods:Toy", "--weights", "random", "--query", tmp_path / "s.png"]
+    assert fssbench(*words, "--support", tmp_path / "s.png", tmp_path / "m.png", "--out", tmp_path / "out") == 2
+    assert "expected a mask with an object" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(("text", "value"), [("4GB", 4 << 30), ("0", 0), ("1.5k", 1536), ("10MiB", 10 << 20)])

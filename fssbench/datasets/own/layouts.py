@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fssbench.datasets.own.patterns import PICTURES, matches, words
-from fssbench.datasets.own.pixels import HALF, Picture, open_mask
+from fssbench.datasets.own.pixels import HALF, Picture, is_bimodal, open_mask
 from fssbench.datasets.reading import files_below, read_file, read_text, some
 from fssbench.errors import DataError
 
@@ -133,18 +133,9 @@ def _kinds_of(path: Path) -> int:
         picture = open_mask(read_file(path, "a picture"), str(path))
     except DataError:
         return _UNKNOWN
-    if _is_bimodal(picture):
+    if is_bimodal(picture):
         return 2
     return _UNKNOWN if picture.jpeg else len(np.unique(picture.colours()))
-
-
-def _is_bimodal(picture: Picture) -> bool:
-    """Whether nearly all pixels are nearly black or nearly white, and without colour."""
-    if picture.values.ndim == 3 and np.ptp(picture.values.astype(int), axis=2).max() > 48:
-        return False
-    levels = picture.levels()
-    far = 32 if levels.dtype == np.uint8 else 32 * 257
-    return bool(np.mean((levels < far) | (levels > np.iinfo(levels.dtype).max - far)) > 0.9)
 
 
 def _pairs(a: str, b: str, below: dict[str, dict[str, str]]) -> Iterator[_Pair]:
@@ -215,7 +206,7 @@ def look_at(root: Path, layout: Layout) -> Look:
     if "{class}" in layout.mask_pattern:
         titles = sorted({groups["class"] for _, groups in files})
         return Look("binary", titles, [f"binary masks, a file a class or object: {some(titles)}"])
-    if any(p.values.ndim == 3 for p in pictures) and not all(_is_bimodal(p) for p in pictures):
+    if any(p.values.ndim == 3 for p in pictures) and not all(is_bimodal(p) for p in pictures):
         return _coloured(root, pictures)
     levels = {int(v) for p in pictures for v in np.unique(p.levels())}
     values = sorted({int(v) for p in pictures for v in np.unique(p.values if p.palette is not None else p.levels())})

@@ -82,6 +82,17 @@ def is_soft(picture: Picture) -> bool:
     return picture.jpeg or (values[-1] > 1 and (len(values) > 2 or values[0] > 0))
 
 
+def is_bimodal(picture: Picture) -> bool:
+    """Whether nearly all pixels are nearly black or nearly white, and without colour."""
+    if picture.values.ndim == 3 and np.ptp(picture.values.astype(int), axis=2).max() > 48:
+        return False
+    levels = picture.levels()
+    far = 32 if levels.dtype == np.uint8 else 32 * 257
+    if 0 < levels.max() <= np.iinfo(levels.dtype).max - far:
+        return False
+    return bool(np.mean((levels < far) | (levels > np.iinfo(levels.dtype).max - far)) > 0.9)
+
+
 def stamp(encoded: bytes, where: str) -> NDArray[np.bool_]:
     """H x W of a small mask inside an annotation: opaque where it has transparency, else what is not black."""
     with opened_image(encoded, where, "PNG", ("PNG",)) as image:
