@@ -3,4 +3,18 @@
 They import only the standard library, typer and rich at the top; everything else inside the commands.
 """
 
-from fssbench.cli import banks, checkpoints, data, methods, parity, plugins, report, reproduce, run, site, tools, train  # noqa: F401
+from fssbench.cli import (  # noqa: F401  # noqa: F401
+    banks,
+    checkpoints,
+    data,
+    methods,
+    parity,
+    plugins,
+    report,
+    reproduce,
+    run,
+    site,
+    sweep,
+    tools,
+    train,
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,10 +85,9 @@ class _Shown:
         if not self._quiet:
             messages.print(f"{self._title}: {text}", markup=False, soft_wrap=True)
 
-    def step(self, step: int, total: int, report: Report, speed: float) -> None:
+    def step(self, step: int, total: int, report: Report, speed: float, left: float) -> None:
         if step % max(1, total // 20) and step != total:
             return
         terms = ", ".join(f"{name} {value:.4g}" for name, value in report.terms.items())
-        self.say(
-            f"step {step} of {total}, {terms}, rate {report.rate:.2g}, {speed:.1f} episodes/s, {step / total:.0%} done"
-        )
+        pace = f"{speed:.1f} episodes/s, {timedelta(seconds=round(left))} left"
+        self.say(f"step {step} of {total}, {terms}, rate {report.rate:.2g}, {pace}")

@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +15,25 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from fssbench.backbones import Backbone
 from fssbench.banks.bank import open_bank
 from fssbench.banks.generate import Request, generate
 from fssbench.banks.randomness import stream as random_stream
 from fssbench.checkpoints import Card, save_checkpoint
 from fssbench.datasets.base import Dataset
 from fssbench.datasets.registry import open_dataset
-from fssbench.engine.build import encoder_sha256, load_imagenet
+from fssbench.engine.build import encoder_sha256
 from fssbench.engine.devices import numerics
 from fssbench.engine.evaluate import Settings
 from fssbench.engine.evaluation import evaluate_method
-from fssbench.errors import MethodError, UsageError, unknown_name
-from fssbench.method import Method
+from fssbench.errors import MethodError, UsageError
 from fssbench.protocol import find_protocol
 from fssbench.regime import Regime
-from fssbench.registry import find_method
-from fssbench.settings import as_text, parse_settings
 from fssbench.training.base_classes import TrainingData, open_training, training_data
 from fssbench.training.features import FeatureCache, keeps_features
+from fssbench.training.folders import checkpoint_folder
 from fssbench.training.loading import Loader
-from fssbench.training.recipe import Recipe, Stage
+from fssbench.training.recipe import Stage
+from fssbench.training.request import TrainRequest, plan
 from fssbench.training.state import Position, load_model, load_optimiser, read_position, save_state
 from fssbench.training.stream import EpisodeStream
 from fssbench.training.updates import Losses, Report, Updater
@@ -43,42 +41,13 @@ from fssbench.training.updates import Losses, Report, Updater
 _STEPS = 7  # the stream of seeds of steps
 
 
-@dataclass(frozen=True)
-class TrainRequest:
-    """What to train, on what, and where it goes."""
-
-    method: str
-    dataset: str
-    fold: int
-    out: Path
-    root: Path | None = None
-    lists: str | None = None  # of training images; None: the data set's own
-    recipe: str = "paper"
-    backbone: str | None = None
-    settings: tuple[str, ...] = ()
-    steps: int | None = None  # of the last stage; None: the recipe's
-    batch: int | None = None
-    shots: int | None = None
-    seed: int = 0
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    precision: str = "fp32"
-    accumulate: int = 1  # parts of a batch, a forward and backward pass each
-    workers: int = 2
-    validate: int = 3  # times, spread over the last stage; 0: the last step is taken
-    validation_episodes: int = 60
-    select_on_test: bool = False
-    save_every: int = 50  # steps
-    whole: bool = False  # keep the frozen encoder's weights in the checkpoint
-    force: bool = False
-    start: str = "imagenet"  # or "random"
-
-
 @dataclass
 class Told:
     """What a run tells while it goes; the command line shows it, tests read it."""
 
     say: Callable[[str], None] = lambda text: None
-    step: Callable[[int, int, Report, float], None] = lambda step, total, report, rate: None
+    # step and last step of the stage, its losses, episodes/s, and seconds that are left of the stage
+    step: Callable[[int, int, Report, float, float], None] = lambda step, total, report, speed, left: None
 
 
 @dataclass(frozen=True)
@@ -90,39 +59,6 @@ class Trained:
     best: float | None
     best_step: int | None
     state: str  # "finished", "already there"
-
-
-def checkpoint_folder(out: Path, method: str, backbone: str, dataset: str, fold: int) -> Path:
-    """Where a trained method's checkpoints lie: `best.safetensors` and `last.safetensors`."""
-    return out / f"{method.replace(':', '-')}-{backbone.replace(':', '-')}-{dataset}-fold{fold}"
-
-
-def plan(request: TrainRequest) -> tuple[Recipe, Method]:
-    """The recipe with the user's changes, and the method as it starts. Raises `MethodError` for an unknown recipe."""
-    cls = find_method(request.method)
-    if request.recipe not in cls.recipes:
-        if not cls.recipes:
-            raise MethodError(f"{cls.info.title} has no recipe: expected `recipes` on its class, or nothing to train.")
-        raise MethodError(unknown_name(f"recipe of {cls.info.title}", request.recipe, cls.recipes))
-    recipe = cls.recipes[request.recipe]
-    last: dict[str, Any] = {
-        name: value
-        for name, value in (("steps", request.steps), ("batch", request.batch), ("shots", request.shots))
-        if value is not None
-    }
-    if request.steps is not None:
-        last["epochs"] = 0
-    recipe = replace(recipe, stages=(*recipe.stages[:-1], replace(recipe.stages[-1], **last)))
-    known = {name: value for name, value in recipe.settings.items() if name in cls.Config.model_fields}
-    chosen = [f"{name}={as_text(value)}" for name, value in known.items()]
-    chosen += [f"backbone={request.backbone}"] if request.backbone else []
-    config = parse_settings(cls.Config, (*chosen, *request.settings))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(request.seed)
-        method = cls(config)
-    if request.start == "imagenet" and any(isinstance(module, Backbone) for module in method.modules()):
-        load_imagenet(method)
-    return recipe, method
 
 
 class Run:
@@ -210,8 +146,8 @@ class Run:
             if not report.finite and updater.scaler is None:
                 raise self._not_finite(report, stage, step, episodes, data)
             log.write(position.stage, step, report)
-            speed = (step + 1 - first) * stage.batch / (time.perf_counter() - begun)
-            self.told.step(step + 1, total, report, speed)
+            each = (time.perf_counter() - begun) / (step + 1 - first)
+            self.told.step(step + 1, total, report, stage.batch / each, (total - step - 1) * each)
             position = position.but(step=step + 1)
             if step + 1 in marks:
                 position = self._validate(position, data, stage, total)

@@ -59,16 +59,17 @@ PAPER = Recipe(
 
 
 def two_lite(paper: Recipe) -> Recipe:
-    """`lite` in two steps of equal length: the base learner, then the rest."""
+    """`lite` in two steps of equal length: the base learner on the frozen backbone, then the rest."""
     small = lite(settings={"deep_stem": False}, name="meta", frozen=FROZEN)
     meta = small.stages[0]
     base = replace(
         meta,
         name="base",
         kind="base",
-        frozen=(),
-        groups=(Group(("encoder.*",), rate=0.1), Group(("base.*",))),
+        frozen=("encoder.*",),
+        groups=(Group(("base.*",)),),
         running_statistics=False,
+        evaluating=("encoder",),
         batch=8,
     )
     return replace(small, stages=(base, replace(meta, groups=(Group(),))), quirks=paper.quirks[1:2])

@@ -26,4 +26,4 @@ PAPER = Recipe(
         "a support's crop may lose its object",
     ),
 )
-LITE = lite(settings={"batchnorm": "running"})
+LITE = lite(settings={"batchnorm": "running", "refinements": 1})

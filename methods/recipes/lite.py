@@ -2,6 +2,8 @@
 
 For a small backbone, a small data set, a CPU. No quirks: BatchNorm keeps its running statistics, images with novel
 classes are left out, rates suit AdamW. Only what a method's own layers need differs: groups, frozen parts, settings.
+Nearly all of a step is the head's convolutions, so the input is small and the backbone is frozen where a method has
+layers of its own to learn; the methods that have none (PANet, FSIL, SSP) learn the backbone's last stage.
 """
 
 from __future__ import annotations
@@ -12,15 +14,21 @@ from typing import Any
 
 from fssbench.training.recipe import Augmentation, Group, Optimiser, Recipe, Schedule, Stage
 
-STEPS, BATCH, SIDE = 300, 4, 161
+STEPS, BATCH, SIDE = 60, 4, 97
 FLIP = Augmentation(flip=0.5)
 HEAD = (Group(),)  # the encoder is frozen
-TUNED = (Group(("encoder.*",), rate=0.1), Group())  # the encoder is trained too, at a tenth of the rate
+TUNED = (Group(("encoder.*",), rate=0.1), Group())  # of the encoder, what is not frozen learns at a tenth of the rate
+# Everything before the last stage: of EfficientNet-Lite, of ResNets, of VGG-16.
+EARLY = tuple(
+    f"{network}.body.{part}"
+    for network in ("encoder", "learner")
+    for part in ("conv_stem.*", "bn1.*", "blocks.[0-4].*", "conv1.*", "layer[1-3].*", "features.?.*", "features.1?.*")
+)
 
 
 _STAGE = Stage(
     optimiser=Optimiser("AdamW", 1e-3, weight_decay=1e-4),
-    schedule=Schedule(power=0.9, warmup=20),
+    schedule=Schedule(power=0.9, warmup=5),
     steps=STEPS,
     batch=BATCH,
     running_statistics=True,

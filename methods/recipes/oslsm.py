@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fssbench.training.recipe import Group, Optimiser, Recipe, Stage
-from methods.recipes.lite import lite
+from methods.recipes.lite import SIDE, lite
 
 CONDITIONING = ("conditioner", "fc6f", "fc7f", "fc8f")
 
@@ -30,4 +30,7 @@ PAPER = Recipe(
         "queries keep their size in training, 500 x 500 at test",
     ),
 )
-LITE = lite((Group(("encoder.*", "conditioner.*"), rate=0.1), Group()))
+LITE = lite(
+    (Group(("encoder.*", "conditioner.*"), rate=0.1), Group()),
+    {"stride": 16, "width": 256, "codes": 256, "support_size": (SIDE, SIDE), "dropout": 0.0},
+)

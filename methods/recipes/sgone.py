@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fssbench.training.recipe import Group, Optimiser, Recipe, Stage
-from methods.recipes.lite import TUNED, lite
+from methods.recipes.lite import lite
 
 PAPER = Recipe(
     "paper",
@@ -31,4 +31,4 @@ PAPER = Recipe(
     ),
     reading="10,000 steps: those that the authors' test scripts load; their loop goes on to 100,002",
 )
-LITE = lite(TUNED)
+LITE = lite()

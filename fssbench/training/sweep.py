@@ -1,0 +1,230 @@
+"""A sweep: the banks, trainings and records that a small file asks for, made one after the other where they lack.
+
+What is there already is found on disk, so the same command goes on after a kill, inside a training or a run too.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from fssbench.errors import FssbenchError, UsageError
+from fssbench.records import Run, find_records, read_run
+from fssbench.training.folders import checkpoint_folder
+
+_EXAMPLE = """methods = ["panet", "canet"]
+backbone = "efficientnet_lite0"
+out = "results/lite"
+[[data]]
+dataset = "shapes5i"
+folds = [0, 1]
+bank = "episodes/shapes5i-lite.h5"
+"""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Data(_Table):
+    """A data set that is trained and tested on."""
+
+    dataset: str
+    folds: tuple[int, ...] = Field(min_length=1)
+    bank: Path  # made where it lacks, by the fields below
+    episodes: PositiveInt | None = None  # a fold; None: the protocol's
+    auxiliary: int = Field(0, ge=0)  # images known by class only, a way
+    skip_short_classes: bool = False
+
+
+class Sweep(_Table):
+    """What a sweep file says. Paths are as the command line's, from where it is called."""
+
+    methods: tuple[str, ...] = Field(min_length=1)
+    backbone: str
+    data: tuple[Data, ...] = Field(min_length=1)
+    out: Path  # of the records
+    checkpoints: Path = Path("checkpoints")
+    recipe: str = "lite"
+    shots: tuple[PositiveInt, ...] = (1, 5)
+    seeds: tuple[int, ...] = (0,)
+    steps: PositiveInt | None = None  # instead of the recipe's
+    untrained: bool = True  # records of each method before training too
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to make."""
+
+    kind: Literal["bank", "train", "run"]
+    data: Data
+    method: str = ""
+    seed: int = 0
+    folds: tuple[int, ...] = ()
+    weights: Path | None = None  # of a run: the folder of checkpoints; None: untrained
+    done: bool = False
+
+    def __str__(self) -> str:
+        if self.kind == "bank":
+            return f"bank {self.data.bank}"
+        folds = f"{self.data.dataset}, fold{'s' * (len(self.folds) > 1)} {' '.join(map(str, self.folds))}"
+        how = "" if self.kind == "train" else ", untrained" if self.weights is None else ", trained"
+        return f"{self.kind} {self.method} on {folds}{how}" + (f", seed {self.seed}" if self.seed else "")
+
+
+def read_sweep(path: Path) -> Sweep:
+    """A sweep file. Raises `UsageError` saying what is wrong with it."""
+    try:
+        return Sweep.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path}: expected a sweep in TOML, found none: {error}. For example:\n{_EXAMPLE}") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
+        raise UsageError(f"{path}: {problems}. For example:\n{_EXAMPLE}") from error
+
+
+def tasks(sweep: Sweep) -> list[Task]:
+    """Everything that the sweep asks for, in the order it is made, and what of it is there."""
+    return list(_tasks(sweep, [read_run(folder) for folder in find_records(sweep.out)] if sweep.out.exists() else []))
+
+
+def _tasks(sweep: Sweep, records: list[Run]) -> Iterator[Task]:
+    for data in sweep.data:
+        yield Task("bank", data, done=data.bank.exists())
+        for method in sweep.methods:
+            if sweep.untrained:
+                done = _recorded(records, sweep, data, method, None)
+                yield Task("run", data, method, folds=data.folds, done=done)
+            for seed in sweep.seeds:
+                folder = checkpoints(sweep, data, seed)
+                trained = {fold: _trained(folder, method, sweep, data, fold) for fold in data.folds}
+                for fold in data.folds:
+                    yield Task("train", data, method, seed, (fold,), done=trained[fold])
+                done = all(trained.values()) and _recorded(records, sweep, data, method, seed)
+                yield Task("run", data, method, seed, data.folds, weights=folder, done=done)
+
+
+def checkpoints(sweep: Sweep, data: Data, seed: int) -> Path:
+    """Where the trainings of one data set and seed lie."""
+    return sweep.checkpoints / f"{data.dataset}-{sweep.recipe}-seed{seed}"
+
+
+def _trained(folder: Path, method: str, sweep: Sweep, data: Data, fold: int) -> bool:
+    """`best` is written during a training, `last` when it ends."""
+    trained = checkpoint_folder(folder, method, sweep.backbone, data.dataset, fold)
+    return all((trained / f"{name}.safetensors").exists() for name in ("best", "last"))
+
+
+def _recorded(records: list[Run], sweep: Sweep, data: Data, method: str, seed: int | None) -> bool:
+    """Whether there is a record of every number of shots; `seed` None: untrained."""
+
+    def asked_for(run: Run) -> bool:
+        entries = [run.weights.get(fold) for fold in data.folds]
+        seeds = {entry.regime.seed if entry and entry.regime else None for entry in entries}
+        same = (run.method.name, run.backbone, run.bank.dataset) == (method, sweep.backbone, data.dataset)
+        return same and set(data.folds) <= set(run.folds) and seeds == {seed}
+
+    return set(sweep.shots) <= {run.shot for run in records if asked_for(run)}
+
+
+def carry_out(sweep: Sweep, root: Path | None, say: Callable[[str], None]) -> list[tuple[Task, FssbenchError]]:
+    """Make what lacks; returns what failed, which takes nothing else with it but what is built on it."""
+    failed: list[tuple[Task, FssbenchError]] = []
+    everything = tasks(sweep)
+    for number, task in enumerate(everything, 1):
+        broken = any(_built_on(task, other) for other, _ in failed)
+        if task.done or broken:
+            continue
+        say(f"[{number} of {len(everything)}] {task}")
+        try:
+            _make(sweep, task, root, say)
+        except FssbenchError as error:
+            failed.append((task, error))
+            say(f"failed: {task}: {error}")
+    return failed
+
+
+def _built_on(task: Task, other: Task) -> bool:
+    if other.kind == "bank":
+        return task.data == other.data and task.kind == "run"
+    same = (task.data, task.method, task.seed) == (other.data, other.method, other.seed)
+    return other.kind == "train" and same and task.kind == "run" and task.weights is not None
+
+
+def _make(sweep: Sweep, task: Task, root: Path | None, say: Callable[[str], None]) -> None:
+    if task.kind == "bank":
+        _bank(sweep, task.data, root)
+    elif task.kind == "train":
+        _train(sweep, task, root, say)
+    else:
+        _run(sweep, task, say)
+
+
+def _bank(sweep: Sweep, data: Data, root: Path | None) -> None:
+    from fssbench.banks.generate import Request, generate
+    from fssbench.datasets.registry import open_under
+    from fssbench.protocol import find_protocol
+
+    protocol = find_protocol("fssbench")
+    if data.episodes is not None:
+        protocol = protocol.but(episodes=data.episodes)
+    dataset, protocol = open_under(protocol, data.dataset, root)
+    wanted = Request(
+        protocol, (max(sweep.shots),), folds=data.folds, auxiliary=data.auxiliary, skip_short=data.skip_short_classes
+    )
+    data.bank.parent.mkdir(parents=True, exist_ok=True)
+    generate(dataset, wanted, data.bank)
+
+
+def _train(sweep: Sweep, task: Task, root: Path | None, say: Callable[[str], None]) -> None:
+    import torch
+
+    from fssbench.training.loop import Run as Training
+    from fssbench.training.loop import Told
+    from fssbench.training.request import TrainRequest
+
+    request = TrainRequest(
+        task.method, task.data.dataset, task.folds[0], checkpoints(sweep, task.data, task.seed), root,
+        recipe=sweep.recipe, backbone=sweep.backbone, steps=sweep.steps, seed=task.seed, validate=1,
+        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+    )  # fmt: skip
+    Training(request, Told(say)).train()
+
+
+def _run(sweep: Sweep, task: Task, say: Callable[[str], None]) -> None:
+    from fssbench.engine.build import MethodSpec
+    from fssbench.engine.devices import pick_device
+    from fssbench.engine.evaluate import Settings
+    from fssbench.engine.run import RunRequest, run_methods
+    from fssbench.errors import MethodError
+    from fssbench.training.request import recipe_settings
+
+    trained = task.weights is not None
+    settings = () if trained else recipe_settings(task.method, sweep.recipe)
+    weights = str(task.weights) if trained else "imagenet"
+    spec = MethodSpec(task.method, settings, sweep.backbone, weights, task.seed)
+    request = RunRequest(
+        [spec], task.data.bank, Settings(device=pick_device("auto")), sweep.shots, task.data.folds, sweep.out
+    )
+    for outcome in run_methods(request, _Quiet(say)):
+        if outcome.state == "failed":
+            raise MethodError(outcome.message)
+        say(f"{outcome.state}: {outcome.folder}")
+
+
+class _Quiet:
+    """A run's progress without its bar."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say: Any = say
+
+    def total(self, episodes: int, done: int) -> None:
+        """Nothing."""
+
+    def advance(self, episodes: int) -> None:
+        """Nothing."""

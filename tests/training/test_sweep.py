@@ -1,0 +1,82 @@
+"""`fssbench sweep`: makes what a file asks for and lacks, in order, and no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fssbench.cli.app import main
+from fssbench.records import find_records, read_run
+from fssbench.training import sweep as module
+from fssbench.training.sweep import carry_out, read_sweep, tasks
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "sweep.toml"
+    path.write_text(
+        'methods = ["toy_training:Learner"]\nbackbone = "toy"\nrecipe = "paper"\nsteps = 2\nshots = [1, 2]\n'
+        'out = "results"\nuntrained = false\n'
+        '[[data]]\ndataset = "folder"\nfolds = [0, 1]\nbank = "bank.h5"\nepisodes = 4\n'
+    )
+    return path
+
+
+def test_a_sweep_ends_with_a_record_of_every_shot_whose_folds_have_a_checkpoint_each(
+    file: Path, own_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = read_sweep(file)
+    assert carry_out(sweep, own_images, print) == []
+    runs = [read_run(folder) for folder in find_records(Path("results"))]
+    assert sorted(run.shot for run in runs) == [1, 2]
+    for run in runs:
+        classes = {f: set(e.regime.classes.values()) for f, e in run.weights.items() if e.regime and e.regime.classes}
+        assert classes == {0: {"c", "d"}, 1: {"a", "b"}}
+    assert all(task.done for task in tasks(sweep))
+    made: list[object] = []
+    monkeypatch.setattr(module, "_make", lambda *task: made.append(task))
+    carry_out(sweep, own_images, print)
+    assert made == []
+    next(Path("checkpoints").rglob("*fold1/last.safetensors")).unlink()  # a training that was cut off
+    assert [(t.kind, t.folds) for t in tasks(sweep) if not t.done] == [("train", (1,)), ("run", (0, 1))]
+
+
+def test_what_fails_takes_with_it_only_what_is_built_on_it(
+    file: Path, own_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fssbench.errors import MethodError
+
+    made: list[str] = []
+
+    def make(_: object, task: module.Task, *__: object) -> None:
+        made.append(str(task))
+        if task.kind == "train" and task.folds == (0,):
+            raise MethodError("it burst")
+
+    monkeypatch.setattr(module, "_make", make)
+    file.write_text(file.read_text().replace('["toy', '["panet", "toy').replace("untrained = false", ""))
+    failed = carry_out(read_sweep(file), own_images, print)
+    assert [str(task) for task, _ in failed] == [
+        f"train {name} on folder, fold 0" for name in ("panet", "toy_training:Learner")
+    ]
+    assert not [name for name in made if name.endswith(" trained")]
+    assert "run toy_training:Learner on folder, folds 0 1, untrained" in made
+
+
+def test_a_dry_run_makes_nothing_and_a_wrong_field_is_named(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["sweep", str(file), "--dry-run"])
+    assert capsys.readouterr().out.splitlines() == [
+        "bank bank.h5",
+        "train toy_training:Learner on folder, fold 0",
+        "train toy_training:Learner on folder, fold 1",
+        "run toy_training:Learner on folder, folds 0 1, trained",
+        "0 of 4 done",
+    ]
+    assert {path.name for path in Path().iterdir()} == {"sweep.toml"}
+    file.write_text(file.read_text().replace("episodes = 4", "episode = 4"))
+    with pytest.raises(SystemExit) as stopped:
+        main(["sweep", str(file)])
+    assert stopped.value.code == 2
+    assert "data.0.episode" in " ".join(capsys.readouterr().err.split())
