@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
+from fssbench.banks.bank import open_bank
 from fssbench.errors import FssbenchError, UsageError
 from fssbench.records import Run, find_records, read_run
 from fssbench.training.folders import checkpoint_folder
@@ -96,17 +97,25 @@ def tasks(sweep: Sweep) -> list[Task]:
 def _tasks(sweep: Sweep, records: list[Run]) -> Iterator[Task]:
     for data in sweep.data:
         yield Task("bank", data, done=data.bank.exists())
+        ours = _of_bank(records, data.bank)
         for method in sweep.methods:
             if sweep.untrained:
-                done = _recorded(records, sweep, data, method, None)
+                done = _recorded(ours, sweep, data, method, None)
                 yield Task("run", data, method, folds=data.folds, done=done)
             for seed in sweep.seeds:
                 folder = checkpoints(sweep, data, seed)
                 trained = {fold: _trained(folder, method, sweep, data, fold) for fold in data.folds}
                 for fold in data.folds:
                     yield Task("train", data, method, seed, (fold,), done=trained[fold])
-                done = all(trained.values()) and _recorded(records, sweep, data, method, seed)
+                done = all(trained.values()) and _recorded(ours, sweep, data, method, seed)
                 yield Task("run", data, method, seed, data.folds, weights=folder, done=done)
+
+
+def _of_bank(records: list[Run], path: Path) -> list[Run]:
+    if not path.exists():
+        return []
+    with open_bank(path) as bank:
+        return [run for run in records if run.bank.fingerprint == bank.fingerprint]
 
 
 def checkpoints(sweep: Sweep, data: Data, seed: int) -> Path:
@@ -126,7 +135,7 @@ def _recorded(records: list[Run], sweep: Sweep, data: Data, method: str, seed: i
     def asked_for(run: Run) -> bool:
         entries = [run.weights.get(fold) for fold in data.folds]
         seeds = {entry.regime.seed if entry and entry.regime else None for entry in entries}
-        same = (run.method.name, run.backbone, run.bank.dataset) == (method, sweep.backbone, data.dataset)
+        same = (run.method.name, run.backbone) == (method, sweep.backbone)
         return same and set(data.folds) <= set(run.folds) and seeds == {seed}
 
     return set(sweep.shots) <= {run.shot for run in records if asked_for(run)}

@@ -66,7 +66,9 @@ def test_what_fails_takes_with_it_only_what_is_built_on_it(
 
 
 def test_a_dry_run_makes_nothing_and_a_wrong_field_is_named(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["sweep", str(file), "--dry-run"])
+    with pytest.raises(SystemExit) as stopped:
+        main(["sweep", str(file), "--dry-run"])
+    assert stopped.value.code == 0
     assert capsys.readouterr().out.splitlines() == [
         "bank bank.h5",
         "train toy_training:Learner on folder, fold 0",
