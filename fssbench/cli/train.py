@@ -41,6 +41,7 @@ def train(
     save_every: int = typer.Option(50, "--save-every", min=1, help="Steps between states to go on from."),
     whole: bool = typer.Option(False, "--whole", help="Keep a frozen encoder's weights in the checkpoint."),
     force: bool = typer.Option(False, "--force", help="Start anew where a training lies already."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Say what each stage would train and on what; do nothing."),
     as_json: bool = typer.Option(False, "--json", help="Print as JSON."),
 ) -> None:
     """Train methods on the base classes of a data set's folds; the same command goes on where it was cut off."""
@@ -61,7 +62,13 @@ def train(
                     save_every=save_every, whole=whole, force=force, start=weights,
                 )  # fmt: skip
                 shown = _Shown(f"{name}, fold {fold}", quiet=rank > 0)
-                trained = Run(request, Told(shown.say, shown.step)).train()
+                run = Run(request, Told(shown.say, shown.step))
+                if dry_run:
+                    results.append({"method": name, "fold": fold, "folder": str(run.folder), "stages": run.outline()})
+                    if not as_json:
+                        typer.echo("\n  ".join([f"{run.folder}", *run.outline()]))
+                    continue
+                trained = run.train()
                 if rank:
                     continue
                 results.append({

@@ -90,6 +90,28 @@ class Run:
         self._curve()
         return Trained(self.folder, self.done_steps, position.best, position.best_step, "finished")
 
+    def outline(self) -> list[str]:
+        """A line a stage: what `train` would do. Reads the data set's masks, writes nothing."""
+        lines = []
+        for number, stage in enumerate(self.recipe.stages):
+            data = training_data(self.dataset, self.request.fold, self.classes, stage)
+            steps = EpisodeStream(data.pool, stage, self.request.fold, self._stream_seed(number)).steps
+            sizes = [(n, p.numel(), p.dim()) for n, p in self.method.named_parameters()]
+            trained = sum(
+                size for n, size, dim in sizes if not stage.frozen_parameter(n) and stage.group_of(n, dim) is not None
+            )
+            everything = sum(size for _, size, _ in sizes)
+            lines.append(
+                f"stage {stage.name!r}: {steps} steps of {stage.batch} episodes, {len(data.pool.support)} classes, "
+                f"{len(data.ids)} images (those with novel classes {data.novel_images}), "
+                f"{len(data.validation.image_ids())} held back; {stage.optimiser.kind} at {stage.optimiser.rate:g}; "
+                f"{trained / 1e6:.2f} of {everything / 1e6:.2f} M parameters"
+            )
+        return lines
+
+    def _stream_seed(self, stage: int) -> int:
+        return self.request.seed + 1000 * stage
+
     def identity(self) -> str:
         """What is being trained, hashed: everything that decides the weights."""
         request = self.request
@@ -122,7 +144,7 @@ class Run:
     def _stage(self, position: Position) -> Position:
         request, stage = self.request, self.recipe.stages[position.stage]
         data = training_data(self.dataset, request.fold, self.classes, stage)
-        episodes = EpisodeStream(data.pool, stage, request.fold, request.seed + 1000 * position.stage)
+        episodes = EpisodeStream(data.pool, stage, request.fold, self._stream_seed(position.stage))
         if stage.batch % self.world:
             raise UsageError(f"--batch: expected a number that {self.world} processes can share, found {stage.batch}")
         total = episodes.steps

@@ -198,3 +198,16 @@ def test_an_unknown_recipe_and_a_fold_that_leaves_no_class_are_one_message(
             main([*command(own_images, tmp_path), option, value])
         assert stopped.value.code == 2
         assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_dry_run_says_what_would_be_trained_on_what_and_leaves_nothing(
+    own_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command(own_images, tmp_path / "out"), "--dry-run"])
+    assert stopped.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    trained = Run(request(own_images, tmp_path / "real", validate=0)).train()
+    regime = read_card(trained.folder / "last.safetensors").regime
+    assert f"{regime.steps} steps of {regime.batch} episodes, 2 classes, {regime.images} images" in shown
+    assert not (tmp_path / "out").exists()
