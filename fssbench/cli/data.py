@@ -23,7 +23,7 @@ JSON = typer.Option(False, "--json", help="Machine-readable output.")
 
 @app.command("download")
 def download_command(
-    dataset: str = typer.Argument(help="pascal5i, coco20i or fss1000."),
+    dataset: str = typer.Argument(help="A data set: pascal5i, coco20i; the others by hand, as it then says."),
     to: Path = typer.Option(Path("data"), "--out", help="Folder to put the data set into; made if it is not there."),
     parts: list[str] | None = typer.Option(None, "--parts", help="Archives, as in `--parts val2017,annotations2017`."),
     url: str | None = typer.Option(None, "--url", help="A mirror: a file's address, or a folder's, ending in '/'."),
@@ -148,7 +148,7 @@ def adopt_command(
 
 @app.command("doctor")
 def doctor_command(
-    dataset: str = typer.Argument(help="pascal5i, coco20i, fss1000, shapes5i, or your dataset.toml."),
+    dataset: str = typer.Argument(help="A data set: pascal5i, coco20i, ..., module:Class, or your dataset.toml."),
     root: Path | None = ROOT,
     lists: str | None = typer.Option(None, "--lists", help="Image list, as for generate-episodes."),
     split: str | None = typer.Option(None, "--split", help="COCO's class split: interleaved or consecutive."),
