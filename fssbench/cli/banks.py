@@ -20,7 +20,7 @@ WORKERS = typer.Option(None, "--workers", help="Processes that read and check im
 
 @app.command("generate-episodes")
 def generate_episodes(
-    dataset: str = typer.Argument(help="A data set: pascal5i, coco20i, fss1000, isaid5i, ..., module:Class, or your dataset.toml."),
+    dataset: str = typer.Argument(help="A data set: pascal5i, coco20i, ..., module:Class, or your dataset.toml."),
     root: Path | None = typer.Option(None, help="Where the data lies; else $FSSBENCH_DATA, else ./data."),
     out: Path | None = typer.Option(None, help="The bank to write (default: a name under episodes/)."),
     protocol: str = typer.Option("fssbench", help="How episodes are drawn and scored: fssbench, oslsm, hsnet, ..."),
