@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from fssbench.conformance import Pixels, Subject, render
-from fssbench.engine.devices import numerics, pick_device
+from fssbench.engine.devices import kept_memory, numerics, pick_device
 from fssbench.method import OBJECT, EpisodeBatch, Method
 from fssbench.registry import BUILT_IN, find_method
 from fssbench.settings import parse_settings
@@ -100,6 +100,8 @@ def timed(works: list[Callable[[], Tensor]], device: torch.device, rounds: int, 
 
 def memory(work: Callable[[], Tensor], device: torch.device) -> tuple[Tensor, int]:
     """What `work` returns, and the most MB it had in use beyond those before; -1 where that cannot be read."""
+    with kept_memory():
+        pass  # on its way out it hands all free memory back
     before = _in_use(device)
     result = work()
     return result, round(_in_use(device, peak=True) - before)

@@ -159,24 +159,31 @@ class HSNet(Method):
 
     def segment(self, episodes: EpisodeBatch) -> Tensor:
         """Logits of every shot alone, B x K x 2 x h x w; `decide` lets them vote."""
-        query, support, budget = *self.pairs(episodes), self.config.correlation_megabytes * 2**20
-        pairs = len(support[0][0])
-        at_once = max(1, budget * pairs // max(map(correlation_bytes, query, support)))
+        budget, pairs = self.config.correlation_megabytes * 2**20, episodes.size[0] * episodes.size[2]
+        query, support = episodes.query, episodes.support
+        one = [
+            ([query[name][:1] for name in level], [support[name][:1, 0, 0] for name in level]) for level in self.levels
+        ]
+        at_once = max(1, budget // max(correlation_bytes(*maps) for maps in one))
         logits = [
-            self.learner([*_part(query, first, at_once)], [*_part(support, first, at_once)], budget)
+            self.learner(*self.pairs(episodes, range(first, min(first + at_once, pairs))), budget)
             for first in range(0, pairs, at_once)
         ]
         every = torch.cat(logits)
         return every.view(episodes.size[0], episodes.size[2], *every.shape[1:])
 
-    def pairs(self, episodes: EpisodeBatch) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
-        """Normalised query and support maps of every episode and shot by level, (B K) x C x h x w each."""
+    def pairs(self, episodes: EpisodeBatch, chosen: range) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
+        """Normalised query and support maps by level, P x C x h x w each, of the chosen pairs.
+
+        Pair p is shot p % K of episode p // K. A query is normalised once for all its shots among them.
+        """
         shots = episodes.size[2]
-        query = [
-            [normalised(episodes.query[name]).repeat_interleave(shots, dim=0) for name in level]
-            for level in self.levels
-        ]
-        return query, [[episodes.support[name][:, 0].flatten(0, 1) for name in level] for level in self.levels]
+        first, last = chosen[0] // shots, chosen[-1] // shots
+        device, some = episodes.query[self.levels[0][0]].device, slice(chosen.start, chosen.stop, chosen.step)
+        owner = torch.arange(chosen.start, chosen.stop, chosen.step, device=device) // shots - first
+        query = [[normalised(episodes.query[name][first : last + 1])[owner] for name in level] for level in self.levels]
+        support = [[episodes.support[name][:, 0].flatten(0, 1)[some] for name in level] for level in self.levels]
+        return query, support
 
     def decide(self, logits: Tensor) -> Tensor:
         """Every shot votes by its argmax. Foreground is where a pixel has half of the image's largest count of votes.
@@ -204,7 +211,3 @@ class HSNet(Method):
             prefix = next((prefix for prefix in ours if name.startswith(prefix)), "")
             renamed[ours.get(prefix, "") + name.removeprefix(prefix)] = value
         load_converted(self, renamed, unused=("encoder.body.fc.", "encoder.body.classifier."))
-
-
-def _part(levels: list[list[Tensor]], first: int, count: int) -> list[list[Tensor]]:
-    return [[maps[first : first + count] for maps in level] for level in levels]

@@ -67,6 +67,21 @@ def test_logits_do_not_depend_on_how_much_memory_correlations_may_take() -> None
     torch.testing.assert_close(logits(method, batch), logits(tight, batch), atol=1e-6, rtol=1e-4)
 
 
+def test_a_query_is_repeated_only_for_the_shots_that_are_compared_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = hsnet(correlation_megabytes=1)
+    waiting = []
+    forward = method.learner.forward
+
+    def watched(query: list[list[Tensor]], support: list[list[Tensor]], budget: int) -> Tensor:
+        waiting.extend(maps.untyped_storage().nbytes() - maps.nbytes for level in query for maps in level)
+        return forward(query, support, budget)
+
+    monkeypatch.setattr(method.learner, "forward", watched)
+    logits(method, episodes(method, 3, size=(160, 160)))
+    assert waiting
+    assert max(waiting) == 0
+
+
 def test_an_empty_support_mask_gives_finite_logits() -> None:
     method = hsnet()
     images = torch.randn(1, 3, 64, 64)
