@@ -31,7 +31,7 @@ TRIED: list[tuple[str, tuple[str, ...]]] = [
     *(("nearest", (f"neighbours={count}",)) for count in (1, 3, 5, 10, 20, 50)),
     *(
         ("linear-probe", (f"decay={decay}", f"balance={balance}"))
-        for balance, decay in product(("false", "true"), ("1e-2", "1e-3", "1e-4", "1e-5"))
+        for balance, decay in product(("false", "true"), ("10", "1", "1e-1", "1e-2", "1e-3", "1e-4"))
     ),
     *(("linear-probe", (f"steps={steps}",)) for steps in (30, 300)),
 ]
@@ -57,6 +57,7 @@ def main() -> None:
     options.add_argument("--dataset", choices=POOLS, default="shapes5i")
     options.add_argument("--episodes", type=int, default=100, help="a fold")
     options.add_argument("--shots", type=int, default=1)
+    options.add_argument("--folds", type=int, nargs="*", help="default: all")
     options.add_argument("--only", nargs="*", choices=sorted({name for name, _ in TRIED}))
     given = options.parse_args()
     tried = [(name, settings) for name, settings in TRIED if not given.only or name in given.only]
@@ -65,7 +66,11 @@ def main() -> None:
         dataset, protocol = open_under(
             find_protocol("fssbench").but(episodes=given.episodes), given.dataset, pool=POOLS[given.dataset]
         )
-        generate(dataset, Request(protocol, (given.shots,), skip_short=True), bank)
+        generate(
+            dataset,
+            Request(protocol, (given.shots,), folds=tuple(given.folds) if given.folds else None, skip_short=True),
+            bank,
+        )
         specs = [MethodSpec(name, settings, "efficientnet_lite0") for name, settings in tried]
         request = RunRequest(specs, bank, Settings(torch.device("cpu")), (given.shots,), out=out)
         outcomes = run_methods(request, Silent())
