@@ -58,8 +58,9 @@ class MethodEntry(_Model):
 class WeightsEntry(_Model):
     """Where the parameters came from. `sha256` is over the file, or over the parameters where there is none."""
 
-    # imagenet: backbone only; none: the method has no parameters; external: masks made elsewhere
-    kind: Literal["imagenet", "random", "none", "checkpoint", "external"]
+    # imagenet: backbone only; published: the same, of encoders that are not ImageNet's (SAM, DINOv2); none: the method
+    # has no parameters; external: masks made elsewhere
+    kind: Literal["imagenet", "published", "random", "none", "checkpoint", "external"]
     path: str | None = None
     sha256: str
     source: str = ""  # from the checkpoint's card: "fssbench train", the authors' file, a web address

@@ -78,6 +78,8 @@ class Guide(NamedTuple):
 class Sam(Pretrained):
     """SAM's three parts, with the names of its checkpoints but for the encoder's layers, which have timm's."""
 
+    weights_kind = "published"  # trained on SA-1B
+
     def __init__(self, sizes: SamSizes) -> None:
         super().__init__()
         modeling = _package()

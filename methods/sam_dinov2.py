@@ -57,6 +57,8 @@ DINO = {
 class Dino(Pretrained):
     """DINOv2's patch tokens: the last block's output before the final norm."""
 
+    weights_kind = "published"  # trained on LVD-142M
+
     def __init__(self, sizes: DinoSizes) -> None:
         super().__init__()
         self.sizes = sizes

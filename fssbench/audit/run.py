@@ -13,7 +13,7 @@ from fssbench.records import Run, contamination
 Problem = tuple[str, str]  # the field, and what is wrong with it
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
-WEIGHTS = ("imagenet", "random", "none", "checkpoint", "external")
+WEIGHTS = ("imagenet", "published", "random", "none", "checkpoint", "external")
 
 
 def check_run(run: Run, folder: str) -> Iterator[Problem]:
@@ -72,7 +72,9 @@ def _weights(run: Run) -> Iterator[Problem]:
     for fold, entry in run.weights.items():
         if not SHA256.fullmatch(entry.sha256):
             yield f"weights.{fold}.sha256", f"expected 64 hexadecimal digits, found {entry.sha256!r}"
-        if entry.kind in ("imagenet", "random", "none") and (entry.regime is not None or entry.contaminated):
+        if entry.kind in ("imagenet", "published", "random", "none") and (
+            entry.regime is not None or entry.contaminated
+        ):
             yield f"weights.{fold}.regime", f"expected no training behind {entry.kind!r} weights, found one"
         if entry.kind not in WEIGHTS:
             yield f"weights.{fold}.kind", f"expected one of {', '.join(WEIGHTS)}, found {entry.kind!r}"

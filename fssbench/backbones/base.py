@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -31,8 +32,10 @@ class Needs:
 class Pretrained(nn.Module):
     """A network that has published weights."""
 
+    weights_kind: Literal["imagenet", "published"] = "imagenet"  # what those are trained on: ImageNet, or other images
+
     def load_imagenet(self) -> None:
-        """Load the weights it is published with (most are ImageNet's); `CheckpointError` where they cannot be had."""
+        """Load the weights it is published with (see `weights_kind`); `CheckpointError` where they cannot be had."""
         raise NotImplementedError
 
 

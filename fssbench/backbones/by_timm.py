@@ -8,9 +8,10 @@ embedding is resized to the grid by timm. Sides that patches do not divide are r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import timm
 import torch
@@ -56,7 +57,7 @@ def stages(name: str, output_stride: int, count: int, needs: Needs) -> Backbone:
         trial.check_needs(needs)
         only = _only_size(trial)
     backbone = build()
-    backbone.only_size = only
+    backbone.only_size, backbone.weights_kind = only, _weights_kind(name)
     return backbone
 
 
@@ -101,6 +102,13 @@ def blocks_by_timm(name: str, strides: Sequence[int] = (4, 8, 16, 32)) -> Backbo
         name, net, steps, channels, f"{name} blocks {tuple(strides)}", partial(_published, name), *_scale(net),
         strides=at, multiple=_patch(net),
     )  # fmt: skip
+
+
+def _weights_kind(name: str) -> Literal["imagenet", "published"]:
+    """By the tag of timm's weights: "in1k", "in22k_ft_in1k" are ImageNet's, "lvd142m" (DINOv2) and "openai" are not."""
+    config = timm.models.get_pretrained_cfg(name.removeprefix(PREFIX), allow_unregistered=True)
+    tag = (config.tag if config else None) or "in1k"
+    return "imagenet" if re.search(r"(^|_)in\d+k", tag) else "published"
 
 
 def _tokens(name: str, count: int) -> Backbone:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from fssbench.records import WeightsEntry
 from fssbench.regime import exposure
 from fssbench.registry import find_method
 from fssbench.settings import parse_settings
+
+WITHOUT_FILE = ("imagenet", "random", None)  # values of `weights` that name no file
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def build_method(spec: MethodSpec, fold: int) -> tuple[Method, WeightsEntry]:
     cls = find_method(spec.name)
     chosen = (*spec.settings, *((f"backbone={spec.backbone}",) if spec.backbone else ()))
     weights = _weights_of(spec)
-    if weights not in ("imagenet", "random", None):
+    if weights not in WITHOUT_FILE:
         return _from_checkpoint(spec.name, _checkpoint_path(spec, fold), chosen)
     preferred = (f"backbone={spec.preferred_backbone}",) if spec.preferred_backbone and not spec.backbone else ()
     method = _drawn(cls, (*preferred, *chosen), spec.seed)
@@ -65,7 +67,15 @@ def build_method(spec: MethodSpec, fold: int) -> tuple[Method, WeightsEntry]:
     check_input(method)
     if weights == "imagenet":
         load_imagenet(method)
-    return method.eval(), WeightsEntry(kind=weights, sha256=parameters_sha256(method.state_dict()))
+    return method.eval(), WeightsEntry(kind=_kind(method, weights), sha256=parameters_sha256(method.state_dict()))
+
+
+def _kind(method: Method, weights: str) -> Literal["imagenet", "published", "random"]:
+    """What a record calls the weights: `--weights imagenet` of SAM or DINOv2 are not ImageNet's."""
+    kinds = {module.weights_kind for module in method.modules() if isinstance(module, Pretrained)}
+    if weights == "imagenet":
+        return "published" if "published" in kinds else "imagenet"
+    return "random"
 
 
 def _drawn(cls: type[Method], settings: tuple[str, ...], seed: int) -> Method:
@@ -139,7 +149,7 @@ def checkpoint_entries(
     checkpoint that is missing, of another method or otherwise configured than those of the other folds, and for one
     that was trained on classes it would be tested on, unless `allow_contaminated`: then its entry names them.
     """
-    if _weights_of(spec) in ("imagenet", "random", None):
+    if _weights_of(spec) in WITHOUT_FILE:
         return {}
     entries: dict[int, WeightsEntry] = {}
     first: dict[str, Any] | None = None

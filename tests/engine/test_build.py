@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 import toy_methods
 from torch import Tensor, nn
 
+from fssbench.backbones import Backbone
+from fssbench.backbones.by_timm import _weights_kind
 from fssbench.checkpoints import Card, save_checkpoint
 from fssbench.engine.build import MethodSpec, build_method
 from fssbench.errors import CheckpointError, FssbenchError, MethodError
@@ -119,3 +122,17 @@ def test_a_method_without_parameters_is_recorded_as_what_it_is(monkeypatch: pyte
     for weights in (None, "imagenet", "random"):
         _, entry = build_method(MethodSpec("toy_methods:Weightless", weights=weights), 0)
         assert entry.kind == "none"
+
+
+def test_weights_that_are_not_imagenets_are_called_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("methods.sam.Sam.load_imagenet", lambda self: None)
+    spec = MethodSpec("persam", ("backbone=sam_test",))
+    assert build_method(spec, 0)[1].kind == "published"
+    assert build_method(replace(spec, weights="random"), 0)[1].kind == "random"
+    monkeypatch.setattr(Backbone, "load_imagenet", lambda self: None)
+    small = ("size=160,160",)
+    assert build_method(MethodSpec("prototype", small, "timm:test_vit"), 0)[1].kind == "imagenet"
+    dinov2, clip = "timm:vit_small_patch14_dinov2.lvd142m", "timm:vit_base_patch16_clip_224.openai"
+    assert [_weights_kind(name) for name in (dinov2, clip, "timm:swin_tiny_patch4_window7_224")] == [
+        "published", "published", "imagenet",
+    ]  # fmt: skip

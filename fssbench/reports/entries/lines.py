@@ -11,6 +11,7 @@ from fssbench.reports.entries.results import Place, Result, Setting
 
 WEIGHTS = {
     "imagenet": "untrained (ImageNet backbone)",
+    "published": "untrained (published encoder)",
     "random": "untrained (random weights)",
     "none": "none (nothing to learn)",
     "checkpoint": "trained",

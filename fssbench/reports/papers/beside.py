@@ -18,6 +18,7 @@ TRAINING_FREE = ("persam", "matcher", "gfsam")  # their papers train nothing eit
 _USUAL = ("resnet50", "vgg16", "resnet101")  # whose numbers to show where the paper has none for our backbone
 _TRAINING = {
     "imagenet": "training (ours is untrained)",
+    "published": "training (ours is untrained)",
     "random": "training (ours is untrained, with random weights)",
     "none": "training (ours has nothing to learn)",
     "checkpoint": "training (by fssbench; training images: {})",

@@ -43,7 +43,13 @@ class Entry:
     @property
     def one_training(self) -> bool:
         """Whether weights were trained, but only once: nobody knows what another training would give."""
-        return len(self.results) == 1 and self.first.setting.weights not in ("imagenet", "random", "none", "external")
+        return len(self.results) == 1 and self.first.setting.weights not in (
+            "imagenet",
+            "published",
+            "random",
+            "none",
+            "external",
+        )
 
 
 @dataclass(frozen=True)
