@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: demo test test-slow test-wheel lint types pytest coverage format bench mutants docs clean
+.PHONY: demo test test-slow test-wheel lint types pytest coverage format bench fuzz mutants docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/fssbench generate-episodes shapes5i --shots 5 --episodes 60 --auxiliary 3 --out $(DEMO)/shapes5i.h5 --force
@@ -44,6 +44,9 @@ docs: $(VENV)/.docs
 
 bench: $(VENV)/.test
 	for b in $(filter-out %/mutants.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$b || exit 1; done
+
+fuzz: $(VENV)/.test
+	$(BIN)/python tests/fuzz/hostile.py
 
 mutants: $(VENV)/.test
 	$(BIN)/python benchmarks/mutants.py

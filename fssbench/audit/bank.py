@@ -81,18 +81,27 @@ class Reference:
 def find_banks(paths: Iterable[Path]) -> dict[str, Reference]:
     """The banks at `paths` (files, or folders that are searched for `*.h5`) by fingerprint; full ones before indices.
 
-    Raises `BankError` for a path that is neither, and for a file named by itself that is no bank.
+    Raises `BankError` for a path that is neither, for a file named by itself that is no bank, and for a folder with
+    files that are all none: one stray file among banks hinders nobody.
     """
     found: dict[str, Reference] = {}
     for path in paths:
         if not path.exists():
             raise BankError(f"--bank {path}: expected a bank or a folder of banks, found nothing.")
         files = [file for file in sorted(path.rglob("*.h5")) if file.name != PREDICTIONS] if path.is_dir() else [path]
+        usable, failed = 0, None
         for file in files:
-            bank = open_bank(file)
+            try:
+                bank = open_bank(file)
+            except BankError as error:
+                failed = failed or error
+                continue
+            usable += 1
             known = found.get(bank.fingerprint)
             if known is None or (bank.has_images and not known.bank.has_images):
                 found[bank.fingerprint] = Reference(bank)
+        if failed is not None and not usable:
+            raise failed
     return found
 
 

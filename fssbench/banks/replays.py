@@ -1,11 +1,13 @@
 """Random streams of published codebases, followed to the last episode.
 
-Each takes the fold's (image, class) pairs in list order and gives (query, class, supports) an episode. The streams are
-those of Python's Mersenne Twister and of NumPy's legacy generator, both frozen by their projects.
+Each takes the fold's (image, class) pairs in list order and gives (query, class, supports) an episode. NumPy's legacy
+generator is frozen by its project. Python freezes nothing but `random()`, so what else the authors called (`shuffle`,
+`sample`, `randint` of Python 3) is written out here, upon the Mersenne Twister's bits.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle, islice
@@ -89,8 +91,8 @@ def _pmms(pairs: Sequence[Pair], shots: int, seed: int) -> Iterator[Drawn]:
                 yield query, class_id, (_other(rng, images[class_id], query),)
             else:
                 others = [image for image in images[class_id] if image != query]
-                yield query, class_id, tuple(rng.sample(others, shots))
-        rng.shuffle(walk)
+                yield query, class_id, tuple(_sample(rng, others, shots))
+        _shuffle(rng, walk)
 
 
 def _permuted(rng: np.random.RandomState, items: Sequence[int]) -> int:
@@ -108,9 +110,39 @@ def _others_permuted(rng: np.random.RandomState, images: Sequence[int], query: i
 
 
 def _other(rng: random.Random, images: Sequence[int], query: int) -> int:
-    while (image := images[rng.randint(0, len(images) - 1)]) == query:
+    while (image := images[_below(rng, len(images))]) == query:
         pass
     return image
+
+
+def _below(rng: random.Random, n: int) -> int:
+    """`randrange(n)` of Python 3: bits, drawn again until they are below n."""
+    while (drawn := rng.getrandbits(n.bit_length())) >= n:
+        pass
+    return drawn
+
+
+def _shuffle(rng: random.Random, items: list[T]) -> None:
+    """`shuffle` of Python 3, in place."""
+    for i in range(len(items) - 1, 0, -1):
+        j = _below(rng, i + 1)
+        items[i], items[j] = items[j], items[i]
+
+
+def _sample(rng: random.Random, items: Sequence[T], count: int) -> list[T]:
+    """`sample` of Python 3: from a shrinking copy of few items, else by drawing until each is another."""
+    few = 21 if count <= 5 else 21 + 4 ** math.ceil(math.log(count * 3, 4))
+    if len(items) <= few:
+        left, drawn = list(items), []
+        for last in range(len(left) - 1, len(left) - 1 - count, -1):
+            place = _below(rng, last + 1)
+            drawn.append(left[place])
+            left[place] = left[last]
+        return drawn
+    places: dict[int, None] = {}  # in the order of drawing
+    while len(places) < count:
+        places[_below(rng, len(items))] = None
+    return [items[place] for place in places]
 
 
 def _by_class(pairs: Sequence[Pair]) -> dict[int, list[int]]:

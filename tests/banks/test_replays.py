@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fssbench.banks import replays
 from fssbench.banks.replays import replay
 from fssbench.datasets.coco_lists import val2014_pairs
 from fssbench.datasets.voc_lists import pascal5i_pairs
@@ -125,3 +126,28 @@ def test_sgone_swaps_query_and_support_of_oslsm_at_one_shot_only() -> None:
     walked = replay("oslsm", pairs, 1, 50, 1385)
     assert replay("sgone", pairs, 1, 50, 1385) == [(s[0], c, (q,)) for q, c, s in walked]
     assert replay("sgone", pairs, 5, 50, 1385) == replay("oslsm", pairs, 5, 50, 1385)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 20, 21, 22, 85, 86, 700])
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 10])
+def test_pythons_algorithms_are_written_out(size: int, count: int) -> None:
+    ours, pythons, items = random.Random(size), random.Random(size), list(range(size))
+    if count <= size:
+        assert replays._sample(ours, items, count) == pythons.sample(items, count)
+    assert replays._below(ours, size) == pythons.randint(0, size - 1)
+    replays._shuffle(ours, items)
+    expected = list(range(size))
+    pythons.shuffle(expected)
+    assert items == expected
+    assert ours.getstate() == pythons.getstate()
+
+
+def test_nothing_but_bits_and_floats_is_asked_of_pythons_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise AssertionError("its algorithm may change with Python's next release")
+
+    for name in ("randint", "randrange", "choice", "choices", "sample", "shuffle", "uniform"):
+        monkeypatch.setattr(random.Random, name, gone)
+    pairs = [(i, 1 + i % 2) for i in range(30)]
+    for name in ("oslsm", "sgone", "pmms"):
+        assert len(replay(name, pairs, 3, 90, 1)) == 90
