@@ -211,7 +211,11 @@ def check_room(dataset: Dataset, parts: Sequence[ImagePart], out: Path) -> None:
 
 def check_image(encoded: bytes, facts: MaskFacts, where: str) -> None:
     """Raises `DataError` for an image that does not decode, or that has another size than its mask."""
-    height, width = image_size(encoded, where)
+    check_size(*image_size(encoded, where), facts, where)
+
+
+def check_size(height: int, width: int, facts: MaskFacts, where: str) -> None:
+    """Raises `DataError` for an image that has another size than its mask."""
     if (height, width) != (facts.height, facts.width):
         raise DataError(
             f"{where}: expected image and mask of one size, found an image of {height} x {width} and a mask of "

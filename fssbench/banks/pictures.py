@@ -6,6 +6,8 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from PIL import Image
+
 from fssbench.banks.scan import MaskFacts
 from fssbench.datasets.base import Dataset
 from fssbench.datasets.decode import decode_image
@@ -32,11 +34,15 @@ def same_pictures(dataset: Dataset, facts: Mapping[str, MaskFacts]) -> list[froz
 
 
 def _pixels(dataset: Dataset, image_id: str) -> str:
-    """A hash of what a picture shows; empty if it is not there, as for an index."""
+    """`pixel_hash` of an image; empty if it is not there, as for an index."""
     try:
-        picture = decode_image(dataset.image_bytes(image_id), image_id)
+        return pixel_hash(decode_image(dataset.image_bytes(image_id), image_id))
     except DataError:
         return ""
+
+
+def pixel_hash(picture: Image.Image) -> str:
+    """Hex SHA-256 of what a picture shows."""
     return hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).hexdigest()
 
 

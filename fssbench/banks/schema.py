@@ -11,17 +11,16 @@ import h5py
 from fssbench.banks.structure import Kind, Structure
 
 ATTRIBUTES = ("creator", "dataset", "pool", "protocol", "note", "fingerprint", "image_fingerprint")
-EPISODES = ("classes", "support", "query", "run", "group")
 
-_CLASSES = {"id": Kind(("classes",)), "name": Kind(("classes",), "text", 1000)}
-_IMAGES = {
+CLASSES = {"id": Kind(("classes",)), "name": Kind(("classes",), "text", 1000)}
+IMAGES = {
     "id": Kind(("images",), "text", 255),
     "height": Kind(("images",)),
     "width": Kind(("images",)),
     "sha256": Kind(("images", "32"), "uint8"),
 }
-_MASKS = {"image": Kind(("masks",)), "class_id": Kind(("masks",)), "sha256": Kind(("masks", "32"), "uint8")}
-_EPISODES = {
+MASKS = {"image": Kind(("masks",)), "class_id": Kind(("masks",)), "sha256": Kind(("masks", "32"), "uint8")}
+EPISODES = {
     "classes": Kind(("episodes", "ways")),
     "support": Kind(("episodes", "ways", "shots")),
     "query": Kind(("episodes",)),
@@ -29,7 +28,8 @@ _EPISODES = {
     "group": Kind(("episodes",)),
     "auxiliary": Kind(("episodes", "ways", "auxiliary")),
 }
-_ANNOTATIONS = {"image": Kind(("pairs",)), "class": Kind(("pairs",))}
+FOLD = {"classes": Kind(("fold classes",))}
+ANNOTATIONS = {"image": Kind(("pairs",)), "class": Kind(("pairs",))}
 
 
 def check_structure(file: h5py.File) -> None:
@@ -39,21 +39,21 @@ def check_structure(file: h5py.File) -> None:
     for name in ATTRIBUTES:
         check.attribute("/", name)
     sizes: dict[str, int] = {"32": 32}
-    check.columns("/classes", _CLASSES, sizes)
-    full = check.columns("/images", _IMAGES, sizes, blobs="images")
-    if check.columns("/masks", _MASKS, sizes, blobs="masks") != full:
+    check.columns("/classes", CLASSES, sizes)
+    full = check.columns("/images", IMAGES, sizes, blobs="images")
+    if check.columns("/masks", MASKS, sizes, blobs="masks") != full:
         raise ValueError("images without masks, or masks without images")
     folds = check.members("/folds", (), None)
     for fold in check.numbers("/folds", folds):
         draws = check.members(f"/folds/{fold}", {"classes"}, None) - {"classes"}
-        check.columns(f"/folds/{fold}", {"classes": Kind(("fold classes",))}, {}, others=draws)
+        check.columns(f"/folds/{fold}", FOLD, {}, others=draws)
         for shots in check.numbers(f"/folds/{fold}", draws):
             group = f"/folds/{fold}/{shots}"
-            columns = set(check.members(group, EPISODES, {"auxiliary"}))
+            columns = set(check.members(group, EPISODES.keys() - {"auxiliary"}, {"auxiliary"}))
             own = {"shots": int(shots)}
-            check.columns(group, {name: _EPISODES[name] for name in sorted(columns)}, own)
+            check.columns(group, {name: EPISODES[name] for name in sorted(columns)}, own)
     if "annotations" in members:
         for kind in sorted(check.members("/annotations", (), {"box", "scribble", "point"})):
             check.attribute(f"/annotations/{kind}", "rule")
-            if check.columns(f"/annotations/{kind}", _ANNOTATIONS, {}, blobs="pairs") != full:
+            if check.columns(f"/annotations/{kind}", ANNOTATIONS, {}, blobs="pairs") != full:
                 raise ValueError(f"/annotations/{kind}: annotations in an index bank, or none in a full one")

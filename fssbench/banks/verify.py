@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from fssbench.banks.attach import plan_of
 from fssbench.banks.bank import Bank
 from fssbench.banks.fingerprint import image_fingerprint
-from fssbench.banks.generate import ImagePart, annotation_codes, check_image, image_parts
+from fssbench.banks.generate import ImagePart, annotation_codes, check_size, image_parts
+from fssbench.banks.pictures import pixel_hash
 from fssbench.banks.sampling import Episodes
 from fssbench.banks.seal import check_body, read_seal
 from fssbench.banks.workers import spread
+from fssbench.datasets.decode import decode_image
 from fssbench.errors import BankError, FssbenchError
 from fssbench.progress import Progress, quiet
 from fssbench.protocol import Protocol
@@ -30,29 +32,37 @@ def problems(bank: Bank, progress: Progress = quiet, *, workers: int | None = 1)
         return
     if plan.fingerprint != bank.fingerprint:
         yield f"fingerprint: {bank.fingerprint} stored, {plan.fingerprint} computed from the content"
-    files = image_fingerprint(bank.fingerprint, [bank.image_sha256(i) for i in range(len(bank.image_ids))])
+    pictures = [bank.image_sha256(i) for i in range(len(bank.image_ids))]
+    files = image_fingerprint(bank.fingerprint, pictures)
     if files != bank.image_fingerprint:
         yield f"image fingerprint: {bank.image_fingerprint or 'none'} stored, {files or 'none'} computed"
     areas: dict[int, Mapping[int, int]] = {}
     if bank.has_images:
         looks = spread(_look, bank, image_parts(plan), "checking images", workers=workers, progress=progress)
-        for i, (shown, found) in enumerate(looks):
+        for i, (shown, pixels, found) in enumerate(looks):
             if shown is not None:
                 areas[i] = shown
+            pictures[i] = pixels or pictures[i]
             yield from found
     for (fold, shots), episodes in plan.episodes.items():
-        found = [*_episode_problems(bank.protocol, episodes), *_unseen(bank, episodes, areas)]
+        found = [
+            *_episode_problems(bank.protocol, episodes),
+            *_copies(bank, episodes, pictures),
+            *_unseen(bank, episodes, areas),
+        ]
         yield from (f"fold {fold}, {shots} shots: {line}" for line in found)
 
 
-def _look(bank: Bank, part: ImagePart) -> tuple[Mapping[int, int] | None, list[str]]:
-    """Class -> px of an image, None if it is damaged; and what is wrong with it and its annotations."""
+def _look(bank: Bank, part: ImagePart) -> tuple[Mapping[int, int] | None, str, list[str]]:
+    """Class -> px of an image, and a hash of its pixels, if it is whole; what is wrong with it and its annotations."""
     image_id, i = part.image_id, bisect_left(bank.image_ids, part.image_id)
-    shown = None
+    shown, pixels, where = None, "", f"image of {part.image_id}"
     try:
         layers = bank.layers(i)
         shown = layers.areas
-        check_image(bank.image_bytes(i), part.facts, f"image of {image_id}")
+        picture = decode_image(bank.image_bytes(i), where)
+        check_size(picture.height, picture.width, part.facts, where)
+        pixels = pixel_hash(picture)
         wrong = [
             f"{image_id}: its {kind} for class {class_id} is not what rule and seed give"
             for kind, rule in part.rules.items()
@@ -63,8 +73,8 @@ def _look(bank: Bank, part: ImagePart) -> tuple[Mapping[int, int] | None, list[s
             )
         ]
     except FssbenchError as error:
-        return shown, [str(error)]
-    return shown, wrong
+        return shown, pixels, [str(error)]
+    return shown, pixels, wrong
 
 
 def _episode_problems(protocol: Protocol, episodes: Episodes) -> Iterator[str]:
@@ -91,6 +101,18 @@ def _episode_problems(protocol: Protocol, episodes: Episodes) -> Iterator[str]:
             spread = max(drawn) - min(drawn)
             if spread > max(groups.values()):
                 yield f"run {run}: the protocol draws every class equally often, found {min(drawn)} to {max(drawn)}"
+
+
+def _copies(bank: Bank, episodes: Episodes, pictures: Sequence[str]) -> Iterator[str]:
+    """Queries that are among their supports under another name. Authors' streams, which are replayed, knew of none."""
+    first: dict[str, int] = {}
+    same = np.array([first.setdefault(picture or str(i), i) for i, picture in enumerate(pictures)])
+    support, query = episodes.support.reshape(len(episodes), -1), episodes.query[:, None]
+    met = (same[support] == same[query]) & (support != query)
+    if met.any() and not bank.protocol.replays:
+        episode, place = np.argwhere(met)[0].tolist()
+        names = bank.image_ids[query[episode, 0]], bank.image_ids[support[episode, place]]
+        yield f"{int(met.any(axis=1).sum())} episodes with one picture as query and support: {' is '.join(names)}"
 
 
 def _unseen(bank: Bank, episodes: Episodes, areas: Mapping[int, Mapping[int, int]]) -> Iterator[str]:

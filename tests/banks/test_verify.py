@@ -108,6 +108,20 @@ def test_an_object_below_the_area_filter_is_found(small_voc_original: Path, plan
     assert any("supports with less than 100000 px of their class" in line for line in lines)
 
 
+@pytest.mark.parametrize("index", [False, True])
+def test_one_picture_as_query_and_support_is_found(small_voc: Path, plan: Plan, tmp_path: Path, index: bool) -> None:
+    episodes = plan.episodes[0, 2]
+    query, support = (plan.image_ids[int(i)] for i in (episodes.query[3], episodes.support[3, 0, 1]))
+    folder = small_voc / "VOCdevkit/VOC2012/JPEGImages"
+    (folder / f"{support}.jpg").write_bytes((folder / f"{query}.jpg").read_bytes())
+    write_plan(Pascal5i(small_voc), plan, tmp_path / "bank.h5", index=index)
+    with open_bank(tmp_path / "bank.h5") as bank:
+        line, *others = problems(bank)
+    assert line.startswith("fold 0, 2 shots: ")
+    assert line.endswith(f"episodes with one picture as query and support: {query} is {support}")
+    assert others == []
+
+
 def test_two_banks_are_compared_by_what_matters(small_voc_original: Path, tmp_path: Path) -> None:
     data = Pascal5i(small_voc_original)
     generate(data, REQUEST, tmp_path / "a.h5")

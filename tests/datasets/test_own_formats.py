@@ -105,6 +105,19 @@ def test_a_mask_of_another_size_than_its_image_is_refused_with_the_annotation(tm
         layers(Folder(root), "shelf 0.jpg")
 
 
+@pytest.mark.parametrize("size", [(-(1 << 63), 64), (48, 1 << 31), (0, 64)])
+def test_an_image_of_an_impossible_size_is_refused_before_c_code_sees_it(size: tuple[int, int], tmp_path: Path) -> None:
+    root = tmp_path / "own"
+    own_trees.coco(root)
+    path = root / "train" / "_annotations.coco.json"
+    content = json.loads(path.read_text())
+    content["images"][0].update(height=size[0], width=size[1])
+    path.write_text(json.dumps(content))
+    (root / "dataset.toml").write_text('format = "coco"\nannotations = "train/_annotations.coco.json"\n')
+    with pytest.raises(DataError, match="expected the size of shelf 0"):
+        Folder(root).image_ids()
+
+
 def test_linked_folders_of_images_are_read(tmp_path: Path) -> None:
     own_trees.label_maps(tmp_path / "away")
     (tmp_path / "own" / "images").mkdir(parents=True)

@@ -109,7 +109,8 @@ CRAFTED: dict[str, tuple[Change, str]] = {
     "no checksum": (instead("classes/id", fletcher32=None), "expected the checksum"),
     "contiguous": (instead("classes/id", chunks=None, fletcher32=None), "found another storage"),
     "packed bytes": (instead("images/bytes", compression="gzip"), "no foreign filter"),
-    "texts of any length": (instead("classes/name", shape=(4,), dtype=h5py.string_dtype(), fletcher32=None), "texts of a fixed length"),
+    "texts of any length": (
+        instead("classes/name", shape=(4,), dtype=h5py.string_dtype(), fletcher32=None), "texts of a fixed length"),
     "whole numbers as ids": (instead("images/id", data=np.arange(16)), "texts of a fixed length"),
     "fractions": (instead("classes/id", data=np.ones(4)), "expected int64"),
     "32 bits": (instead("classes/id", data=np.ones(4, np.int32)), "expected int64"),

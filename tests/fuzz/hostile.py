@@ -276,11 +276,14 @@ def _be_child(work: Callable[[], None], inside: Path, log: Path) -> None:
 
 
 class Watch:
-    """The kernel's word on whatever is opened, made, changed or removed in some folders (inotify)."""
+    """The kernel's word on whatever is opened, made, changed or removed in some folders, by inotify of Linux."""
 
     _EVENTS = 0x2 | 0x20 | 0x40 | 0x80 | 0x100 | 0x200  # modified, opened, moved, created, deleted
 
     def __init__(self, *folders: Path) -> None:
+        self._handle = -1
+        if sys.platform != "linux":
+            return
         libc = ctypes.CDLL(None, use_errno=True)
         self._handle = libc.inotify_init1(os.O_NONBLOCK)
         for folder in folders:
@@ -291,7 +294,7 @@ class Watch:
         """Names since it was last asked."""
         names = []
         with contextlib.suppress(BlockingIOError):
-            while data := os.read(self._handle, 1 << 16):
+            while self._handle >= 0 and (data := os.read(self._handle, 1 << 16)):
                 while data:
                     length = int.from_bytes(data[12:16], sys.byteorder)
                     names.append(data[16 : 16 + length].rstrip(b"\0").decode())

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fssbench.datasets.coco_annotations import LARGEST
 from fssbench.datasets.own.config import OwnConfig
 from fssbench.datasets.own.formats import Found, Item
 from fssbench.datasets.own.patterns import PICTURES, Groups, plain
@@ -31,7 +32,9 @@ class Listing:
     def add(
         self, file: Path, groups: Groups, name: str, objects: Sequence[Object], size: tuple[int, int] | None
     ) -> None:
-        """An image by the name that `file` gives it. Raises `DataError` for one that is there twice."""
+        """An image by the name and H, W that `file` gives it. Raises `DataError` for one that is there twice."""
+        if size is not None and (min(size) < 1 or size[0] * size[1] > LARGEST):
+            raise DataError(f"{file}: expected the size of {name}, found {size[0]} x {size[1]}. Mend the entry.")
         folder = self._config.image_folder(groups, file.parent)
         if folder not in self._pictures:
             self._pictures[folder] = {plain(found): folder / found for found in files_below(folder, PICTURES)}

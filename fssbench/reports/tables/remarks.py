@@ -27,6 +27,7 @@ def lead(place: Place, lines: Sequence[Line], why: str, lens: Protocol | None) -
         sentences.append(f"Incomplete bank, not comparable with published numbers: {bank.note or 'no note'}.")
     elif bank.note:
         sentences.append(f"Bank: {bank.note}.")
+    sentences.extend(_other_files(lines))
     if lens is not None:
         sentences.extend(limits(result, lens))
     return (*sentences, *([why] if why else []))
@@ -73,6 +74,19 @@ def listed(names: Sequence[str]) -> str:
     'a, b and c'
     """
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
+
+
+def _other_files(lines: Sequence[Line]) -> list[str]:
+    """Where the episodes are equal and the image files are not."""
+    users: dict[str, list[str]] = {}
+    for line in lines:
+        for source in (source for result in line.results for source in result.sources):
+            if source.run.bank.image_fingerprint:
+                users.setdefault(source.run.bank.image_fingerprint, []).append(method_label(line.setting))
+    if len(users) < 2:
+        return []
+    by = "; ".join(f"{files[:12]}: {listed(sorted(set(who)))}" for files, who in sorted(users.items()))
+    return [f"The image files differ, though not their masks and episodes (image fingerprint {by})."]
 
 
 def _gaps(lines: Sequence[Line]) -> list[str]:
