@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: demo test test-slow test-wheel lint types pytest coverage format bench fuzz mutants docs clean
+.PHONY: demo test test-slow test-wheel test-lowest lint types pytest coverage format bench fuzz mutants docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/fssbench generate-episodes shapes5i --shots 5 --episodes 60 --auxiliary 3 --out $(DEMO)/shapes5i.h5 --force
@@ -36,6 +36,14 @@ test-slow: $(VENV)/.test
 test-wheel:
 	.ci/wheel
 
+# At the lowest versions that pyproject.toml promises.
+test-lowest:
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet uv
+	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct \
+		--editable ".[lite,coco,foundation,dev]"
+	$(VENV)-lowest/bin/pytest -m "not slow" -n auto --dist worksteal
+
 coverage: $(VENV)/.test
 	$(BIN)/pytest -m "not slow" -n auto --cov=fssbench --cov=methods --cov-report=term:skip-covered
 
@@ -56,7 +64,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache $(DEMO)
+	rm -rf $(VENV) $(VENV)-lowest .pytest_cache .mypy_cache .ruff_cache $(DEMO)
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(call venv)
