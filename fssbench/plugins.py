@@ -54,7 +54,7 @@ class Plugins:
         try:
             module = _imported(module_name)
         except (Exception, SystemExit) as error:
-            raise self.error(f"{self.kind} {name!r} could not be imported from {target!r}: {_reason(error)}") from error
+            raise self.error(f"{self.kind} {name!r} could not be imported from {target!r}: {reason(error)}") from error
         found = getattr(module, class_name, None)
         if not (isinstance(found, type) and issubclass(found, base)):
             offered = [
@@ -108,7 +108,7 @@ def _from_file(path: Path) -> ModuleType:
     return module
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """An error in a line, with the line of the user's file that raised it."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames and frames[-1].filename != __file__ else ""

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from fssbench.backbones import Backbone, Pretrained
 from fssbench.checkpoints import Card, read_card, restore
-from fssbench.errors import CheckpointError, MethodError
+from fssbench.errors import CheckpointError, FssbenchError, MethodError
 from fssbench.files import sha256_file
 from fssbench.method import Method
+from fssbench.plugins import reason
 from fssbench.records import WeightsEntry
 from fssbench.regime import exposure
 from fssbench.registry import find_method
@@ -79,8 +80,18 @@ def _kind(method: Method, weights: str) -> Literal["imagenet", "published", "ran
 
 
 def _drawn(cls: type[Method], settings: tuple[str, ...], seed: int) -> Method:
-    with _seeded(seed):
-        return cls(parse_settings(cls.Config, settings))
+    config = parse_settings(cls.Config, settings)
+    try:
+        with _seeded(seed):
+            method = cls(config)
+    except FssbenchError:
+        raise
+    except Exception as error:
+        raise MethodError(f"{cls.info.title} could not be built: {reason(error)}") from error
+    missing = [name for name in ("encoder", "query_input") if not hasattr(method, name)]
+    if missing:
+        raise MethodError(f"{cls.info.title}: expected __init__ to set {' and '.join(missing)}, found none")
+    return method
 
 
 def check_input(method: Method) -> None:

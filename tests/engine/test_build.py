@@ -136,3 +136,25 @@ def test_weights_that_are_not_imagenets_are_called_published(monkeypatch: pytest
     assert [_weights_kind(name) for name in (dinov2, clip, "timm:swin_tiny_patch4_window7_224")] == [
         "published", "published", "imagenet",
     ]  # fmt: skip
+
+
+class Unbuildable(toy_methods.Toy):
+    def __init__(self, config: MethodConfig) -> None:
+        raise ValueError("seven is not enough")
+
+
+class Bare(toy_methods.Toy):
+    def __init__(self, config: MethodConfig) -> None:
+        nn.Module.__init__(self)
+        self.layer = nn.Linear(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("cls", "words"),
+    [(Unbuildable, r"could not be built: ValueError: seven is not enough \(.*test_build\.py, line"),
+     (Bare, "expected __init__ to set encoder and query_input")],
+)  # fmt: skip
+def test_a_method_that_cannot_be_built_is_one_message(monkeypatch: pytest.MonkeyPatch, cls: type, words: str) -> None:
+    monkeypatch.setattr(toy_methods, cls.__name__, cls, raising=False)
+    with pytest.raises(MethodError, match=words):
+        build_method(MethodSpec(f"toy_methods:{cls.__name__}", weights="random"), 0)
