@@ -30,7 +30,7 @@ class BaseLearnerConfig(MethodConfig):
 
     backbone: str = "resnet50"
     size: tuple[int, int] = Field((473, 473), description="network input")
-    base_classes: int = Field(15, ge=1, description="how many; 15 in PASCAL-5i, 60 in COCO-20i, 6 in shapes5i")
+    base_classes: int = Field(15, ge=1, description="how many; 15 in PASCAL-5i and shapes5i, 60 in COCO-20i")
     shots: int = Field(1, ge=1, description="shots that it is trained for; above 1 it learns to weigh that many")
     deep_stem: bool = Field(
         default=True, description="ResNets with the authors' three 3x3 convolutions for torchvision's 7x7"
