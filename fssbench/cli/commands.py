@@ -3,7 +3,7 @@
 They import only the standard library, typer and rich at the top; everything else inside the commands.
 """
 
-from fssbench.cli import (  # noqa: F401  # noqa: F401
+from fssbench.cli import (  # noqa: F401
     banks,
     checkpoints,
     data,

@@ -14,7 +14,7 @@ from typing import Any
 
 from fssbench.training.recipe import Augmentation, Group, Optimiser, Recipe, Schedule, Stage
 
-STEPS, BATCH, SIDE = 60, 4, 97
+STEPS, BATCH, SIDE = 200, 4, 97
 FLIP = Augmentation(flip=0.5)
 HEAD = (Group(),)  # the encoder is frozen
 TUNED = (Group(("encoder.*",), rate=0.1), Group())  # of the encoder, what is not frozen learns at a tenth of the rate
@@ -28,7 +28,7 @@ EARLY = tuple(
 
 _STAGE = Stage(
     optimiser=Optimiser("AdamW", 1e-3, weight_decay=1e-4),
-    schedule=Schedule(power=0.9, warmup=5),
+    schedule=Schedule(power=0.9, warmup=10),
     steps=STEPS,
     batch=BATCH,
     running_statistics=True,
