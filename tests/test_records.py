@@ -143,6 +143,12 @@ def test_a_record_of_an_older_release_is_refused_by_one_clear_message(tmp_path: 
         read_run(tmp_path)
 
 
+def test_a_record_of_a_later_release_is_not_read_as_if_it_were_known(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"schema_version": 99, "anything": 0}', encoding="utf-8")
+    with pytest.raises(RecordError, match=r"expected a record of schema 2, found one of schema 99.*Update fssbench"):
+        read_run(tmp_path)
+
+
 @pytest.mark.parametrize(
     "name", ["../../etc", "/etc/x", "a/../b", "a//b", "a/", "a b", "", "x" * 300, ".hidden", "a\nb"]
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fssbench.audit.rows import EPISODE, place
 from fssbench.audit.run import Problem
@@ -18,15 +19,13 @@ from fssbench.names import SEPARATOR
 from fssbench.predictions import FILE as PREDICTIONS
 from fssbench.records import COUNTS, Run
 
-OBJECT = 1  # in the codes of Bank.mask
-
 
 class Reference:
     """What an audit asks of a bank, remembered from one record to the next."""
 
     def __init__(self, bank: Bank) -> None:
         self.bank = bank
-        self._areas: dict[tuple[str, int], tuple[int, int]] = {}
+        self._areas: dict[tuple[str, tuple[int, ...]], NDArray[np.int64]] = {}  # pixels of 0, each way, and void
         self._expected: dict[tuple[int, int], pd.DataFrame] = {}
 
     @cached_property
@@ -48,13 +47,13 @@ class Reference:
         protocol = self.bank.protocol
         return self.bank.has_images and protocol.scoring == "original" and protocol.label_resize == "none"
 
-    def areas(self, query: str, class_id: int) -> tuple[int, int]:
-        """Pixels of the class, and pixels labelled 255, in the label map of a query."""
-        key = (query, class_id)
+    def areas(self, query: str, classes: tuple[int, ...], way: int) -> tuple[int, int]:
+        """Pixels of a way's class, and pixels that are not scored, in the label map of a query."""
+        key = (query, classes)
         if key not in self._areas:
-            codes = self.bank.mask(self.images[query], class_id)
-            self._areas[key] = (int((codes == OBJECT).sum()), int((codes == VOID).sum()))
-        return self._areas[key]
+            self._areas[key] = np.bincount(self.bank.truth(self.images[query], classes).ravel(), minlength=VOID + 1)
+        counts = self._areas[key]
+        return int(counts[way]), int(counts[VOID])
 
     def rows(self, fold: int, shot: int) -> pd.DataFrame:
         """The episodes of a fold as the rows of a record, without background rows and counts."""
@@ -139,7 +138,9 @@ def _pixels(rows: pd.DataFrame, reference: Reference) -> Iterator[Problem]:
     queries = {query: reference.pixels(query) for query in rows["query"].unique()}
     found = {"the six counts": (rows[COUNTS].sum(axis=1), rows["query"].map(queries))}
     if reference.knows_areas:
-        areas = [reference.areas(query, c) for query, c in zip(rows["query"], rows["class_id"], strict=True)]
+        classes = {episode: tuple(found) for episode, found in rows.groupby(EPISODE)["class_id"]}
+        ways = [classes[episode] for episode in rows[EPISODE].itertuples(index=False, name=None)]
+        areas = [reference.areas(*row) for row in zip(rows["query"], ways, rows["way"], strict=True)]
         objects, ignored = zip(*areas, strict=True)
         found["tp + fn"] = (rows["tp"] + rows["fn"], pd.Series(objects))
         found["ignored_fg + ignored_bg"] = (rows["ignored_fg"] + rows["ignored_bg"], pd.Series(ignored))

@@ -98,6 +98,16 @@ def test_repri_goes_on_in_the_list_where_the_last_run_stopped() -> None:
     assert drawn.run.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("protocol", [FSSBENCH, PANET], ids=lambda p: p.name)
+def test_a_run_depends_on_its_seed_and_not_on_its_number(protocol: Protocol) -> None:
+    pairs = [(image, 3 + image % 2) for image in range(30)]
+    pool = Pool(pairs, {3: list(range(0, 30, 2)), 4: list(range(1, 30, 2))})
+    both = draw(protocol.but(episodes=12, seeds=(7, 1)), pool, 0, Shape(2, 2))
+    alone = draw(protocol.but(episodes=12, seeds=(1,)), pool, 0, Shape(2, 2))
+    assert rows(both)[12:] == rows(alone)
+    assert rows(both)[:12] != rows(alone)
+
+
 def test_a_small_object_is_a_query_but_never_a_support_where_the_filter_binds_supports_only() -> None:
     pool = Pool([(0, 3), (0, 4), (1, 3), (1, 4), (2, 3), (2, 4)], {3: [0, 1, 2], 4: [0, 1]})  # 2 shows little of 4
     drawn = draw(PFENET.but(episodes=60), pool, 0, Shape(1, 1))

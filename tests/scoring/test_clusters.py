@@ -102,3 +102,13 @@ def test_holms_levels_agree_with_its_p_values() -> None:
 def test_rank_intervals_count_who_is_significantly_better_and_worse() -> None:
     better = [[False, True, True], [False, False, False], [False, False, False]]
     assert rank_intervals(better) == [(1, 1), (2, 3), (2, 3)]
+
+
+def test_names_with_blanks_are_one_image_each() -> None:
+    names = [f"my image {i}" for i in range(8)]
+    rows = pd.DataFrame({
+        "fold": 0, "class_id": 1, "query": names, "supports": [f"{names[i - 1]}|{names[i - 2]}" for i in range(8)],
+    })  # fmt: skip
+    clusters = build_clusters(rows)
+    assert clusters.images == 8
+    assert len(set(clusters.image.tolist())) == 8
