@@ -60,6 +60,7 @@ class Health:
     images: int = 0
     published_images: int | None = None  # of the complete list, where that is known
     min_area: int = AREA  # px that a class must cover in an image
+    enough_area: int = 0  # px; the largest filter that leaves each class six images, 0 if none does
     class_images: dict[str, int] = field(default_factory=dict)  # class -> images that show enough of it
     shown: dict[str, int] = field(default_factory=dict)  # class -> images with a pixel of it
     share: dict[str, float] = field(default_factory=dict)  # class -> part of the image that it covers, where it is
@@ -159,12 +160,15 @@ def _picture(encoded: bytes, where: str, quick: bool) -> tuple[tuple[int, int], 
 
 
 def _count(health: Health, dataset: Dataset, looks: Mapping[str, _Look]) -> None:
-    least = max(1, health.min_area)
+    least, enough = max(1, health.min_area), list[int]()
     for number, title in dataset.class_names.items():
         shown = [(look.areas[number], look.pixels) for look in looks.values() if number in look.areas]
         health.shown[title] = len(shown)
         health.class_images[title] = sum(area >= least for area, _ in shown)
+        sixth = sorted((area for area, _ in shown), reverse=True)[FEWEST - 1 : FEWEST] or [0]
+        enough.append(sixth[0])
         health.share[title] = sum(area / pixels for area, pixels in shown) / len(shown) if shown else 0.0
+    health.enough_area = min(enough, default=0)
 
 
 def _grouped(looks: Mapping[str, _Look]) -> list[Finding]:

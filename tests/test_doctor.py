@@ -180,6 +180,10 @@ def test_the_command_ends_with_the_one_to_go_on_with(root: Path, capsys: pytest.
     assert left.value.code == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"go on: fssbench generate-episodes {root / 'dataset.toml'} --lists default"
+    (root / "dataset.toml").write_text(TOML.replace("min_area = 20\n", ""))  # 2048 px leave nothing of 120
+    with pytest.raises(SystemExit):
+        main(["doctor", str(root / "dataset.toml")])
+    assert capsys.readouterr().out.splitlines()[-1].endswith("dataset.toml --min-area 24")
 
 
 def test_one_picture_under_two_names_is_told_with_both(root: Path) -> None:

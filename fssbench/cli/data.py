@@ -182,8 +182,9 @@ def doctor_command(
         if health.healthy:
             options = {"--root": root, "--lists": lists, "--split": split}
             given = "".join(f" {key} {quoted(value)}" for key, value in options.items() if value is not None)
-            shots = "" if min(health.class_images.values(), default=0) >= FEWEST else " --shots 1 --skip-short-classes"
-            typer.echo(f"go on: fssbench generate-episodes {quoted(dataset)}{given}{shots}")
+            short = min(health.class_images.values(), default=0) < FEWEST
+            few = f" --min-area {health.enough_area}" if health.enough_area else " --shots 1 --skip-short-classes"
+            typer.echo(f"go on: fssbench generate-episodes {quoted(dataset)}{given}{few if short else ''}")
     if not health.healthy:
         raise typer.Exit(1)
 

