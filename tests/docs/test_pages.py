@@ -92,7 +92,7 @@ def test_own_images_go_from_an_export_to_a_table_and_a_prediction(
     for line in commands(DOCS / "own-images.md"):
         assert typed(line) == 0, f"{line}\n{capsys.readouterr().err}"
         printed[line] = capsys.readouterr().out
-    assert "--min-area 360\n" in printed["fssbench doctor shelves.toml --sheet shelves.png"]
+    assert "--min-area 399\n" in printed["fssbench doctor shelves.toml --sheet shelves.png"]
     assert "PANet" in printed["fssbench report"]
     assert sorted(Path("shelves").rglob("*")) == before
     assert Path("predictions/shelf 1.overlay.png").is_file()
