@@ -61,7 +61,7 @@ def generate_episodes(
         annotations=tuple(kind for kind in (annotations or "").split(",") if kind),
         skip_short=skip_short_classes,
     )
-    path = out or Path("episodes") / _file_name(dataset, chosen, request.ways, request.draws, index)
+    path = out or Path("episodes") / _file_name(data.name, chosen, request.ways, request.draws, index)
     generate(data, request, path, index=index, force=force, progress=track, workers=workers)
     with open_bank(path) as bank:
         _print_summary(bank, json)
