@@ -107,6 +107,16 @@ def test_filters_combine_and_can_be_taken_back(page: Page) -> None:
     assert len(visible_methods(page)) == 8
 
 
+def test_a_column_can_be_left_out_and_comes_back(page: Page) -> None:
+    fold = page.locator(".ranking th.fold").first
+    assert fold.is_visible()
+    page.get_by_label("Folds").uncheck()
+    assert not fold.is_visible() and page.locator(".ranking td.fold:visible").count() == 0
+    page.get_by_role("button", name="Show all").click()
+    page.wait_for_function("!document.body.classList.contains('no-fold')")
+    assert fold.is_visible()
+
+
 def test_a_part_of_a_name_finds_a_method(page: Page) -> None:
     page.get_by_label("Method", exact=True).fill("hsn")
     assert visible_methods(page) == ["HSNET", "HSNET"]

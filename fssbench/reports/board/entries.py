@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 
 from fssbench.records import Run
@@ -15,6 +16,9 @@ from fssbench.reports.board.paper import Paper, paper_of
 from fssbench.reports.board.scores import Scores, scores_of
 from fssbench.reports.entries.lines import DATASETS
 from fssbench.reports.entries.results import Result, episodes_of
+from fssbench.reports.papers.paper import Paper as Reference
+from fssbench.reports.papers.paper import papers
+from fssbench.reports.papers.registry import PaperScores, all_papers
 from fssbench.reports.studies.comparison import entries_of
 from fssbench.scoring.paired import measure, possible_ranks
 from fssbench.scoring.rules import rules_of
@@ -69,6 +73,16 @@ class Entry:
         return self.result.setting.contaminated
 
     @property
+    def reference(self) -> Reference | None:
+        """The method's paper, where fssbench knows it."""
+        return papers().get(self.run.method.name)
+
+    @property
+    def seconds(self) -> float | None:
+        """What the first record's run took, jobs that shared it included; None where it holds no times."""
+        return sum(self.run.seconds.values()) or None
+
+    @property
     def supervision(self) -> str:
         """What the support says about its object, and what the method asks for besides."""
         run = self.run
@@ -114,6 +128,11 @@ class Board:
     @property
     def ranked(self) -> int:
         return sum(entry.rank is not None for entry in self.entries)
+
+    @cached_property
+    def published(self) -> list[PaperScores]:
+        """What papers report on this data set, way and shot: on episodes and under rules of their own."""
+        return all_papers(self.entries[0].result.place.dataset, self.way, self.shot)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fssbench import __version__
+from fssbench.reports.board.downloads import classes_csv, ranking_csv
 from fssbench.reports.board.entries import Bank, Board, Entry, axis_of
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -116,6 +118,8 @@ def _write_board(folder: Path, environment: Environment, bank: Bank, board: Boar
     template = environment.get_template("board.html")
     page = template.render(root="../", bank=bank, board=board, matrix=class_matrix(board))
     _write(folder / "boards" / f"{board.slug}.html", page)
+    _write(folder / "boards" / f"{board.slug}.csv", ranking_csv(bank, board))
+    _write(folder / "boards" / f"{board.slug}-classes.csv", classes_csv(board))
 
 
 def _write_record(
@@ -134,12 +138,19 @@ def _write_record(
         entry=entry,
         axis=axis_of(bounds),
         missing=[fold for fold in bank.fold_numbers if fold not in entry.scores.folds],
+        weights=_addresses(entry),
         pictures=gallery(entry, home) if gallery else [],
         everything=[(name, source.run.model_dump(mode="json")) for name, source in files.items()],
     )
     _write(home / "index.html", page)
     for name, source in files.items():
         shutil.copyfile(source.path / "run.json", home / name)
+
+
+def _addresses(entry: Entry) -> list[str]:
+    """Web addresses of the weights, as the checkpoints' cards give them; no other kind of address becomes a link."""
+    known = [one.source for result in entry.results for s in result.sources for one in s.run.weights.values()]
+    return sorted({source for source in known if re.fullmatch(r"https?://[^\s\"'<>]+", source)})
 
 
 def _environment(**shared: Any) -> Environment:

@@ -43,7 +43,7 @@ class PaperRow(_Model):
     backbone: str = ""
     label: str = ""  # as the table calls it, if not by the method's name
     annotation: Literal["mask", "box", "scribble"] = "mask"
-    role: Literal["paper", "rerun", "variant", "inferred"] = "paper"
+    role: Literal["paper", "rerun", "variant", "saw-test-classes", "inferred"] = "paper"
     printed: tuple[float, ...] = ()  # only the registry's rows with one of these means, where it has several
     values: tuple[Percent, ...] = ()  # by shot and part; "nan" where nothing is printed
     source: str = ""

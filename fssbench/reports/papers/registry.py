@@ -135,6 +135,18 @@ def paper_scores(method: str, dataset: str, way: int, shot: int, annotation: str
     return {plain(name): _combine([row for row in rows if row.backbone == name]) for name in backbones}
 
 
+def all_papers(dataset: str, way: int, shot: int) -> list[PaperScores]:
+    """What papers say of every method and backbone, supports given as masks; newest first."""
+    rows = [
+        row
+        for row in published_results()
+        if (row.dataset, row.way, row.shot, row.annotation, row.role) == (dataset, way, shot, "mask", "paper")
+    ]
+    names = dict.fromkeys((row.method, row.backbone) for row in rows)
+    found = [_combine([row for row in rows if (row.method, row.backbone) == name]) for name in names]
+    return sorted(found, key=lambda scores: (-scores.year, scores.method.lower(), scores.backbone))
+
+
 def scores_for(setting: Setting, place: Place, shot: int) -> dict[str, PaperScores]:
     """What papers say of a setting's method, by backbone."""
     for name in (NAMES.get(setting.method, setting.method), setting.title):

@@ -57,7 +57,7 @@ function applyFilters(form) {
   for (const board of document.querySelectorAll(".board")) {
     const open = matches(board, BOARD_FILTERS, wanted);
     let here = 0;
-    for (const row of board.querySelectorAll("tbody tr")) {
+    for (const row of board.querySelectorAll(".ranking tbody tr")) {
       total += 1;
       const keep = open && matches(row, ROW_FILTERS, wanted) && row.dataset.method.toLowerCase().includes(word);
       row.hidden = !keep;
@@ -92,8 +92,18 @@ function recallFilters(form) {
   }
 }
 
+// Columns are hidden by classes of the page; the box of a hidden one is not part of the address.
+function startColumns(form) {
+  for (const box of form.querySelectorAll("[data-column]")) {
+    const apply = () => document.body.classList.toggle(`no-${box.dataset.column}`, !box.checked);
+    box.addEventListener("change", apply);
+    form.addEventListener("reset", () => setTimeout(apply));
+  }
+}
+
 function startFilters(form) {
   form.hidden = false;
+  startColumns(form);
   recallFilters(form);
   const update = () => { applyFilters(form); rememberFilters(form); };
   form.addEventListener("input", update);

@@ -1,0 +1,69 @@
+"""What a page of the site offers besides its ranking: downloads, published rows, links and citations."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fssbench.records import Record, WeightsEntry
+from fssbench.reports.board.build import build_site
+from fssbench.reports.entries.results import load_results
+
+Make = Callable[..., Record]
+
+
+@pytest.fixture
+def site(make_record: Make, tmp_path: Path) -> Path:
+    """Two methods on PASCAL-5i; one is trained, with weights from the web and an address that must be no link."""
+    results = tmp_path / "results"
+    make_record(results / "a", "panet", title="PANet", dataset="pascal5i", miou=0.4, seed=1)
+    sources = ["https://example.org/w.pth", "javascript:alert(1)", "", ""]
+    weights = {
+        fold: WeightsEntry(kind="checkpoint", sha256=f"{fold:064d}", source=source)
+        for fold, source in enumerate(sources)
+    }
+    make_record(results / "b", "=HSNet", title="=HSNet", dataset="pascal5i", miou=0.6, seed=2)
+    make_record(results / "c", "canet", title="CANet", dataset="pascal5i", miou=0.5, seed=3)
+    path = results / "c" / "run.json"
+    run = json.loads(path.read_text())
+    run["weights"] = {fold: json.loads(entry.model_dump_json()) for fold, entry in weights.items()}
+    path.write_text(json.dumps(run))
+    build_site(load_results(results), tmp_path / "site", with_intervals=False)
+    return tmp_path / "site"
+
+
+def test_a_board_can_be_had_as_csv_best_first_and_a_name_is_no_formula(site: Path) -> None:
+    (path,) = [p for p in (site / "boards").glob("*.csv") if not p.name.endswith("-classes.csv")]
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert [row["method"] for row in rows] == ["'=HSNet", "CANet", "PANet"]
+    assert [row["rank"] for row in rows] == ["1", "2", "3"]
+    folds = [float(rows[1][f"fold{fold}"]) for fold in range(4)]
+    assert float(rows[1]["miou"]) == pytest.approx(sum(folds) / 4)
+    assert path.name in (site / "index.html").read_text()
+
+
+def test_every_class_of_every_result_is_in_the_csv_of_classes(site: Path) -> None:
+    (path,) = (site / "boards").glob("*-classes.csv")
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert len(rows) == 3 * 20
+    assert all(0 < float(row["iou"]) < 1 for row in rows)
+
+
+def test_published_rows_stand_apart_from_the_ranking(site: Path) -> None:
+    page = (site / "index.html").read_text()
+    ranking, published = page.split('<details class="published">')
+    assert "PGNet" not in ranking and "PGNet" in published  # nobody measured it
+    assert 'class="rank"' not in published.split("</details>")[0]
+
+
+def test_a_page_links_paper_code_and_weights_but_no_script(site: Path) -> None:
+    page = (site / "records" / "c" / "index.html").read_text()
+    for address in ("https://arxiv.org/abs/1903.02351", "https://github.com/icoz69/CaNet", "https://example.org/w.pth"):
+        assert f'href="{address}"' in page
+    assert 'href="javascript' not in page
+    assert "@inproceedings{zhang2019canet" in page
+    assert "BibTeX" not in (site / "records" / "b" / "index.html").read_text()  # a method that fssbench does not know
