@@ -61,7 +61,7 @@ def run(
     precision: str = typer.Option("fp32", "--precision", help="fp32 (official numbers), bf16 or fp16."),
     batch: int = typer.Option(8, "--batch", min=1, help="Episodes a step."),
     encode_batch: int | None = typer.Option(
-        None, "--encode-batch", min=1, help="Images a batch. [4 on a CPU, else 16]"
+        None, "--encode-batch", min=1, help="Images a batch. [1 on a CPU, else 16]"
     ),
     workers: int = typer.Option(2, "--workers", min=1, help="Threads that decode images."),
     cache: str = typer.Option("4GB", "--cache", metavar="SIZE", help="Memory for features; 0 encodes everything anew."),
@@ -70,7 +70,7 @@ def run(
     ),
     spill_folder: Path | None = typer.Option(None, "--spill-folder", help="Where. [the system's temporary folder]"),
     channels_last: bool = typer.Option(False, "--channels-last", help="Memory layout of the encoder."),
-    compile_encoder: bool = typer.Option(False, "--compile", help="torch.compile the encoder."),
+    compile_: bool = typer.Option(False, "--compile", help="torch.compile encoder and head."),
     seed: int = typer.Option(0, "--seed", help="Seed of random weights."),
     as_json: bool = typer.Option(False, "--json", help="Print the outcomes as JSON."),
 ) -> None:
@@ -97,7 +97,7 @@ def run(
         spill_folder=(spill_folder or Path(tempfile.gettempdir())) if parse_bytes(spill) else None,
         spill_bytes=parse_bytes(spill),
         channels_last=channels_last,
-        compile_encoder=compile_encoder,
+        compile=compile_,
     )
     preferred = os.environ.get("FSSBENCH_BACKBONE")
     specs = [

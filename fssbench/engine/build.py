@@ -117,6 +117,13 @@ def load_imagenet(method: Method) -> None:
         backbone.load_imagenet()
 
 
+def compile_method(method: Method) -> None:
+    """Compile encoder and head, where they are; a method that is compiled already is left as it is."""
+    if "segment" not in vars(method):
+        method.encoder.compile()
+        object.__setattr__(method, "segment", torch.compile(method.segment))
+
+
 def parameters_sha256(state: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, shapes and bytes of a state dict, sorted by name."""
     digest = hashlib.sha256()

@@ -85,11 +85,14 @@ def columns_of(truth: Tensor, ways: int) -> Tensor:
 
 
 def pair_table(prediction: Tensor, columns: Tensor, ways: int) -> Tensor:
-    """How often each (prediction, truth) pair occurs: (1 + N) x (2 + N) integers, 255 in the last column."""
+    """How often each (prediction, truth) pair occurs: (1 + N) x (2 + N) integers, 255 in the last column.
+
+    Stays on the device: `bincount` would wait for it, to learn how long its result is.
+    """
     pairs = (ways + 1) * (ways + 2)
-    number = torch.uint8 if pairs <= 256 else torch.int64  # a pair in a byte, where it fits
-    pair = torch.add(columns.to(number), prediction.to(number), alpha=ways + 2)
-    return torch.bincount(pair.flatten(), minlength=pairs).view(ways + 1, ways + 2)
+    pair = torch.add(columns.long(), prediction, alpha=ways + 2).flatten()
+    table = pair.new_zeros(pairs).scatter_add_(0, pair, pair.new_ones(1).expand(len(pair)))
+    return table.view(ways + 1, ways + 2)
 
 
 def counts_of(tables: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from fssbench.errors import UsageError
+
+T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
 _KEEP = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 64 << 20}
@@ -84,9 +89,52 @@ def kept_memory() -> Iterator[None]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that the device has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(words in str(error).lower() for words in ("out of memory", "can't allocate memory"))
     )
+
+
+def in_parts(
+    items: Sequence[T], size: int, work: Callable[[Sequence[T], int], None], say: Callable[[int], None]
+) -> int:
+    """Do `work` on all items, `size` at a time, and on half as many whenever the device runs out of memory.
+
+    `work` gets the items and the size, of which the last part may fall short. Returns the last size, of which `say` is
+    told where it became smaller. What a part that failed had made is let go before the next try: nothing holds its
+    exception, whose traceback would hold its tensors.
+    """
+    start = 0
+    while start < len(items):
+        try:
+            work(items[start : start + size], size)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or size == 1:
+                raise
+        else:
+            start += size
+            continue
+        size = max(1, min(size, len(items)) // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        say(size)
+    return size
+
+
+def let_go(error: E) -> E:
+    """The exception without the variables of its frames: whoever keeps it does not keep their tensors."""
+    one: BaseException | None = error
+    while one is not None:
+        traceback.clear_frames(one.__traceback__)
+        one = one.__cause__ or one.__context__
+    return error
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device that the processor does not wait for: by way of pinned memory."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def peak_memory(device: torch.device) -> int:

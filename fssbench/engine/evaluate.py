@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, groupby
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,22 +15,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fssbench.engine.ahead import Ahead
+from fssbench.engine.assemble import assemble
 from fssbench.engine.clock import Clock
-from fssbench.engine.counting import Resolution, columns_of, counts_of, labels_at, pair_table, truth_at
-from fssbench.engine.devices import is_out_of_memory
-from fssbench.engine.features import FeatureSource
+from fssbench.engine.counting import Resolution
+from fssbench.engine.devices import in_parts, let_go
+from fssbench.engine.features import FeatureSource, Inputs, Maker
 from fssbench.engine.inputs import read_pixels
 from fssbench.engine.labels import Labels
-from fssbench.engine.plan import Step, plan_steps
+from fssbench.engine.marks import Marks
+from fssbench.engine.needs import Key, Needs, Picture, needs_of
+from fssbench.engine.plan import Step, in_order, plan_steps
 from fssbench.engine.sources import BankImages
 from fssbench.engine.store import FeatureStore, StoreStatistics, feature_bytes
 from fssbench.errors import FssbenchError, MethodError
-from fssbench.method import EpisodeBatch, Features, Method, Preprocess, finite
+from fssbench.method import EpisodeBatch, Features, Method, Preprocess
 
 if TYPE_CHECKING:
     from fssbench.banks.bank import Bank, Episodes
 
 BATCH_BYTES = 512 << 20  # features that one step may put together; keeps the head's batch small where maps are large
+
+
+Counted = tuple[int, NDArray[np.int64], NDArray[np.uint8] | None]  # episode, counts, prediction
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,13 @@ class Settings:
     annotation: str = "mask"
     workers: int = 2
     head_batch: int = 8
-    encode_batch: int | None = None  # None: 4 on a CPU, else 16
+    encode_batch: int | None = None  # None: 1 on a CPU, which gains nothing by more, else 16
     cache: bool = True
     cache_bytes: int = 4 << 30
     spill_folder: Path | None = None
     spill_bytes: int = 20 << 30
     channels_last: bool = False
-    compile_encoder: bool = False
+    compile: bool = False
     exact_times: bool = False
     resolution: Resolution = field(default_factory=Resolution)
 
@@ -57,15 +63,16 @@ class Settings:
 class Contender:
     """A method in the run, and what it does with its rows.
 
-    `pending(fold, shot)` are the episodes still to do; `take` gets (shot, episode, counts N x 6, prediction) of a
-    finished step. After a failure `error` is set and the others go on.
+    `pending(fold, shot)` are the episodes still to do; `take` gets the fold, the shot and (episode, counts N x 6,
+    prediction or None without `keeps_masks`) of a finished step. After a failure `error` is set, the others go on.
     """
 
     name: str
     method: Method
     shots: Sequence[int]
     pending: Callable[[int, int], NDArray[np.int64]]
-    take: Callable[[int, int, Sequence[tuple[int, NDArray[np.int64], NDArray[np.uint8]]]], None]
+    take: Callable[[int, int, Sequence[Counted]], None]
+    keeps_masks: bool = False
     error: Exception | None = None
 
 
@@ -114,191 +121,164 @@ class _FoldWork:
         self.bank, self.fold, self.contenders, self.settings, self.say = bank, fold, contenders, settings, say
         self.episodes = episodes
         self.clock = Clock(settings.device, settings.exact_times)
-        self.images = BankImages(bank, settings.annotation)
-        self.loader: Ahead[tuple[int, Preprocess]] = Ahead(
-            lambda key: read_pixels(self.images, *key), settings.workers, 128 << 20
+        images = BankImages(bank, settings.annotation)
+        loader: Ahead[tuple[int, Preprocess]] = Ahead(
+            lambda key: read_pixels(images, *key), settings.workers, 128 << 20
         )
-        on_cpu = settings.device.type == "cpu"
-        self.source = FeatureSource(
-            bank,
+        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.inputs = Inputs(bank, loader, Labels(images), settings.device, layout, self.clock)
+        self.marks = Marks(bank, images, episodes, settings.resolution, settings.device)
+        self.maker = Maker(
             [c.method for c in contenders],
-            self.loader,
-            Labels(self.images),
-            settings.device,
-            self.clock,
-            settings.encode_batch or (4 if on_cpu else 16),
-            settings.channels_last,
-            _compiled() if settings.compile_encoder else None,
+            self.inputs,
+            settings.encode_batch or (1 if settings.device.type == "cpu" else 16),
             lambda n: say(f"the device ran out of memory: going on with {n} images a batch"),
         )
         self.store = FeatureStore({}, 0)
         self.head_limit: dict[int, int] = {}  # contender -> episodes a batch, once the device ran out of memory
-        self.columns: OrderedDict[tuple[int, tuple[int, ...]], Tensor] = OrderedDict()
+        self.part_bytes: dict[int, tuple[int, ...]] = {}
         self.done = 0
 
     def close(self) -> None:
-        self.loader.close()
-        self.store.close()
+        for each in (self.inputs.loader, self.inputs.labels, self.marks, self.store):
+            each.close()
 
     def run(self, advance: Callable[[int], None]) -> Report:
         todo = {
-            (i, shot): set(contender.pending(self.fold, shot).tolist())
-            for i, contender in enumerate(self.contenders)
+            (number, shot): set(contender.pending(self.fold, shot).tolist())
+            for number, contender in enumerate(self.contenders)
             for shot in contender.shots
         }
-        steps = self._steps(max((shot for (_, shot), rows in todo.items() if rows), default=1))
-        steps = [s for s in steps if any(set(s.rows.tolist()) & rows for rows in todo.values())]
-        wanted = [self._wanted(step, todo) for step in steps]
+        steps = self._steps(todo)
+        needs = [self._needs(step.method, step.rows, step.shot) for step in steps]
+        schedule: dict[Hashable, list[int]] = {}
+        for number, of_step in enumerate(needs):
+            for key in dict.fromkeys(of_step.all):
+                schedule.setdefault(key, []).append(number)
         if self.settings.cache:
-            schedule: dict[Hashable, list[int]] = {}
-            for number, keys in enumerate(wanted):
-                for key in keys:
-                    schedule.setdefault(key, []).append(number)
             self.store = FeatureStore(
                 schedule, self.settings.cache_bytes, self.settings.spill_folder, self.settings.spill_bytes
             )
-            self.source.begin(schedule, self.store)
+        scheduled: Sequence[Key] = list(dict.fromkeys(chain.from_iterable(each.all for each in needs)))
+        source = FeatureSource(self.maker, self.inputs, self.store if self.settings.cache else None, scheduled)
         for number, step in enumerate(steps):
-            self._do_step(number, step, todo, wanted, advance)
-        return Report(dict(self.clock.seconds), self.source.encoded_images, self.done, self.store.statistics)
-
-    def _steps(self, shot: int) -> list[Step]:
-        """Steps whose features fit `BATCH_BYTES`, by what one blank image gives."""
-        inputs = {c.method.query_input for c in self.contenders}
-        native = any(how.size is None for how in inputs)
-        batch = self.settings.head_batch
-        for index, contender in enumerate(self.contenders):
-            heavy = self._episode_bytes(index, contender.method, shot)
-            batch = max(1, min(batch, BATCH_BYTES // max(1, heavy)))
-        sizes = self.bank.image_sizes
-        return plan_steps(
-            self.fold, self.episodes, batch, (lambda image: tuple(sizes[image].tolist())) if native else lambda _: None
-        )
-
-    def _episode_bytes(self, index: int, method: Method, shot: int) -> int:
-        ways = int(self.episodes.classes.shape[1])
-        side = method.query_input.size or (512, 512)
-        try:
-            blank = method.encode(torch.zeros(1, 3, *side, device=self.settings.device))
-            if method.encodes_support and type(method).encode_support is Method.encode_support:
-                return feature_bytes(blank) * (1 + ways * shot)
-            return feature_bytes(blank) * 2
-        except Exception:  # noqa: BLE001  (the step that really needs it will say what is wrong)
-            return 0
-
-    def _wanted(self, step: Step, todo: dict[tuple[int, int], set[int]]) -> list[Hashable]:
-        keys: dict[Hashable, None] = {}
-        rows = set(step.rows.tolist())
-        for index, contender in enumerate(self.contenders):
-            shots = [shot for shot in contender.shots if rows & todo[index, shot]]
-            if shots:
-                keys.update(dict.fromkeys(self.source.needs(index, self.episodes, step.rows, max(shots))))
-        return list(keys)
-
-    def _do_step(
-        self,
-        number: int,
-        step: Step,
-        todo: dict[tuple[int, int], set[int]],
-        wanted: list[list[Hashable]],
-        advance: Callable[[int], None],
-    ) -> None:
-        rows = set(step.rows.tolist())
-        if self.settings.cache:
-            upcoming: Iterator[Hashable] = chain.from_iterable(wanted[number + 1 : number + 64])
-            try:
-                self.source.ensure(wanted[number], upcoming)
-            except FssbenchError:
-                raise
-            except Exception as error:  # noqa: BLE001  (whatever a method raises is its own failure)
-                for contender in self.contenders:
-                    self._fail(contender, step.rows, error)
-        for index, contender in enumerate(self.contenders):
-            for shot in contender.shots:
-                if contender.error is not None or not rows & todo[index, shot]:
-                    continue
-                try:
-                    self._segment(index, contender, step.rows, shot)
-                except MethodError as error:
-                    contender.error = error
-                except FssbenchError:
-                    raise
-                except Exception as error:  # noqa: BLE001
-                    self._fail(contender, step.rows, error)
-                else:
+            if self.contenders[step.method].error is None:
+                soon = (each for each, later in zip(needs[number + 1 :], steps[number + 1 :], strict=True)
+                        if self.contenders[later.method].error is None)  # fmt: skip
+                self._do_step(step, needs[number], source, chain.from_iterable(each.all for each in soon))
+                if self.contenders[step.method].error is None:
                     self.done += len(step.rows)
-                    advance(len(rows & todo[index, shot]))
-        self.store.finish(number)
+                    advance(len(todo[step.method, step.shot].intersection(step.rows.tolist())))
+            self.store.finish(number)
+        return Report(dict(self.clock.seconds), self.maker.encoded_images, self.done, self.store.statistics)
+
+    def _needs(self, number: int, rows: NDArray[np.int64], shot: int) -> Needs:
+        return needs_of(number, self.contenders[number].method, self.episodes, rows, shot)
+
+    def _steps(self, todo: dict[tuple[int, int], set[int]]) -> list[Step]:
+        """The steps with anything left to do; those of a method and shot depend on no others, nor on what is done."""
+        steps = []
+        for (number, shot), left in todo.items():
+            batch = self._head_batch(number, shot) if left else 0
+            if not batch:
+                continue
+            shape_of = partial(self._input_shape, self.contenders[number].method.query_input)
+            cut = plan_steps(self.episodes, batch, shape_of)
+            steps += [Step(number, shot, rows) for rows in cut if left.intersection(rows.tolist())]
+        return in_order(steps, self.episodes)
+
+    def _input_shape(self, how: Preprocess, image: int) -> tuple[int, int]:
+        return self.inputs.shape(Picture(image, how))
+
+    def _head_batch(self, number: int, shot: int) -> int:
+        """Episodes a step: what `BATCH_BYTES` hold. 0 if the method has failed."""
+        if number not in self.part_bytes:
+            self.part_bytes[number] = self._part_bytes(number)
+        needs = self._needs(number, np.zeros(1, np.int64), shot)
+        parts = needs.queries, needs.supports, needs.auxiliary
+        each = sum(size * len(keys) for size, keys in zip(self.part_bytes[number], parts, strict=True))
+        if self.contenders[number].error is not None:
+            return 0
+        return max(1, min(self.settings.head_batch, BATCH_BYTES // max(1, each)))
+
+    def _part_bytes(self, number: int) -> tuple[int, ...]:
+        """Bytes of a query, a support and an auxiliary image, as the fold's first episode has them."""
+        first = np.zeros(1, np.int64)
+        needs = self._needs(number, first, 1)
+        one = Needs(needs.queries, needs.supports[:1], needs.auxiliary[:1], needs.labels[:1])
+        made = self._made(number, first, FeatureSource(self.maker, self.inputs, None, ()), one, ()) or {}
+        parts = one.queries, one.supports, one.auxiliary
+        return tuple(feature_bytes(made[keys[0]]) if keys and keys[0] in made else 0 for keys in parts)
+
+    def _made(
+        self, number: int, rows: NDArray[np.int64], source: FeatureSource, needs: Needs, soon: Iterable[Key]
+    ) -> dict[Key, Features] | None:
+        """Features, or None if the method failed; what the encoder that all share raises, fails them all."""
+        try:
+            made = source.take(needs.all, soon)
+        except FssbenchError:
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever a method raises is its own failure)
+            for contender in self.contenders:
+                self._fail(contender, rows, error)
+            return None
+        for failed, reason in self.maker.failed.items():
+            self._fail(self.contenders[failed], rows, reason)
+        return made if self.contenders[number].error is None else None
+
+    def _do_step(self, step: Step, needs: Needs, source: FeatureSource, soon: Iterable[Key]) -> None:
+        contender = self.contenders[step.method]
+        made = self._made(step.method, step.rows, source, needs, soon)
+        if made is None:
+            return
+        try:
+            self._segment(contender, step, made)
+        except MethodError as error:
+            contender.error = error
+        except FssbenchError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            self._fail(contender, step.rows, error)
 
     def _fail(self, contender: Contender, rows: NDArray[np.int64], error: Exception) -> None:
         if contender.error is None:
             where = f"fold {self.fold}, episode{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows.tolist()))}"
-            failure = MethodError(f"{contender.name} failed on {where}: {type(error).__name__}: {error}")
-            failure.__cause__ = error
-            contender.error = failure
+            contender.error = MethodError(f"{contender.name} failed on {where}: {type(error).__name__}: {error}")
+            contender.error.__cause__ = let_go(error)
 
-    def _segment(self, index: int, contender: Contender, rows: NDArray[np.int64], shot: int) -> None:
-        logits, ways = self._logits(index, contender, rows, shot), self.episodes.classes.shape[1]
+    def _segment(self, contender: Contender, step: Step, made: dict[Key, Features]) -> None:
+        logits = self._logits(contender, step, made)
         with self.clock.phase("score"):
-            labels = self._labels(contender.method, logits, rows, ways)
-            tables = [
-                pair_table(label, self._columns(int(self.episodes.query[row]), self.episodes.classes[row]), ways)
-                for row, label in zip(rows.tolist(), labels, strict=True)
-            ]
-            numbers = counts_of(torch.stack(tables).cpu().numpy())
-        with self.clock.phase("write"):
-            contender.take(
-                self.fold,
-                shot,
-                [(row, numbers[i], labels[i].to("cpu", torch.uint8).numpy()) for i, row in enumerate(rows.tolist())],
-            )
-
-    def _logits(self, index: int, contender: Contender, rows: NDArray[np.int64], shot: int) -> list[Tensor]:
-        """Checked logits of every episode: (1 + N) x h x w, S x (1 + N) x h x w, or N one-way logits stacked."""
-        ways = self.episodes.classes.shape[1]
-        parts = min(len(rows), self.head_limit.get(index, len(rows)))
-        while True:
-            try:
-                logits: list[Tensor] = []
-                for start in range(0, len(rows), parts):
-                    some = rows[start : start + parts]
-                    batch = self.source.assemble(index, self.episodes, some, shot)
-                    with self.clock.phase("head"):
-                        logits += _segmented(contender.method, batch, ways)
-                break
-            except RuntimeError as error:
-                if not is_out_of_memory(error) or parts == 1:
-                    raise
-                torch.cuda.empty_cache()
-                parts = self.head_limit[index] = max(1, parts // 2)
-                self.say(f"{contender.name}: the device ran out of memory: going on with {parts} episodes a batch")
-        for row, one in zip(rows.tolist(), logits, strict=True):
-            if not finite(one):
+            labels, counts, sound = self.marks.of(contender.method, logits, step.rows)
+        for row, fine in zip(step.rows.tolist(), sound, strict=True):
+            if not fine:
                 query = self.bank.image_ids[int(self.episodes.query[row])]
                 raise MethodError(
                     f"{contender.name} gave logits that are not finite on fold {self.fold}, episode {row} "
-                    f"(query {query}, {shot}-shot). Nothing of it is counted."
+                    f"(query {query}, {step.shot}-shot). Nothing of it is counted."
                 )
+        with self.clock.phase("write"):
+            masks = [x.to("cpu", torch.uint8).numpy() if contender.keeps_masks else None for x in labels]
+            contender.take(self.fold, step.shot, list(zip(step.rows.tolist(), counts, masks, strict=True)))
+
+    def _logits(self, contender: Contender, step: Step, made: dict[Key, Features]) -> list[Tensor]:
+        """Logits of every episode: (1 + N) x h x w, S x (1 + N) x h x w, or N one-way logits stacked."""
+        logits: list[Tensor] = []
+        ways = int(self.episodes.classes.shape[1])
+
+        def segment(rows: Sequence[int], _: int) -> None:
+            size = len(rows), ways, step.shot
+            needs = self._needs(step.method, np.array(rows), step.shot)
+            batch = assemble(contender.method, needs, made, size, self.inputs)
+            with self.clock.phase("head"):
+                logits.extend(_segmented(contender.method, batch, ways))
+
+        def say(parts: int) -> None:
+            self.head_limit[step.method] = parts
+            self.say(f"{contender.name}: the device ran out of memory: going on with {parts} episodes a batch")
+
+        in_parts(step.rows.tolist(), self.head_limit.get(step.method, len(step.rows)), segment, say)
         return logits
-
-    def _labels(self, method: Method, logits: list[Tensor], rows: NDArray[np.int64], ways: int) -> list[Tensor]:
-        """The label of every episode; queries of one size that follow each other are resized together."""
-        sizes = [tuple(self.bank.image_sizes[int(self.episodes.query[row])].tolist()) for row in rows]
-        labels: list[Tensor] = []
-        for size, same in groupby(range(len(rows)), key=lambda i: sizes[i]):
-            together = torch.stack([logits[i] for i in same])
-            labels += labels_at(method, together, ways, size, method.query_input, self.settings.resolution)
-        return labels
-
-    def _columns(self, query: int, classes: NDArray[np.int64]) -> Tensor:
-        """The query's truth at the scoring resolution, as columns of `pair_table`."""
-        key = query, tuple(classes.tolist())
-        if key not in self.columns:
-            truth = torch.from_numpy(self.images.query_truth(query, key[1])).to(self.settings.device)
-            self.columns[key] = columns_of(truth_at(truth, self.settings.resolution), len(key[1]))
-            if len(self.columns) > 64:
-                self.columns.popitem(last=False)
-        return self.columns[key]
 
 
 def _segmented(method: Method, batch: EpisodeBatch, ways: int) -> list[Tensor]:
@@ -319,14 +299,3 @@ def _checked(method: Method, logits: Tensor, batch: int, ways: int) -> Tensor:
             f"second dimension), found {' x '.join(map(str, logits.shape))}"
         )
     return logits
-
-
-def _compiled() -> Callable[[Method, Tensor], Features]:
-    compiled: dict[int, Callable[[Tensor], Features]] = {}
-
-    def encode(method: Method, pixels: Tensor) -> Features:
-        if id(method) not in compiled:
-            compiled[id(method)] = torch.compile(method.encoder)
-        return compiled[id(method)](pixels)
-
-    return encode

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from fssbench.engine.devices import numerics
-from fssbench.engine.evaluate import Contender, Settings, evaluate_fold
+from fssbench.engine.evaluate import Contender, Counted, Settings, evaluate_fold
 from fssbench.engine.rows import Counts, Key, frame_of, ways_of
 from fssbench.engine.run import scoring_resolution
 from fssbench.scoring.metrics import summarise
@@ -48,7 +47,7 @@ def evaluate_method(
     rows: dict[Key, Counts] = {}
     ways = ways_of(bank.ways)
 
-    def take(fold: int, shot: int, done: Sequence[tuple[int, NDArray[np.int64], NDArray[np.uint8]]]) -> None:
+    def take(fold: int, shot: int, done: Sequence[Counted]) -> None:
         for episode, counts, _ in done:
             rows.update(((fold, episode, way), row.tolist()) for way, row in zip(ways, counts, strict=True))
 

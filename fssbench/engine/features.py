@@ -1,9 +1,11 @@
-"""Features of images and supports for a step: from the store where they are, made where they are not."""
+"""Features by key: from the store where they are, made where they are not."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
@@ -11,297 +13,232 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor
 
-from fssbench.backbones import Backbone
 from fssbench.engine.ahead import Ahead
 from fssbench.engine.clock import Clock
-from fssbench.engine.devices import is_out_of_memory
+from fssbench.engine.devices import in_parts, is_out_of_memory, let_go, to_device
 from fssbench.engine.inputs import normalise
 from fssbench.engine.labels import Labels, SupportKey
-from fssbench.engine.plan import other_classes
+from fssbench.engine.needs import Key, MapKey, Picture, PooledKey
 from fssbench.engine.store import FeatureStore
-from fssbench.method import EpisodeBatch, Features, Method, Preprocess, SupportBatch
+from fssbench.errors import FssbenchError, MethodError
+from fssbench.method import Features, Method, Preprocess, SupportBatch
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from fssbench.banks.bank import Bank, Episodes
+    from fssbench.banks.bank import Bank
 
 T = TypeVar("T")
 
 
-def pools_support(method: Method) -> bool:
-    """Whether the method reduces a support by itself; otherwise its image's features are what `segment` gets."""
-    return type(method).encode_support is not Method.encode_support
+@dataclass
+class Inputs:
+    """Pixels and labels on their way from the bank to the device."""
+
+    bank: Bank
+    loader: Ahead[tuple[int, Preprocess]]
+    labels: Labels
+    device: torch.device
+    memory_format: torch.memory_format
+    clock: Clock
+
+    def pixels(self, pictures: Sequence[Picture]) -> Tensor:
+        """B x 3 x H x W, preprocessed on the device; uploaded as bytes."""
+        with self.clock.phase("decode"):
+            loaded = torch.stack([self.loader.get((p.image, p.how)) for p in pictures])
+        pixels = normalise(to_device(loaded, self.device), pictures[0].how)
+        return pixels.contiguous(memory_format=self.memory_format)
+
+    def support_labels(self, keys: Sequence[SupportKey], how: Preprocess) -> Tensor:
+        """M x H x W codes."""
+        with self.clock.phase("decode"):
+            loaded = torch.stack([self.labels.get(key, how) for key in keys])
+        return to_device(loaded, self.device)
+
+    def prefetch(self, keys: Sequence[Key]) -> None:
+        """Begin to decode what these keys are made of."""
+        self.loader.prefetch(dict.fromkeys((key.picture.image, key.picture.how) for key in keys))
+        self.labels.prefetch((key.support, key.picture.how) for key in keys if isinstance(key, PooledKey))
+
+    def shape(self, picture: Picture) -> tuple[int, int]:
+        """Height and width of a picture."""
+        size = self.bank.image_sizes[picture.image]
+        return picture.how.size or picture.how.fitted(int(size[0]), int(size[1]))
 
 
-def encoder_key(method: Method, weights: str) -> Hashable:
-    """Equal for methods whose encoders compute the same function, so that one pass serves them all."""
-    if type(method).encode is Method.encode and isinstance(method.encoder, Backbone):
-        return method.encoder.signature, method.encoder.last, weights, method.query_input, method.support_input
-    return id(method)
+class Maker:
+    """Makes features for methods that share one encoder.
+
+    Images are encoded `batch` at a time, supports a quarter of that, the last batch filled up by repeating: what an
+    image's features are, to the last bit, does not depend on what else is in the run. Images of native sizes are
+    encoded one at a time. A method that fails is left out from then on; `failed` says why.
+    """
+
+    def __init__(self, methods: Sequence[Method], inputs: Inputs, batch: int, say: Callable[[int], None]) -> None:
+        self._methods, self._inputs, self._say = methods, inputs, say
+        self.batch = batch
+        self.failed: dict[int, Exception] = {}
+        self.encoded_images = 0
+
+    def make(self, images: Sequence[Sequence[Key]], keep: Callable[[Key, Features], None]) -> None:
+        """Give `keep` the features of every key; each element holds keys of one picture, which is encoded once.
+
+        Raises what the shared encoder raised, and `FssbenchError` for an image that cannot be read.
+        """
+        groups: dict[tuple[Preprocess, tuple[int, int]], list[Sequence[Key]]] = {}
+        for keys in images:
+            picture = keys[0].picture
+            groups.setdefault((picture.how, self._inputs.shape(picture)), []).append(keys)
+        for (how, _), same in groups.items():
+            native = how.size is None
+            batch = in_parts(same, 1 if native else self.batch, partial(self._make, keep), self._say)
+            self.batch = self.batch if native else batch
+
+    def _make(self, keep: Callable[[Key, Features], None], images: Sequence[Sequence[Key]], batch: int) -> None:
+        pixels = self._inputs.pixels([keys[0].picture for keys in _filled(images, batch)])
+        shared: list[Features] = []
+        for number, method in enumerate(self._methods):
+            wanted = [(i, key) for i, keys in enumerate(images) for key in keys if key.method == number]
+            if number in self.failed or not wanted:
+                continue
+            with self._may_fail(number, batch):
+                self._make_of(number, method, pixels, shared, wanted, keep, len(images))
+
+    def _make_of(
+        self,
+        number: int,
+        method: Method,
+        pixels: Tensor,
+        shared: list[Features],
+        wanted: Sequence[tuple[int, Key]],
+        keep: Callable[[Key, Features], None],
+        images: int,
+    ) -> None:
+        """Everything that one method needs of a batch of images."""
+        maps: Features = {}
+        if method.encodes_support or any(isinstance(key, MapKey) for _, key in wanted):
+            maps = self._encode(method, pixels, shared, images)
+        pooled: list[tuple[int, PooledKey]] = []
+        for i, key in wanted:
+            if isinstance(key, MapKey):
+                keep(
+                    key,
+                    {name: value[i : i + 1].clone(memory_format=torch.preserve_format) for name, value in maps.items()},
+                )
+            else:
+                pooled.append((i, key))
+        at_once = max(1, len(pixels) // 4)
+        for start in range(0, len(pooled), at_once):
+            some = pooled[start : start + at_once]
+            made = self._pool(method, maps, pixels, _filled(some, at_once))
+            for m, (_, key) in enumerate(some):
+                keep(key, {name: value[m : m + 1].clone() for name, value in made.items()})
+
+    def _encode(self, method: Method, pixels: Tensor, shared: list[Features], images: int) -> Features:
+        """Features of a batch of images; `shared` holds what the encoder gave for an earlier method."""
+        with self._inputs.clock.phase("encode"):
+            if type(method).encode is not Method.encode:
+                self.encoded_images += images
+                return method.encode(pixels)
+            if not shared:
+                self.encoded_images += images
+                try:
+                    shared.append(method.encoder(pixels))
+                except Exception as error:
+                    raise _EncoderError from error
+            return method.project(shared[0])
+
+    def _pool(
+        self, method: Method, maps: Features, pixels: Tensor, places: Sequence[tuple[int, PooledKey]]
+    ) -> Features:
+        """`encode_support` for M labels."""
+        labels = self._inputs.support_labels([key.support for _, key in places], method.support_input)
+        of = [i for i, _ in places]
+
+        def taken(value: Tensor) -> Tensor:
+            return value[of[0] : of[0] + 1] if len(of) == 1 else torch.stack([value[i] for i in of])
+
+        features = {name: taken(value) for name, value in maps.items()} if method.encodes_support else {}
+        with self._inputs.clock.phase("encode"):
+            return method.encode_support(SupportBatch(features, labels, lambda: taken(pixels)))
+
+    @contextmanager
+    def _may_fail(self, number: int, batch: int) -> Iterator[None]:
+        try:
+            yield
+        except FssbenchError as error:
+            if not isinstance(error, MethodError):
+                raise
+            self.failed[number] = error
+        except _EncoderError as error:
+            raise error.__cause__ or error from None
+        except Exception as error:
+            if is_out_of_memory(error) and batch > 1:
+                raise
+            self.failed[number] = let_go(error)
+
+
+class _EncoderError(Exception):
+    """The encoder that all methods share failed."""
 
 
 class FeatureSource:
-    """Features for methods that share one encoder, over one fold.
+    """The features of one step after the other, over one fold.
 
-    `uses` lists for every method and step what it needs (see `schedule`). With a store, an image is encoded once and
-    everything that any later step needs of it is made at that moment; without one (`store` None) every occurrence in
-    every episode is encoded anew, as the published test loops do.
+    With a store, an image is encoded once and everything that any later step needs of it is made at that moment;
+    without one every occurrence in every episode is encoded anew, as the published test loops do.
     """
 
-    def __init__(
-        self,
-        bank: Bank,
-        methods: Sequence[Method],
-        loader: Ahead[tuple[int, Preprocess]],
-        labels: Labels,
-        device: torch.device,
-        clock: Clock,
-        encode_batch: int,
-        channels_last: bool = False,
-        encode: Callable[[Method, Tensor], Features] | None = None,
-        on_smaller_batch: Callable[[int], None] = lambda _: None,
-    ) -> None:
-        self._bank, self.methods, self._loader, self._labels = bank, list(methods), loader, labels
-        self._device, self._clock, self._encode_batch = device, clock, encode_batch
-        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self._encoder = encode or (lambda method, pixels: method.encoder(pixels))
-        self._on_smaller_batch = on_smaller_batch
-        self._store: FeatureStore | None = None
-        self._now: dict[Hashable, Features] = {}
-        self._scheduled: set[Hashable] = set()
-        self._supports_of: dict[tuple[int, int], list[SupportKey]] = {}
-        self.encoded_images = 0
-
-    # --- the schedule ------------------------------------------------------------------------------------------
-
-    def needs(self, index: int, episodes: Episodes, rows: NDArray[np.int64], shot: int) -> list[Hashable]:
-        """The keys that method number `index` needs to segment these episodes at `shot` shots."""
-        method = self.methods[index]
-        keys: dict[Hashable, None] = {}
-        for row in rows.tolist():
-            keys["map", index, method.query_input, int(episodes.query[row])] = None
-            for support in self._support_keys(episodes, row, shot):
-                if pools_support(method):
-                    keys["support", index, support] = None
-                else:
-                    keys["map", index, method.support_input, support.image] = None
-            if method.info.uses_auxiliary and episodes.auxiliary is not None:
-                for image in episodes.auxiliary[row].ravel().tolist():
-                    keys["map", index, method.query_input, image] = None
-        return list(keys)
-
-    def begin(self, schedule: dict[Hashable, list[int]], store: FeatureStore) -> None:
-        """Use a store made for `schedule`: key -> the steps that need it."""
-        self._store, self._scheduled = store, set(schedule)
-        self._supports_of = defaultdict(list)
+    def __init__(self, maker: Maker, inputs: Inputs, store: FeatureStore | None, schedule: Iterable[Key]) -> None:
+        self._maker, self._inputs, self._store = maker, inputs, store
+        self._of_picture: dict[Picture, list[Key]] = defaultdict(list)
         for key in schedule:
-            if isinstance(key, tuple) and key[0] == "support":
-                self._supports_of[key[1], key[2].image].append(key[2])
+            self._of_picture[key.picture].append(key)
 
-    def _support_keys(self, episodes: Episodes, row: int, shot: int) -> list[SupportKey]:
-        """The N x K supports of an episode, ways outermost."""
-        classes = episodes.classes[row].tolist()
-        return [
-            SupportKey(int(image), classes[way], other_classes(classes, way))
-            for way in range(len(classes))
-            for image in episodes.support[row, way, :shot]
-        ]
-
-    # --- making features ---------------------------------------------------------------------------------------
-
-    def ensure(self, needed: Sequence[Hashable], upcoming: Iterator[Hashable]) -> None:
-        """Make what `needed` lacks. `upcoming` are the keys of later steps, to fill encoder batches and prefetch."""
-        store = self._store
-        if store is None:
-            raise RuntimeError("`begin` comes first")
-        self._now = {}
-        jobs: dict[tuple[Preprocess, int], None] = {}
+    def take(self, needed: Sequence[Key], upcoming: Iterable[Key] = ()) -> dict[Key, Features]:
+        """The features of `needed`, but for those of a method that failed. `upcoming` are the keys of later steps."""
+        now: dict[Key, Features] = {}
+        if self._store is None:
+            self._maker.make([[key] for key in needed], now.__setitem__)
+            return now
         for key in needed:
-            found = store.get(key)
-            if found is None:
-                jobs[self._job(key)] = None
-            else:
-                self._now[key] = found
-        if not jobs:
-            return
-        ahead: dict[tuple[Preprocess, int], None] = {}
+            if key not in now and (found := self._store.get(key)) is not None:
+                now[key] = found
+        missing = {key for key in needed if key not in now and key.method not in self._maker.failed}
+        if missing:
+            pictures = self._with_others(dict.fromkeys(key.picture for key in needed if key in missing), upcoming)
+            self._maker.make(
+                [self._wanted(picture, missing) for picture in pictures], partial(self._keep, now, missing)
+            )
+        return now
+
+    def _with_others(self, pictures: dict[Picture, None], upcoming: Iterable[Key]) -> list[Picture]:
+        """Pictures, and of those that later steps need as many as fill a batch; the next are prefetched."""
+        if self._store is None:
+            raise RuntimeError("there is no store")
+        ahead: dict[Picture, None] = {}
         for key in islice(upcoming, 4096):
-            job = self._job(key)
-            if key not in store and job not in jobs:
-                ahead[job] = None
-            if len(ahead) >= 4 * self._encode_batch + 8:
+            if self._store.wants(key) and key.picture not in pictures:
+                ahead[key.picture] = None
+            if len(ahead) >= 4 * self._maker.batch + 8:
                 break
-        waiting = list(ahead)
-        if not store.statistics.lost:  # where features have been lost, those made ahead of their need would be too
-            while len(jobs) % self._encode_batch and waiting:
-                jobs[waiting.pop(0)] = None
-        self._loader.prefetch((image, how) for how, image in [*jobs, *waiting])
-        wanted = set(needed)
-        for how, images in _by_input(jobs):
-            for start in range(0, len(images), self._encode_batch):
-                self._halving(images[start : start + self._encode_batch], partial(self._make, how, wanted))
+        chosen, waiting = list(pictures), list(ahead)
+        if not self._store.statistics.lost:  # where features have been lost, those made ahead of need would be too
+            spare = -len(chosen) % self._maker.batch
+            chosen, waiting = chosen + waiting[:spare], waiting[spare:]
+        self._inputs.prefetch([key for picture in (*chosen, *waiting) for key in self._wanted(picture, set())])
+        return chosen
 
-    def _job(self, key: Hashable) -> tuple[Preprocess, int]:
-        if not isinstance(key, tuple):
-            raise TypeError(key)
-        if key[0] == "map":
-            return key[2], key[3]
-        return self.methods[key[1]].support_input, key[2].image
+    def _wanted(self, picture: Picture, missing: set[Key]) -> list[Key]:
+        """What is still to be made of a picture."""
+        keys = self._of_picture[picture]
+        return [key for key in keys if key in missing or (self._store is not None and self._store.wants(key))]
 
-    def _make(self, how: Preprocess, wanted: set[Hashable], images: list[int]) -> None:
-        """Encode images and everything the schedule needs of them."""
-        with self._clock.phase("decode"):
-            loaded = [self._loader.get((image, how)) for image in images]
-        for same in _by_shape(images, loaded):
-            pixels = self._upload([loaded[i] for i in same], how)
-            group = [images[i] for i in same]
-            shared: list[Features] = []
-            for index, method in enumerate(self.methods):
-                maps = self._encode(method, pixels, shared) if self._encodes(index, how, group) else {}
-                for i, image in enumerate(group):
-                    one = {name: value[i : i + 1].clone() if len(group) > 1 else value for name, value in maps.items()}
-                    if one:
-                        self._keep(("map", index, how, image), one, wanted)
-                    if how == method.support_input:
-                        self._make_supports(index, image, one, pixels[i : i + 1], wanted)
-
-    def _encode(self, method: Method, pixels: Tensor, shared: list[Features]) -> Features:
-        """Features of a batch of images; `shared` holds what the encoder gave for an earlier method."""
-        with self._clock.phase("encode"):
-            if type(method).encode is not Method.encode:
-                self.encoded_images += len(pixels)
-                return method.encode(pixels)
-            if not shared:
-                self.encoded_images += len(pixels)
-                shared.append(self._encoder(method, pixels))
-            return method.project(shared[0])
-
-    def _encodes(self, index: int, how: Preprocess, images: list[int]) -> bool:
-        """Whether anything that is still to come needs the encoder's features of these images."""
-        pools = self.methods[index].encodes_support and how == self.methods[index].support_input
-        return any(
-            ("map", index, how, image) in self._scheduled or (pools and (index, image) in self._supports_of)
-            for image in images
-        )
-
-    def _make_supports(self, index: int, image: int, maps: Features, pixels: Tensor, wanted: set[Hashable]) -> None:
-        keys = self._supports_of.get((index, image), [])
-        if keys:
-            for key, value in zip(keys, self._pool(index, keys, maps, pixels), strict=True):
-                self._keep(("support", index, key), value, wanted)
-
-    def _pool(self, index: int, keys: Sequence[SupportKey], maps: Features, pixels: Tensor) -> list[Features]:
-        """`encode_support` for M labels of one image."""
-        method, count = self.methods[index], len(keys)
-        labels = torch.stack([self._labels.get(key, method.support_input) for key in keys]).to(self._device)
-        features = {name: value.expand(count, *value.shape[1:]) for name, value in maps.items()}
-        batch = SupportBatch(
-            features if method.encodes_support else {}, labels, lambda: pixels.expand(count, *pixels.shape[1:])
-        )
-        with self._clock.phase("encode"):
-            made = method.encode_support(batch)
-        return [{name: value[m : m + 1].clone() for name, value in made.items()} for m in range(count)]
-
-    def _keep(self, key: Hashable, features: Features, wanted: set[Hashable]) -> None:
-        if key in wanted:
-            self._now[key] = features
+    def _keep(self, now: dict[Key, Features], missing: set[Key], key: Key, features: Features) -> None:
+        if key in missing:
+            now[key] = features
         if self._store is not None:
             self._store.put(key, features)
 
-    def _halving(self, items: list[T], work: Callable[[list[T]], None]) -> None:
-        """Do `work` on all items; when the device runs out of memory, on half of them at a time."""
-        try:
-            work(items)
-        except RuntimeError as error:
-            if not is_out_of_memory(error) or len(items) == 1:
-                raise
-            torch.cuda.empty_cache()
-            self._encode_batch = max(1, len(items) // 2)
-            self._on_smaller_batch(self._encode_batch)
-            for start in range(0, len(items), self._encode_batch):
-                self._halving(items[start : start + self._encode_batch], work)
 
-    # --- putting episodes together -----------------------------------------------------------------------------
-
-    def assemble(self, index: int, episodes: Episodes, rows: NDArray[np.int64], shot: int) -> EpisodeBatch:
-        """The episodes as the method's head sees them; `ensure` comes first."""
-        method = self.methods[index]
-        supports = [key for row in rows.tolist() for key in self._support_keys(episodes, row, shot)]
-        shape = (len(rows), episodes.classes.shape[1], shot)
-        queries = [self._map(index, method.query_input, int(episodes.query[row])) for row in rows.tolist()]
-        if pools_support(method):
-            encoded = [self._support(index, key) for key in supports]
-        else:
-            encoded = [self._map(index, method.support_input, key.image) for key in supports]
-        auxiliary = None
-        if method.info.uses_auxiliary and episodes.auxiliary is not None:
-            images = episodes.auxiliary[rows]
-            found = [self._map(index, method.query_input, image) for image in images.ravel().tolist()]
-            auxiliary = self._together(found)
-        size = self._bank.image_sizes[int(episodes.query[rows[0]])]
-        canvas = method.query_input.size or method.query_input.fitted(int(size[0]), int(size[1]))
-        return EpisodeBatch.of(
-            shape,
-            canvas,
-            self._together(queries),
-            self._together(encoded),
-            lambda: self._together_labels(index, supports),
-            auxiliary=auxiliary,
-            query_pixels=lambda: self._pixels(method.query_input, episodes.query[rows].tolist()),
-            support_pixels=lambda: self._pixels(method.support_input, [k.image for k in supports]),
-        )
-
-    def _map(self, index: int, how: Preprocess, image: int) -> Features:
-        if self._store is not None:
-            return self._now["map", index, how, image]
-        method = self.methods[index]
-        return self._encode(method, self._pixels(how, [image]), [])
-
-    def _support(self, index: int, key: SupportKey) -> Features:
-        if self._store is not None:
-            return self._now["support", index, key]
-        method = self.methods[index]
-        maps = self._map(index, method.support_input, key.image) if method.encodes_support else {}
-        return self._pool(index, [key], maps, self._pixels(method.support_input, [key.image]))[0]
-
-    def _together(self, items: Sequence[Features]) -> Features:
-        """One batch of features of one item each; a view, not a copy, where several are the same item."""
-        if not items:
-            return {}
-        if len(items) > 1 and all(item is items[0] for item in items):
-            return {
-                name: value.to(self._device).expand(len(items), *value.shape[1:]) for name, value in items[0].items()
-            }
-        return {name: torch.cat([item[name].to(self._device) for item in items]) for name in items[0]}
-
-    def _together_labels(self, index: int, keys: Sequence[SupportKey]) -> Tensor:
-        how = self.methods[index].support_input
-        return torch.stack([self._labels.get(key, how) for key in keys]).to(self._device)
-
-    def _pixels(self, how: Preprocess, images: Sequence[int]) -> Tensor:
-        with self._clock.phase("decode"):
-            loaded = [self._loader.get((image, how)) for image in images]
-        return self._upload(loaded, how)
-
-    def _upload(self, loaded: Sequence[Tensor], how: Preprocess) -> Tensor:
-        pixels = torch.stack(list(loaded))
-        if self._device.type == "cuda":
-            pixels = pixels.pin_memory().to(self._device, non_blocking=True)
-        return normalise(pixels.to(self._device), how).contiguous(memory_format=self._memory_format)
-
-
-def _by_input(jobs: dict[tuple[Preprocess, int], None]) -> list[tuple[Preprocess, list[int]]]:
-    grouped: dict[Preprocess, list[int]] = {}
-    for how, image in jobs:
-        grouped.setdefault(how, []).append(image)
-    return list(grouped.items())
-
-
-def _by_shape(images: Sequence[int], loaded: Sequence[Tensor]) -> list[list[int]]:
-    """Positions of images whose pixels can be stacked."""
-    grouped: dict[tuple[int, ...], list[int]] = {}
-    for position, _ in enumerate(images):
-        grouped.setdefault(tuple(loaded[position].shape), []).append(position)
-    return list(grouped.values())
+def _filled(items: Sequence[T], count: int) -> list[T]:
+    """`count` items, the last one repeated."""
+    return [*items, *[items[-1]] * (count - len(items))]

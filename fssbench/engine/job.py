@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.devices import describe
-from fssbench.engine.evaluate import Settings
+from fssbench.engine.evaluate import Counted, Settings
 from fssbench.engine.journal import Journal, Lock, same_run
 from fssbench.engine.provenance import environment
 from fssbench.engine.rows import frame_of
@@ -108,7 +108,7 @@ class Job:
             "device": describe(settings.device),
             "torch": torch.__version__,
             "channels_last": settings.channels_last,
-            "compile": settings.compile_encoder,
+            "compile": settings.compile,
             "head_batch": settings.head_batch,
             "encode_batch": settings.encode_batch,
             "predictions": request.save_predictions,
@@ -117,7 +117,7 @@ class Job:
         self.spec_key = json.dumps([spec.name, config, sorted((f, w.sha256) for f, w in weights.items())])
         self.folder = request.out / self.id
         # Taken now: the checkout may have moved on by the time the run is done.
-        options: dict[str, object] = {"channels_last": settings.channels_last, "compile": settings.compile_encoder}
+        options: dict[str, object] = {"channels_last": settings.channels_last, "compile": settings.compile}
         self._environment = environment(settings.device, settings.precision, options)
         self.outcome = Outcome(spec.name, shot, self.folder, "failed")
 
@@ -140,6 +140,11 @@ class Job:
             stack.callback(self._predictions.close)
         if self.journal.resumed:
             progress.say(f"{self.folder}: going on after {len(self.done_episodes)} episodes")
+
+    @property
+    def keeps_masks(self) -> bool:
+        """Whether predictions are written."""
+        return self._predictions is not None
 
     def method_for(self, fold: int) -> Method:
         """The method with this fold's weights."""
@@ -164,13 +169,13 @@ class Job:
         done = {episode for f, episode in self.done_episodes if f == fold}
         return np.array([e for e in range(len(self._episodes[fold].query)) if e not in done], dtype=np.int64)
 
-    def take(self, fold: int, rows: Sequence[tuple[int, NDArray[np.int64], NDArray[np.uint8]]]) -> None:
+    def take(self, fold: int, rows: Sequence[Counted]) -> None:
         """Write the counts of a step to the journal, after its predictions."""
         if self.journal is None:
             raise RuntimeError("`begin` comes first")
         new = [row for row in rows if (fold, row[0], self._bank.ways) not in self.journal.rows]
         if self._predictions is not None:
-            self._predictions.append(fold, [(episode, label) for episode, _, label in new])
+            self._predictions.append(fold, [(episode, label) for episode, _, label in new if label is not None])
         first = 1 if self._bank.ways == 1 else 0
         self.journal.append(
             ((fold, episode, way), counts[way - first])

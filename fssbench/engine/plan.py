@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step:
-    """Episodes of one fold that are segmented together; `rows` are their numbers within the fold."""
+    """Episodes of one fold that a method segments together at a number of shots."""
 
-    fold: int
-    rows: NDArray[np.int64]
+    method: int
+    shot: int
+    rows: NDArray[np.int64]  # their numbers within the fold
 
 
 def plan_steps(
-    fold: int, episodes: Episodes, batch: int, shape_of: Callable[[int], Hashable] = lambda _: None
-) -> list[Step]:
+    episodes: Episodes, batch: int, shape_of: Callable[[int], Hashable] = lambda _: None
+) -> list[NDArray[np.int64]]:
     """Cut a fold's episodes into steps of at most `batch`, episodes with the same query side by side.
 
     A query's features are then needed in one stretch and can be let go after it. A query with at least half a batch of
@@ -43,7 +44,13 @@ def plan_steps(
             packed.setdefault(shape_of(query), []).extend(rows)
     for rows in packed.values():
         steps += _cut(rows, batch)
-    return [Step(fold, np.array(rows)) for rows in steps]
+    return [np.array(rows) for rows in steps]
+
+
+def in_order(steps: Sequence[Step], episodes: Episodes) -> list[Step]:
+    """Steps of all methods and shots in one order, so that what works on the same queries stands together."""
+    place = {query: number for number, query in enumerate(distinct(episodes.query))}
+    return sorted(steps, key=lambda step: place[int(episodes.query[step.rows[0]])])
 
 
 def _cut(rows: Sequence[int], batch: int) -> list[list[int]]:

@@ -7,17 +7,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fssbench.banks.bank import open_bank
-from fssbench.engine.build import build_method, checkpoint_entries, code_sha256, encoder_sha256
+from fssbench.engine.build import build_method, checkpoint_entries, code_sha256, compile_method, encoder_sha256
 from fssbench.engine.counting import Resolution
 from fssbench.engine.devices import numerics
-from fssbench.engine.evaluate import Contender, Settings, evaluate_fold
-from fssbench.engine.features import encoder_key
+from fssbench.engine.evaluate import Contender, Counted, Settings, evaluate_fold
 from fssbench.engine.job import Job, Outcome, Progress, RunRequest
+from fssbench.engine.needs import encoder_key
 from fssbench.errors import UsageError
 from fssbench.method import Method
 from fssbench.regime import Regime, exposure
@@ -100,6 +98,8 @@ def _run_fold(bank: Bank, fold: int, jobs: Sequence[Job], settings: Settings, pr
         method.to(settings.device)
         if settings.channels_last:
             method.to(memory_format=torch.channels_last)
+        if settings.compile:
+            compile_method(method)
         groups.setdefault(encoder_key(method, encoder_sha256(method)), []).append((method, same))
     for group in groups.values():
         for shots in _draws(bank, group):
@@ -135,7 +135,14 @@ def _evaluate(
 def _contender(method: Method, jobs: Sequence[Job]) -> Contender:
     by_shot = {job.shot: job for job in jobs}
 
-    def take(fold: int, shot: int, rows: Sequence[tuple[int, NDArray[np.int64], NDArray[np.uint8]]]) -> None:
+    def take(fold: int, shot: int, rows: Sequence[Counted]) -> None:
         by_shot[shot].take(fold, rows)
 
-    return Contender(jobs[0].spec.name, method, sorted(by_shot), lambda fold, shot: by_shot[shot].pending(fold), take)
+    return Contender(
+        jobs[0].spec.name,
+        method,
+        sorted(by_shot),
+        lambda fold, shot: by_shot[shot].pending(fold),
+        take,
+        any(job.keeps_masks for job in jobs),
+    )

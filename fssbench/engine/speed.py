@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from fssbench.engine.devices import describe, numerics, peak_memory
-from fssbench.engine.evaluate import Contender, Report, Settings, evaluate_fold
+from fssbench.engine.evaluate import Contender, Counted, Report, Settings, evaluate_fold
 from fssbench.engine.inputs import normalise, read_pixels
 from fssbench.engine.plan import distinct, other_classes
 from fssbench.engine.sources import BankImages
@@ -71,7 +71,7 @@ class _Takes:
     def contender(self, name: str, method: Method, shots: Sequence[int]) -> Contender:
         return Contender(name, method, shots, lambda fold, shot: self.rows, self._take)
 
-    def _take(self, fold: int, shot: int, rows: Sequence[tuple[int, NDArray[np.int64], NDArray[np.uint8]]]) -> None:
+    def _take(self, fold: int, shot: int, rows: Sequence[Counted]) -> None:
         for episode, counts, _ in rows:
             self.counts[shot, episode] = counts
 

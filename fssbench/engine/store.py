@@ -77,6 +77,11 @@ class FeatureStore:
         entry = self._entries.get(key)
         return entry is not None and (entry.features is not None or entry.spilled is not None)
 
+    def wants(self, key: Hashable) -> bool:
+        """Whether a step to come needs the key and it is not here."""
+        entry = self._entries.get(key)
+        return entry is not None and bool(entry.uses) and key not in self
+
     def get(self, key: Hashable) -> Features | None:
         """The features of a key, read back from the spill file if need be; None if they have to be made."""
         entry = self._entries.get(key)

@@ -22,7 +22,7 @@ def episodes_of(queries: list[int]) -> Episodes:
 
 
 def rows_of(queries: list[int], batch: int, **options: object) -> list[list[int]]:
-    return [step.rows.tolist() for step in plan_steps(0, episodes_of(queries), batch, **options)]  # type: ignore[arg-type]
+    return [rows.tolist() for rows in plan_steps(episodes_of(queries), batch, **options)]  # type: ignore[arg-type]
 
 
 @given(st.lists(st.integers(0, 12), max_size=80), st.integers(1, 9))

@@ -73,7 +73,7 @@ def test_methods_with_equal_encoders_share_one_pass_over_the_images(run, tmp_pat
     shared = toy_methods.Toy.encoded
     toy_methods.Toy.encoded = 0
     run("Toy", out=tmp_path / "again")
-    assert shared <= toy_methods.Toy.encoded + 4  # blank images, encoded to learn their size
+    assert shared <= toy_methods.Toy.encoded + 4  # the second method's first episodes, encoded to learn their size
     pd.testing.assert_frame_equal(together_a, alone[0])
     pd.testing.assert_frame_equal(together_b, alone[1])
 
@@ -84,7 +84,7 @@ def test_each_image_of_a_fold_is_encoded_once_for_all_shots(run, bank: Path) -> 
     with open_bank(bank) as opened:
         drawn = opened.episodes(0)
         images = {*drawn.query.tolist(), *drawn.support.ravel().tolist()}
-    assert toy_methods.Toy.encoded == len(images) + 1  # and one blank image
+    assert toy_methods.Toy.encoded == len(images) + 2  # and the first episode's two, to learn their size
 
 
 def test_pooling_ahead_and_pooling_in_the_head_agree(run, tmp_path: Path) -> None:

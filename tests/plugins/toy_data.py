@@ -85,14 +85,14 @@ def make_bank(
     path: Path,
     episodes: int = 20,
     ways: int = 1,
-    shots: int = 5,
+    shots: int | tuple[int, ...] = 5,
     protocol: Mapping[str, object] = {},
     **more: object,
 ) -> Path:
     """A bank of the toy data set."""
     changes = {"episodes": episodes, "min_area": 20, **protocol}
     drawn_by = find_protocol("fssbench").but(**changes)
-    request = Request(drawn_by, (shots,), ways, **more)  # type: ignore[arg-type]
+    request = Request(drawn_by, shots if isinstance(shots, tuple) else (shots,), ways, **more)  # type: ignore[arg-type]
     generate(ToyDataset(), request, path)
     return path
 

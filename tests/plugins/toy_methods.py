@@ -127,6 +127,65 @@ class ToyMemory(Toy):
         return super().segment(episodes)
 
 
+class ToyBatchy(Toy):
+    """Gives other numbers in batches of another size, as kernels of a GPU may, only more."""
+
+    info = _info("ToyBatchy", max_ways=None)
+
+    def project(self, features: Features) -> Features:
+        return {"c1": features["c1"] + 0.1 * len(features["c1"])}
+
+    def encode_support(self, support: SupportBatch) -> Features:
+        prototypes = _prototypes(support.features["c1"], support.labels)
+        return {"prototype": prototypes * torch.linspace(1, 1 + 0.1 * len(prototypes), prototypes.shape[-1])}
+
+    def segment(self, episodes: EpisodeBatch) -> Tensor:
+        scores = super().segment(episodes)
+        return torch.cat([scores[:, :1] + 0.1 * episodes.size[0], scores[:, 1:]], 1)
+
+
+class ToyNoProject(Toy):
+    """Its own layers fail."""
+
+    info = _info("ToyNoProject", max_ways=None)
+    calls = 0
+
+    def project(self, features: Features) -> Features:
+        ToyNoProject.calls += 1
+        raise ZeroDivisionError("a bug in the layers")
+
+
+class ToyNoSupport(Toy):
+    """Fails at its tenth support."""
+
+    info = _info("ToyNoSupport", max_ways=None)
+    calls = 0
+
+    def encode_support(self, support: SupportBatch) -> Features:
+        ToyNoSupport.calls += 1
+        if ToyNoSupport.calls >= 10:
+            raise ZeroDivisionError("a bug in the pooling")
+        return super().encode_support(support)
+
+
+class ToyHungry(Toy):
+    """Takes 100 MB an episode, an image and a support while it works."""
+
+    info = _info("ToyHungry", max_ways=None)
+
+    def project(self, features: Features) -> Features:
+        _eat(len(features["c1"]))
+        return features
+
+    def encode_support(self, support: SupportBatch) -> Features:
+        _eat(len(support.labels))
+        return super().encode_support(support)
+
+    def segment(self, episodes: EpisodeBatch) -> Tensor:
+        _eat(episodes.size[0])
+        return super().segment(episodes)
+
+
 class ToyDies(Toy):
     """Kills its own process in step number TOY_DIES_AT, as a power cut would."""
 
@@ -150,6 +209,11 @@ class ToySlow(Toy):
             with Path(log).open("a") as file:
                 file.write(f"{episodes.size[0]}\n")
         return super().segment(episodes)
+
+
+def _eat(portions: int) -> None:
+    eaten = [torch.ones(25 << 20) for _ in range(portions)]
+    del eaten
 
 
 def _run(body: nn.Module, images: Tensor) -> Tensor:

@@ -1,0 +1,66 @@
+"""Invariant 5: rows do not depend on the company, and a method's failure is its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import toy_methods
+from toy_runs import frames
+
+from fssbench.engine.job import Job
+
+BATCHES = {"encode_batch": 4, "head_batch": 6}  # on a CPU images are encoded one at a time otherwise
+
+
+@pytest.mark.parametrize(
+    ("methods", "shots", "options"),
+    [
+        (("ToyBatchy",), (1, 3, 5), {}),
+        (("Toy", "ToyMaps", "ToyBatchy"), (5,), {}),
+        (("ToyBatchy", "ToyPixels"), (1, 5), {"cache_bytes": 20_000}),
+        (("ToyBatchy",), (5,), {"cache": False}),
+    ],
+)
+def test_rows_are_the_same_in_any_company_though_each_batch_size_has_its_own_numbers(
+    run: Any, tmp_path: Path, methods: tuple[str, ...], shots: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    alone = frames(run("ToyBatchy", shots=(5,), out=tmp_path / "alone", **BATCHES))[0]
+    outcomes = run(*methods, shots=shots, out=tmp_path / "together", **BATCHES, **options)
+    (same,) = [o for o in outcomes if o.name.endswith("ToyBatchy") and o.shot == 5]
+    pd.testing.assert_frame_equal(frames([same])[0], alone)
+
+
+def test_rows_of_a_run_that_was_cut_off_are_those_of_a_whole_one(run: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    whole = frames(run("ToyBatchy", shots=(1, 5), out=tmp_path / "whole", **BATCHES))
+    taken, steps = Job.take, []
+
+    def interrupted(self: Job, fold: int, rows: Any) -> None:
+        taken(self, fold, rows[:-1] if len(steps) == 4 else rows)  # the last step is written in part
+        steps.append(fold)
+        if len(steps) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Job, "take", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run("ToyBatchy", shots=(1, 5), out=tmp_path / "cut", **BATCHES)
+    monkeypatch.undo()
+    for a, b in zip(whole, frames(run("ToyBatchy", shots=(1, 5), out=tmp_path / "cut", **BATCHES)), strict=True):
+        pd.testing.assert_frame_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"), [("ToyNoProject", "a bug in the layers"), ("ToyNoSupport", "a bug in the pooling")]
+)
+def test_a_method_that_fails_before_its_head_takes_none_of_its_encoders_others_with_it(
+    run: Any, tmp_path: Path, broken: str, words: str
+) -> None:
+    getattr(toy_methods, broken).calls = 0
+    before, failed, after = run("Toy", broken, "ToyMaps", out=tmp_path / "together")
+    assert (before.state, failed.state, after.state) == ("finished", "failed", "finished")
+    assert f"{failed.name} failed on fold 0, episode" in failed.message
+    assert words in failed.message
+    assert getattr(toy_methods, broken).calls <= 10  # it is not asked again
+    pd.testing.assert_frame_equal(frames([before])[0], frames(run("Toy", out=tmp_path / "alone"))[0])

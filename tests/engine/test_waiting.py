@@ -1,0 +1,71 @@
+"""A step waits for the device once: counted on the CPU, by operations that would wait for an accelerator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+import toy_methods
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# What needs values on the host, or a result whose size depends on values.
+WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::bincount", "aten::masked_select", "aten::equal"}
+TO_THE_HOST = {torch.Tensor.cpu, torch.Tensor.tolist}
+
+
+class _Operations(TorchDispatchMode):
+    def __init__(self, seen: list[str]) -> None:
+        super().__init__()
+        self._seen = seen
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name
+        masks = name == "aten::index" and any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+        if name in WAITING or masks:
+            self._seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+class _Copies(TorchFunctionMode):
+    def __init__(self, seen: list[str]) -> None:
+        super().__init__()
+        self._seen = seen
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in TO_THE_HOST or (func is torch.Tensor.to and "cpu" in args[1:]):
+            self._seen.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def waits() -> Iterator[list[str]]:
+    """What would have waited for the device."""
+    seen: list[str] = []
+    with _Operations(seen), _Copies(seen):
+        yield seen
+
+
+@pytest.mark.parametrize("method", ["Toy", "ToyMaps", "ToyVote"])
+def test_a_step_waits_for_the_device_once(run: Any, monkeypatch: Any, method: str) -> None:
+    cls, steps = getattr(toy_methods, method), []
+    plain = cls.segment
+
+    def watched(self: Any, episodes: Any) -> Any:
+        steps.append(episodes.size)
+        return plain(self, episodes)
+
+    monkeypatch.setattr(cls, "segment", watched)
+    with waits() as seen:
+        run(method, shots=(1, 5))
+    assert max(size[0] for size in steps) > 1
+    assert seen == ["cpu"] * len(steps)
+
+
+def test_masks_that_are_saved_are_copied_and_others_are_not(run: Any) -> None:
+    with waits() as seen:
+        run("Toy", folds=(0,), save_predictions=True)
+    assert seen.count("to") == 20  # one an episode
