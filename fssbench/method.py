@@ -365,7 +365,7 @@ def strongest(logits: Tensor, dim: int) -> Tensor:
     label: Tensor | None = None
     for number, other in enumerate(others, 1):
         higher = other > best
-        label = higher.to(torch.uint8) if label is None else torch.where(higher, label.new_tensor(number), label)
+        label = higher.to(torch.uint8) if label is None else torch.where(higher, number, label)
         best = torch.maximum(best, other) if number < len(others) else best
     return torch.zeros_like(best, dtype=torch.uint8) if label is None else label
 

@@ -81,7 +81,7 @@ def count(prediction: Tensor, truth: Tensor, ways: int) -> Tensor:
 
 def columns_of(truth: Tensor, ways: int) -> Tensor:
     """Each pixel's column in `pair_table`: 0..N as in `truth`, N + 1 for 255."""
-    return torch.where(truth == VOID, truth.new_tensor(ways + 1), truth)
+    return torch.where(truth == VOID, ways + 1, truth)
 
 
 def pair_table(prediction: Tensor, columns: Tensor, ways: int) -> Tensor:

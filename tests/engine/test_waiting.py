@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,10 @@ import torch
 import toy_methods
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from fssbench.banks.bank import open_bank
+from fssbench.engine.build import MethodSpec, build_method
+from fssbench.engine.evaluation import evaluate_method
 
 # What needs values on the host, or a result whose size depends on values.
 WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::bincount", "aten::masked_select", "aten::equal"}
@@ -50,7 +55,7 @@ def waits() -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("method", ["Toy", "ToyMaps", "ToyVote"])
-def test_a_step_waits_for_the_device_once(run: Any, monkeypatch: Any, method: str) -> None:
+def test_a_step_waits_for_the_device_once(bank: Path, monkeypatch: Any, method: str) -> None:
     cls, steps = getattr(toy_methods, method), []
     plain = cls.segment
 
@@ -59,8 +64,9 @@ def test_a_step_waits_for_the_device_once(run: Any, monkeypatch: Any, method: st
         return plain(self, episodes)
 
     monkeypatch.setattr(cls, "segment", watched)
-    with waits() as seen:
-        run(method, shots=(1, 5))
+    built, _ = build_method(MethodSpec(f"toy_methods:{method}", weights="random"), 0)
+    with open_bank(bank) as opened, waits() as seen:
+        evaluate_method(built, opened, 5)
     assert max(size[0] for size in steps) > 1
     assert seen == ["cpu"] * len(steps)
 

@@ -168,24 +168,6 @@ class ToyNoSupport(Toy):
         return super().encode_support(support)
 
 
-class ToyHungry(Toy):
-    """Takes 100 MB an episode, an image and a support while it works."""
-
-    info = _info("ToyHungry", max_ways=None)
-
-    def project(self, features: Features) -> Features:
-        _eat(len(features["c1"]))
-        return features
-
-    def encode_support(self, support: SupportBatch) -> Features:
-        _eat(len(support.labels))
-        return super().encode_support(support)
-
-    def segment(self, episodes: EpisodeBatch) -> Tensor:
-        _eat(episodes.size[0])
-        return super().segment(episodes)
-
-
 class ToyDies(Toy):
     """Kills its own process in step number TOY_DIES_AT, as a power cut would."""
 
@@ -209,11 +191,6 @@ class ToySlow(Toy):
             with Path(log).open("a") as file:
                 file.write(f"{episodes.size[0]}\n")
         return super().segment(episodes)
-
-
-def _eat(portions: int) -> None:
-    eaten = [torch.ones(25 << 20) for _ in range(portions)]
-    del eaten
 
 
 def _run(body: nn.Module, images: Tensor) -> Tensor:
