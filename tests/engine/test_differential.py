@@ -22,13 +22,11 @@ from toy_data import make_bank
 from toy_runs import frames
 
 from fssbench.banks.bank import Bank, open_bank
-from fssbench.checkpoints import Card, save_checkpoint
 from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.evaluate import Settings
 from fssbench.engine.run import RunRequest, run_methods
 from fssbench.method import EpisodeBatch, Features, Method, Preprocess, SupportBatch
 from fssbench.records import COUNTS
-from fssbench.regime import Regime
 
 BACKBONE = "efficientnet_lite0"
 NEARLY_TIED = 6  # px of about 1,800 an image
@@ -201,8 +199,6 @@ CASES = [
     Case("pfenet", ("size=64,64", "ppm_scales=0.5,0.25"), shots=(2,), ways=2),
     Case("sgone", ("size=none",), shots=(2,), ways=2),
     Case("fsil", auxiliary=2, ways=2, shots=(2,)),
-    Case("oslsm", ("stride=8", "width=32", "codes=50", "support_size=64,64"), shots=(2,)),
-    Case("pl", shots=(1,), ways=2),
 ]
 
 
@@ -239,18 +235,3 @@ def test_the_engine_counts_what_a_loop_over_single_episodes_counts(case: Case, t
     claimed, left = ones[:, 3] + ones[:, 4], ones[:, 5] + ones[:, 6]
     assert claimed.max() > 20
     assert left.max() > 20
-
-
-def test_checkpoints_of_one_encoder_and_of_each_fold_keep_to_themselves(tmp_path: Path, listener: Any) -> None:
-    case = Case("panet")
-    path = bank_for(case, tmp_path / "bank.h5")
-    for seed in range(4):  # training a, fold 0 and 1; training b, fold 0 and 1
-        method, _ = build_method(MethodSpec("panet", case.settings, BACKBONE, "random", seed), 0)
-        card = Card(
-            method="panet", backbone=BACKBONE, config=method.config.model_dump(mode="json"),
-            regime=Regime(dataset="toy", fold=seed % 2), source="a test",
-        )  # fmt: skip
-        save_checkpoint(tmp_path / f"{'ab'[seed // 2]}{seed % 2}.safetensors", method.state_dict(), card)
-    specs = [MethodSpec("panet", weights=str(tmp_path / f"{name}{{fold}}.safetensors")) for name in "ab"]
-    of_a, _, of_b, _ = compared(case, path, tmp_path / "out", specs, listener)
-    assert np.abs(of_a - of_b).max() > 20
