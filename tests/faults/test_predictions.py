@@ -101,7 +101,7 @@ def test_a_flipped_bit_in_a_journals_numbers_is_seen(tmp_path: Path) -> None:
     writer.append(0, [(1, FIRST)])
     writer.close()
     content = bytearray((tmp_path / JOURNAL).read_bytes())
-    content[len(content) // 2 + 8] ^= 1  # the second entry's episode: 1 becomes 0
+    content[len(content) // 2 + 8] ^= 4  # the second entry's episode: 1 becomes 5
     (tmp_path / JOURNAL).write_bytes(content)
     writer = PredictionWriter(tmp_path, fresh=False)
     writer.finish("", "")
