@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -20,7 +21,7 @@ from fssbench.cli import main
 
 # How each command that writes is told where to; everything it reads lies in the working folder.
 COMMANDS = {
-    "generate-episodes": "generate-episodes shapes5i --episodes 4 --shots 1 --out OUT/b.h5",
+    "generate-episodes": "generate-episodes shapes5i --episodes 4 --shots 1 --workers 1 --out OUT/b.h5",
     "run": "run toy_methods:Toy --weights random --bank bank.h5 --out OUT",
     "train": "train toy_training:Learner --dataset shapes5i --folds 0 --steps 1 --weights random --out OUT",
     "score": "score masks --bank bank.h5 --folds 0 --shots 1 --name Mine --out OUT",
@@ -41,8 +42,9 @@ def work() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp())
     toy_data.make_bank(folder / "bank.h5", episodes=4)
     with open_bank(folder / "bank.h5") as bank:
+        (folder / "masks/0").mkdir(parents=True)
+        (folder / "masks/manifest.json").write_text(json.dumps({"bank": bank.fingerprint}))
         for row, query in enumerate(bank.episodes(0).query):
-            (folder / "masks/0").mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.ones(bank.mask(query, 1).shape, np.uint8)).save(folder / f"masks/0/{row}.png")
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(folder / "image.png")
     Image.fromarray(np.eye(40, dtype=np.uint8)).save(folder / "mask.png")
