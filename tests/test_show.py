@@ -185,6 +185,12 @@ def test_the_command_writes_a_png_and_never_overwrites_without_force(bank_path: 
     assert out.read_bytes() != before
 
 
-def test_the_command_asks_for_one_of_episode_and_sheet(bank_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert show(str(bank_path)) == 2
+def test_the_bank_alone_is_enough_for_its_first_episode(
+    bank_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert show(str(bank_path)) == 0
+    assert show(str(bank_path), "--episode", "0", "--folds", "0", "--out", "same.png") == 0
+    assert Path("episode.png").read_bytes() == Path("same.png").read_bytes()
+    assert show(str(bank_path), "--episode", "0", "--sheet", "4", "--out", "x.png") == 2
     assert "either --episode or --sheet" in capsys.readouterr().err

@@ -90,7 +90,7 @@ class _Bar:
 @app.command("show")
 def show_command(
     bank: Path = typer.Argument(help="The bank."),
-    episode: int | None = typer.Option(None, "--episode", help="The episode to draw."),
+    episode: int | None = typer.Option(None, "--episode", help="The episode to draw. [0]"),
     out: Path = typer.Option(Path("episode.png"), "--out", help="The PNG to write."),
     fold: int | None = typer.Option(None, "--folds", help="The fold. [0; with --sheet all of them]"),
     shots: int | None = typer.Option(None, "--shots", help="Supports a way. [all; with --sheet 1]"),
@@ -105,8 +105,8 @@ def show_command(
     from fssbench.files import atomic_path
     from fssbench.show import contact_sheet, episode_picture, spread
 
-    if (episode is None) == (sheet is None):
-        raise UsageError("expected either --episode or --sheet, found both or neither.")
+    if episode is not None and sheet is not None:
+        raise UsageError("expected either --episode or --sheet, found both.")
     if out.exists() and not force:
         raise UsageError(f"{out} exists already. Name another file by --out, or add --force to replace it.")
     with open_bank(bank) as opened:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -155,3 +157,22 @@ def test_the_command_prints_what_it_wrote_and_overwrites_nothing(
     with pytest.raises(SystemExit) as second:
         main(command)
     assert second.value.code == 2
+
+
+def test_a_record_without_masks_keeps_no_other_from_being_drawn(
+    bank: Path, results: Path, tmp_path: Path, make_record: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (record,) = results.glob("*/run.json")
+    other = results / "scored"
+    shutil.copytree(record.parent, other, ignore=shutil.ignore_patterns("predictions.h5"))
+    run = json.loads(record.read_text())
+    run |= {"id": "scored", "method": run["method"] | {"name": "mine", "title": "Mine"}}
+    for entry in run["weights"].values():
+        entry |= {"kind": "external", "regime": None, "path": None}
+    (other / "run.json").write_text(json.dumps(run))
+    with pytest.raises(SystemExit) as ended:
+        main(["gallery", str(results), "--bank", str(bank), "--out", str(tmp_path / "out"), "--count", "1"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr()
+    assert len(printed.out.split()) == 3
+    assert "skipped" in printed.err and "the HDF5 file that was scored" in printed.err.replace("\n", " ")

@@ -110,9 +110,11 @@ def bank_of(result: Result, banks: Mapping[str, Reference]) -> Bank:
             f"{'only an index without images' if reference else 'none'}. Name the bank that the run used."
         )
     if not can_draw(result, banks):
-        raise RecordError(
-            f"{where}: expected the run's masks in {FILE}, found none. Run it again with --save-predictions."
+        scored = any(entry.kind == "external" for source in result.sources for entry in source.run.weights.values())
+        way_out = (
+            f"Put the HDF5 file that was scored there as {FILE}" if scored else "Run it again with --save-predictions"
         )
+        raise RecordError(f"{where}: expected the run's masks in {FILE}, found none. {way_out}.")
     return reference.bank
 
 
