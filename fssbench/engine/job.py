@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,10 +20,12 @@ from numpy.typing import NDArray
 from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.devices import describe
 from fssbench.engine.evaluate import Counted, Settings
+from fssbench.engine.inputs import fit_label
 from fssbench.engine.journal import Journal, Lock, same_run
 from fssbench.engine.provenance import environment
 from fssbench.engine.rows import frame_of
-from fssbench.method import Method
+from fssbench.engine.sources import BankImages
+from fssbench.method import OBJECT, Method
 from fssbench.predictions import PredictionWriter
 from fssbench.records import MethodEntry, Run, WeightsEntry, write_record
 from fssbench.score import bank_entry
@@ -229,9 +232,26 @@ class Job:
             annotation=settings.annotation,
             folds=self.folds,
             seed=self.spec.seed,
+            vanished_supports=self._vanished(settings),
             environment=self._environment,
             seconds={phase: round(value, 3) for phase, value in self.seconds.items()},
             summary=summary,
+        )
+
+    def _vanished(self, settings: Settings) -> int:
+        """How many of the episodes' supports have no pixel of their object at the network's input size."""
+        images, how = BankImages(self._bank, settings.annotation), self._method.support_input
+
+        @cache
+        def lost(image: int, class_id: int) -> bool:
+            return not bool((fit_label(images.support_codes(image, class_id, ()), how) == OBJECT).any())
+
+        return sum(
+            lost(image, class_id)
+            for episodes in self._episodes.values()
+            for classes, supports in zip(episodes.classes.tolist(), episodes.support.tolist(), strict=True)
+            for class_id, shots in zip(classes, supports, strict=True)
+            for image in shots
         )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from fssbench.engine.ahead import Ahead
 from fssbench.engine.inputs import fit_label
 from fssbench.engine.sources import ImageSource
-from fssbench.method import OBJECT, Preprocess
+from fssbench.method import Preprocess
 
 KEEP_BYTES = 64 << 20
 
@@ -30,7 +30,6 @@ class Labels:
     def __init__(self, source: ImageSource, workers: int = 1) -> None:
         self._source = source
         self._ahead: Ahead[tuple[SupportKey, Preprocess]] = Ahead(self._make, workers, KEEP_BYTES)
-        self._vanished: dict[tuple[SupportKey, Preprocess], bool] = {}
 
     def prefetch(self, keys: Iterable[tuple[SupportKey, Preprocess]]) -> None:
         """Begin to make labels that will be asked for soon."""
@@ -40,18 +39,10 @@ class Labels:
         """H x W codes of a support at the size of `how`."""
         return self._ahead.get((key, how))
 
-    def vanished(self, key: SupportKey, how: Preprocess) -> bool:
-        """Whether no pixel of the object is left at the network's input size."""
-        if (key, how) not in self._vanished:
-            self.get(key, how)
-        return self._vanished[key, how]
-
     def close(self) -> None:
         """Stop the threads."""
         self._ahead.close()
 
     def _make(self, key: tuple[SupportKey, Preprocess]) -> Tensor:
         support, how = key
-        label = fit_label(self._source.support_codes(support.image, support.class_id, support.others), how)
-        self._vanished[key] = not bool((label == OBJECT).any())
-        return label
+        return fit_label(self._source.support_codes(support.image, support.class_id, support.others), how)

@@ -8,14 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import toy_methods
+from PIL import Image
 from torch import Tensor
 from toy_runs import frames
 
 from fssbench.banks.bank import open_bank
 from fssbench.errors import FssbenchError
-from fssbench.method import EpisodeBatch
+from fssbench.method import EpisodeBatch, MethodConfig, Preprocess
 from fssbench.predictions import open_predictions
-from fssbench.records import COUNTS, read_record
+from fssbench.records import COUNTS, read_record, read_run
+from fssbench.reports.entries.results import load_results
+from fssbench.reports.tables.layouts import fold_tables
 from fssbench.scoring.pixels import count_pixels
 
 
@@ -156,3 +159,28 @@ def test_episodes_of_one_query_share_its_features_instead_of_copying_them(run, m
     strides = [stride for batch, stride in seen if batch == 2]
     assert strides
     assert all(stride == {0} for stride in strides)
+
+
+class ToyCoarse(toy_methods.Toy):
+    """Sees images as 3 x 3 pixels, so that small objects are lost."""
+
+    def __init__(self, config: MethodConfig) -> None:
+        super().__init__(config)
+        self.query_input = Preprocess((3, 3))
+
+
+def test_supports_that_vanish_at_the_input_size_are_counted_and_said(run, bank: Path, monkeypatch) -> None:
+    monkeypatch.setattr(toy_methods, "ToyCoarse", ToyCoarse, raising=False)
+    (fine,) = run("Toy")
+    (coarse,) = run("ToyCoarse")
+    with open_bank(bank) as opened:
+        lost = 0
+        for fold in (0, 1):
+            episodes = opened.episodes(fold, 1)
+            for class_id, image in zip(episodes.classes[:, 0], episodes.support[:, 0, 0], strict=True):
+                mask = Image.fromarray(opened.mask(int(image), int(class_id)))
+                lost += not (np.asarray(mask.resize((3, 3), Image.Resampling.NEAREST)) == 1).any()
+    assert 0 < lost < 40
+    assert (read_run(fine.folder).vanished_supports, read_run(coarse.folder).vanished_supports) == (0, lost)
+    tables = [table for one in (fine, coarse) for table in fold_tables(load_results(one.folder))]
+    assert [any("no pixel of their object" in note for note in table.notes) for table in tables] == [False, True]

@@ -105,6 +105,12 @@ def _labels(lines: Sequence[Line]) -> list[str]:
     found = []
     if any(line.setting.our_reading for line in lines):
         found.append("Our reading: implemented after a paper without public code.")
+    for line in lines:
+        lost = max((s.run.vanished_supports or 0 for r in line.results for s in r.sources), default=0)
+        if lost:
+            found.append(
+                f"{method_label(line.setting)}: {lost} supports had no pixel of their object at its input size."
+            )
     merged = sorted({line.setting.title for line in lines if any(r.run.method.merged_ways for r in line.results)})
     if merged:
         found.append(f"One way at a time: {listed(merged)} was run once a way, and merged.")
