@@ -170,7 +170,7 @@ def test_a_record_page_leads_back_and_sorts_its_classes(page: Page) -> None:
 
 @pytest.mark.parametrize("name", ["index.html", "records/hsnet-1/index.html", "board"])
 def test_a_telephone_shows_a_page_without_scrolling_sideways(browser: Browser, site: Path, name: str) -> None:
-    path = next((site / "boards").iterdir()) if name == "board" else site / name
+    path = next((site / "boards").glob("*.html")) if name == "board" else site / name
     context = browser.new_context(viewport={"width": 360, "height": 740})
     page = context.new_page()
     page.goto(path.as_uri())
