@@ -16,6 +16,7 @@ from fssbench.datasets.base import layers
 from fssbench.datasets.lists import read_list
 from fssbench.datasets.own.adopt import adopt
 from fssbench.datasets.own.dataset import Folder
+from fssbench.datasets.own.layouts import _tail
 from fssbench.datasets.registry import open_dataset
 from fssbench.errors import DataError
 
@@ -290,3 +291,8 @@ def test_a_list_cuts_down_any_data_set_and_pairs_are_the_folds_own(small_voc: Pa
     (tmp_path / "pairs.txt").write_text(f"{ids[0]}__01\n{ids[1]}__06\n")
     data = open_dataset("pascal5i", small_voc, pool=str(tmp_path / "pairs.txt"))
     assert (data.pairs(0), data.pairs(1), data.fold_image_ids(1)) == (((ids[0], 1),), ((ids[1], 6),), (ids[1],))
+
+
+def test_the_common_end_of_names_is_found_where_one_name_ends_another() -> None:
+    assert _tail(["1_mask", "11_mask"]) == "_mask"  # every letter of the shorter name is the longer one's too
+    assert _tail(["a", "b"]) == ""

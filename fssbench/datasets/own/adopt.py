@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -223,8 +224,7 @@ def _common(files: list[str], word: str) -> str:
 
 def _shared(texts: list[str]) -> str:
     """How all begin, up to a sign between words."""
-    length = next((i for i, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), len(min(texts)))
-    start = texts[0][:length]
+    start = commonprefix(texts)  # noqa: RUF071 (letters, not parts of a path)
     return start[: max((start.rfind(sign) + 1 for sign in "_-. "), default=0)]
 
 

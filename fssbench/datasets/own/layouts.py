@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from os.path import commonprefix
 from pathlib import Path
 
 import numpy as np
@@ -161,9 +162,7 @@ def _pairs(a: str, b: str, below: dict[str, dict[str, str]]) -> Iterator[_Pair]:
 
 def _tail(stems: set[str] | list[str]) -> str:
     """What all names end in, from a sign between words on."""
-    turned = [stem[::-1] for stem in stems]
-    shared = next((i for i, letters in enumerate(zip(*turned, strict=False)) if len(set(letters)) > 1), 0)
-    tail = next(iter(stems))[len(next(iter(stems))) - shared :] if shared else ""
+    tail = commonprefix([stem[::-1] for stem in stems])[::-1]  # noqa: RUF071 (letters, not parts of a path)
     return tail[min((tail.find(sign) for sign in "_-. " if sign in tail), default=len(tail)) :]
 
 
