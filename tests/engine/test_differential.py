@@ -22,11 +22,13 @@ from toy_data import make_bank
 from toy_runs import frames
 
 from fssbench.banks.bank import Bank, open_bank
+from fssbench.checkpoints import Card, save_checkpoint
 from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.evaluate import Settings
 from fssbench.engine.run import RunRequest, run_methods
 from fssbench.method import EpisodeBatch, Features, Method, Preprocess, SupportBatch
 from fssbench.records import COUNTS
+from fssbench.regime import Regime
 
 BACKBONE = "efficientnet_lite0"
 NEARLY_TIED = 6  # px of about 1,800 an image
@@ -190,7 +192,7 @@ class Case:
         return MethodSpec(self.method, self.settings, BACKBONE, weights, seed=3)
 
 
-# Methods whose random weights claim some pixels and leave others: else anything would agree.
+# Methods whose random weights claim some pixels and leave others, or are made to: else anything would agree.
 CASES = [
     Case("panet", ways=2),
     Case("panet", shots=(3,), kind="box", scoring=("square", 40)),
@@ -199,6 +201,16 @@ CASES = [
     Case("pfenet", ("size=64,64", "ppm_scales=0.5,0.25"), shots=(2,), ways=2),
     Case("sgone", ("size=none",), shots=(2,), ways=2),
     Case("fsil", auxiliary=2, ways=2, shots=(2,)),
+    Case("balanced_methods:CANet", ("size=65,65",), shots=(2,)),
+    Case("balanced_methods:FSS1000", ("size=64,64",), shots=(2,)),
+    Case("balanced_methods:HSNet", ("size=128,128",), nested=False),
+    Case(
+        "balanced_methods:OSLSM", ("stride=8", "width=32", "codes=50", "support_size=64,64", "size=64,96"), shots=(2,)
+    ),
+    Case("balanced_methods:PL", shots=(1,), ways=2),
+    Case("balanced_methods:PMMs", ("size=64,96", "components=2"), shots=(2,)),
+    Case("balanced_methods:SGOne", ("size=none",), nested=False),
+    Case("balanced_methods:SGOne", ("size=none", "fusion=max"), shots=(2,)),
 ]
 
 
@@ -235,3 +247,18 @@ def test_the_engine_counts_what_a_loop_over_single_episodes_counts(case: Case, t
     claimed, left = ones[:, 3] + ones[:, 4], ones[:, 5] + ones[:, 6]
     assert claimed.max() > 20
     assert left.max() > 20
+
+
+def test_checkpoints_of_one_encoder_and_of_each_fold_keep_to_themselves(tmp_path: Path, listener: Any) -> None:
+    case = Case("panet")
+    path = bank_for(case, tmp_path / "bank.h5")
+    for seed in range(4):  # training a, fold 0 and 1; training b, fold 0 and 1
+        method, _ = build_method(MethodSpec("panet", case.settings, BACKBONE, "random", seed), 0)
+        card = Card(
+            method="panet", backbone=BACKBONE, config=method.config.model_dump(mode="json"),
+            regime=Regime(dataset="toy", fold=seed % 2), source="a test",
+        )  # fmt: skip
+        save_checkpoint(tmp_path / f"{'ab'[seed // 2]}{seed % 2}.safetensors", method.state_dict(), card)
+    specs = [MethodSpec("panet", weights=str(tmp_path / f"{name}{{fold}}.safetensors")) for name in "ab"]
+    of_a, _, of_b, _ = compared(case, path, tmp_path / "out", specs, listener)
+    assert np.abs(of_a - of_b).max() > 20
