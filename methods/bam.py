@@ -13,6 +13,7 @@ theirs: `kshot_rw` has weights for exactly K shots.
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from fssbench.method import (
@@ -33,7 +34,7 @@ from methods.base_learner import (
     shot_weigher,
 )
 from methods.dense_comparison import ASPP
-from methods.pfenet import WIDTH, aligned, classifier, conv_relu, prior_mask
+from methods.pfenet import WIDTH, aligned, classifier, conv_relu, pair, prior_mask
 from methods.recipes.bam import LITE, PAPER
 
 NAMES = {  # the authors' names of layers, and ours
@@ -47,6 +48,8 @@ NAMES = {  # the authors' names of layers, and ours
 
 class BAMConfig(BaseLearnerConfig):
     """Options of BAM; the defaults are the authors' for PASCAL-5i (COCO-20i: size 641, base_classes 60)."""
+
+    width: int = Field(WIDTH, ge=1, description="channels of every map in the meta learner")
 
 
 class BAM(TwoStageMethod):
@@ -70,16 +73,16 @@ class BAM(TwoStageMethod):
 
     def __init__(self, config: BAMConfig) -> None:
         super().__init__(config)
-        middle = self.encoder.channels["c3"] + self.encoder.channels["c4"]
-        self.down_query = nn.Sequential(*conv_relu(middle, 1), nn.Dropout2d(0.5))
-        self.down_supp = nn.Sequential(*conv_relu(middle, 1), nn.Dropout2d(0.5))
-        self.init_merge = nn.Sequential(*conv_relu(2 * WIDTH + 1, 1))
-        self.aspp = ASPP(dropout=0)
+        width, middle = config.width, self.encoder.channels["c3"] + self.encoder.channels["c4"]
+        self.down_query = nn.Sequential(*conv_relu(middle, 1, width), nn.Dropout2d(0.5))
+        self.down_supp = nn.Sequential(*conv_relu(middle, 1, width), nn.Dropout2d(0.5))
+        self.init_merge = nn.Sequential(*conv_relu(2 * width + 1, 1, width))
+        self.aspp = ASPP(width, dropout=0)
         for branch in self.aspp.branches:
             nn.init.kaiming_normal_(branch[0].weight)  # type: ignore[index]
-        self.res1_meta = nn.Sequential(*conv_relu(5 * WIDTH, 1))
-        self.res2_meta = nn.Sequential(*conv_relu(WIDTH, 3), *conv_relu(WIDTH, 3))
-        self.cls_meta = classifier()
+        self.res1_meta = nn.Sequential(*conv_relu(5 * width, 1, width))
+        self.res2_meta = pair(width)
+        self.cls_meta = classifier(width)
         self.kshot_rw = shot_weigher(config.shots)
 
     def train(self, mode: bool = True) -> BAM:

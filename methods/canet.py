@@ -64,6 +64,7 @@ class CANetConfig(MethodConfig):
     levels: Literal["both", "lower", "upper"] = Field(
         default="both", description="encoder stages used, the paper's blocks 2, 3"
     )
+    width: int = Field(default=WIDTH, ge=1, description="channels of every map in the head")
     dropout: float = Field(default=0.5, ge=0, lt=1, description="of whole channels, in the head")
     history_probability: float = Field(default=0.3, ge=0, le=1, description="of training with a history mask")
     batchnorm: Literal["batch", "running"] = Field(
@@ -74,10 +75,10 @@ class CANetConfig(MethodConfig):
 class Attention(nn.Module):
     """One weight per support from the same input as the dense comparison (our reading of the paper)."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv1 = TiledConv(WIDTH, WIDTH)
-        self.conv2 = nn.Conv2d(WIDTH, 1, 3, padding=1, bias=False)  # the softmax would cancel a bias
+        self.conv1 = TiledConv(width)
+        self.conv2 = nn.Conv2d(width, 1, 3, padding=1, bias=False)  # the softmax would cancel a bias
 
     def forward(self, query: Tensor, prototypes: Tensor) -> Tensor:
         """B x C x h x w and B x K x C -> weights B x K that sum to 1."""
@@ -113,10 +114,10 @@ class CANet(Method):
         self.stages = {"both": stages, "lower": stages[:1], "upper": stages[1:]}[config.levels]
         inputs = sum(self.encoder.channels[stage] for stage in self.stages)
         self.query_input = Preprocess(config.size, mean=self.encoder.mean, std=self.encoder.std)
-        self.reduce = conv_block(inputs, 3, dilation=2, dropout=config.dropout)
-        self.compare = DenseComparison(dropout=config.dropout)
-        self.attention = Attention() if config.fusion == "attention" else None
-        self.trunk = RefinementTrunk(config.dropout)
+        self.reduce = conv_block(inputs, config.width, 3, dilation=2, dropout=config.dropout)
+        self.compare = DenseComparison(config.width, dropout=config.dropout)
+        self.attention = Attention(config.width) if config.fusion == "attention" else None
+        self.trunk = RefinementTrunk(config.width, config.dropout)
         for name, parameter in self.named_parameters():
             if parameter.dim() == 4 and not name.startswith("encoder."):
                 nn.init.normal_(parameter, std=0.01)  # the authors' choice; biases keep torch's

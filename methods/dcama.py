@@ -199,11 +199,11 @@ class DCAMA(Method):
         return at16, at8, at4, logits
 
     def losses(self, episodes: EpisodeBatch) -> dict[str, Term]:
-        """Mean cross entropy over all pixels of the network's input; void counts as background, as in the authors'."""
+        """Mean cross entropy over the labelled pixels of the network's input; the recipe makes void background."""
         if episodes.query_labels is None:
             raise ValueError("DCAMA.losses expects episodes with query_labels")
         logits = aligned(self.segment(episodes), episodes.query_shape)
-        return {"main": cross_entropy(logits, (episodes.query_labels == 1).long(), ignore=None)}
+        return {"main": cross_entropy(logits, episodes.query_labels)}
 
     def load_official(self, state: Mapping[str, Tensor]) -> None:
         """Load a checkpoint of the authors' train.py. Classifiers and constant tables in it play no part."""

@@ -17,7 +17,7 @@ from fssbench.backbones import Backbone, Needs, build_backbone, resnet
 from fssbench.method import EpisodeBatch, SupportBatch, Term
 from methods.blocks import cross_entropy, resize
 
-WIDTH = 256  # channels of every map in the heads
+WIDTH = 256  # channels of every map in the published heads
 
 # The authors' names of the shared layers, and ours.
 TRUNK_NAMES = {
@@ -61,12 +61,12 @@ def freeze_batchnorm_affine(module: nn.Module) -> None:
 
 
 def conv_block(
-    inputs: int, kernel: int, dilation: int = 1, *, norm: bool = False, dropout: float = 0.0
+    inputs: int, width: int, kernel: int, dilation: int = 1, *, norm: bool = False, dropout: float = 0.0
 ) -> nn.Sequential:
-    """A convolution to `WIDTH` channels, ReLU, and BatchNorm before or Dropout2d after it."""
+    """A convolution to `width` channels, ReLU, and BatchNorm before or Dropout2d after it."""
     padding = dilation * (kernel // 2)
-    layers: list[nn.Module] = [nn.Conv2d(inputs, WIDTH, kernel, padding=padding, dilation=dilation)]
-    layers += [nn.BatchNorm2d(WIDTH), nn.ReLU()] if norm else [nn.ReLU(), nn.Dropout2d(dropout)]
+    layers: list[nn.Module] = [nn.Conv2d(inputs, width, kernel, padding=padding, dilation=dilation)]
+    layers += [nn.BatchNorm2d(width), nn.ReLU()] if norm else [nn.ReLU(), nn.Dropout2d(dropout)]
     return nn.Sequential(*layers)
 
 
@@ -77,17 +77,16 @@ class TiledConv(nn.Conv2d):
     vector's half is nine matrix-vector products that the zero padding switches off along the border.
     """
 
-    def __init__(self, map_channels: int, vector_channels: int, dilation: int = 1) -> None:
-        super().__init__(map_channels + vector_channels, WIDTH, 3, padding=dilation, dilation=dilation)
-        self.map_channels = map_channels
+    def __init__(self, width: int, dilation: int = 1) -> None:
+        super().__init__(2 * width, width, 3, padding=dilation, dilation=dilation)
 
     def forward(self, maps: Tensor, vectors: Tensor) -> Tensor:  # type: ignore[override]
-        """B x C x h x w and B x S x D -> B x S x WIDTH x h x w."""
-        of_map, of_vector = self.weight.split([self.map_channels, vectors.shape[2]], dim=1)
+        """B x C x h x w and B x S x C -> B x S x C x h x w."""
+        of_map, of_vector = self.weight.chunk(2, dim=1)
         padding, dilation = int(self.padding[0]), self.dilation[0]
         shared = F.conv2d(maps, of_map, self.bias, padding=padding, dilation=dilation)
         inside = F.unfold(maps.new_ones(1, 1, *maps.shape[2:]), 3, dilation, padding)[0]  # 9 x hw
-        taps = torch.einsum("ocyx,bsc->bsoyx", of_vector, vectors).flatten(3)  # B x S x WIDTH x 9
+        taps = torch.einsum("ocyx,bsc->bsoyx", of_vector, vectors).flatten(3)  # B x S x C x 9
         tiled: Tensor = (taps @ inside).unflatten(3, maps.shape[2:])
         return shared.unsqueeze(1) + tiled
 
@@ -95,10 +94,10 @@ class TiledConv(nn.Conv2d):
 class DenseComparison(nn.Module):
     """`layer55`: query features against S vectors at once."""
 
-    def __init__(self, *, norm: bool = False, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, *, norm: bool = False, dropout: float = 0.0) -> None:
         super().__init__()
-        self.conv = TiledConv(WIDTH, WIDTH, dilation=2)
-        self.norm = nn.BatchNorm2d(WIDTH) if norm else nn.Identity()
+        self.conv = TiledConv(width, dilation=2)
+        self.norm = nn.BatchNorm2d(width) if norm else nn.Identity()
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, query: Tensor, vectors: Tensor) -> Tensor:
@@ -108,23 +107,23 @@ class DenseComparison(nn.Module):
         return torch.stack([self.dropout(F.relu(self.norm(one))) for one in compared], dim=1)
 
 
-def residual(inputs: int) -> nn.Sequential:
+def residual(inputs: int, width: int) -> nn.Sequential:
     """ReLU, 3x3, ReLU, 3x3: the correction that a refinement block adds."""
     return nn.Sequential(
-        nn.ReLU(), nn.Conv2d(inputs, WIDTH, 3, padding=1), nn.ReLU(), nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
+        nn.ReLU(), nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
     )
 
 
 class ASPP(nn.Module):
     """Image level, 1x1, and 3x3 with dilations 6, 12, 18; the 1x1 branch is in the code, not in CANet's paper."""
 
-    def __init__(self, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
             [
-                conv_block(WIDTH, 1, dropout=dropout),
-                conv_block(WIDTH, 1, dropout=dropout),
-                *(conv_block(WIDTH, 3, dilation, dropout=dropout) for dilation in (6, 12, 18)),
+                conv_block(width, width, 1, dropout=dropout),
+                conv_block(width, width, 1, dropout=dropout),
+                *(conv_block(width, width, 3, dilation, dropout=dropout) for dilation in (6, 12, 18)),
             ]
         )
 
@@ -137,14 +136,14 @@ class ASPP(nn.Module):
 class RefinementTrunk(nn.Module):
     """Three residual blocks, the first of which sees a two-channel map as well; ASPP; classifier."""
 
-    def __init__(self, dropout: float, *, norm: bool = False) -> None:
+    def __init__(self, width: int, dropout: float, *, norm: bool = False) -> None:
         super().__init__()
-        self.residual1 = residual(WIDTH + 2)
-        self.residual2 = residual(WIDTH)
-        self.residual3 = residual(WIDTH)
-        self.aspp = ASPP(dropout)
-        self.merge = conv_block(5 * WIDTH, 1, norm=norm, dropout=dropout)
-        self.classify = nn.Conv2d(WIDTH, 2, 1)
+        self.residual1 = residual(width + 2, width)
+        self.residual2 = residual(width, width)
+        self.residual3 = residual(width, width)
+        self.aspp = ASPP(width, dropout)
+        self.merge = conv_block(5 * width, width, 1, norm=norm, dropout=dropout)
+        self.classify = nn.Conv2d(width, 2, 1)
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """Comparison B x C x h x w and guide B x 2 x any size -> logits B x 2 x h x w, background first."""

@@ -195,13 +195,13 @@ class HSNet(Method):
         return (2 * votes >= most).long()
 
     def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor | Term]:
-        """Mean cross entropy over all pixels of the network's input; void counts as background, as in the authors'."""
+        """Mean cross entropy over the labelled pixels of the network's input; the recipe makes void background."""
         if episodes.query_labels is None:
             raise ValueError("HSNet.losses expects episodes with query_labels")
         logits = self.segment(episodes).flatten(0, 1)
         logits = aligned(logits, episodes.query_shape)
-        labels = (episodes.query_labels == 1).long()
-        return {"main": cross_entropy(logits, labels.repeat_interleave(episodes.size[2], dim=0), ignore=None)}
+        labels = episodes.query_labels.repeat_interleave(episodes.size[2], dim=0)
+        return {"main": cross_entropy(logits, labels)}
 
     def load_official(self, state: Mapping[str, Tensor]) -> None:
         """Load a checkpoint of the authors' train.py. The backbone's ImageNet classifier in it plays no part."""

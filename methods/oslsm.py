@@ -28,6 +28,7 @@ from fssbench.errors import CheckpointError
 from fssbench.method import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    VOID,
     EpisodeBatch,
     Features,
     Method,
@@ -230,12 +231,13 @@ class OSLSM(Method):
         return self.rw1s(codes), self.rb1s(codes)[..., 0]
 
     def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor | Term]:
-        """Sigmoid cross entropy SUMMED over pixels, divided by the batch size; hence the recipe's rate of 1e-10."""
+        """Sigmoid cross entropy SUMMED over labelled pixels, divided by the batch size; hence the rate of 1e-10."""
         if episodes.query_labels is None:
             raise ValueError("OSLSM.losses expects episodes with query_labels")
         logit = self.scores(episodes).amax(1)
         target = (episodes.query_labels == 1).to(logit.dtype)
-        return {"main": F.binary_cross_entropy_with_logits(logit, target, reduction="sum") / len(logit)}
+        valid = (episodes.query_labels != VOID).to(logit.dtype)
+        return {"main": F.binary_cross_entropy_with_logits(logit, target, valid, reduction="sum") / len(logit)}
 
     def parameter_groups(self) -> dict[str, Multipliers]:
         """The prototxt's multipliers by parameter: the conditioning branch learns at a tenth, biases at double rate.

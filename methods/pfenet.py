@@ -36,7 +36,7 @@ from methods import blocks
 from methods.positions import ragged_positions
 from methods.recipes.pfenet import LITE, PAPER
 
-WIDTH = 256  # channels of every map in the head
+WIDTH = 256  # channels of every map in the published head
 POSITIONS = 512  # of a support, compared with the query at a time
 aligned = partial(blocks.resize, align_corners=True)  # every resize here aligns corners
 ENRICHMENT = ("init_merge.", "alpha_conv.", "beta_conv.", "inner_cls.", "res1.", "res2.")  # the authors' names
@@ -54,6 +54,7 @@ class PFENetConfig(MethodConfig):
         (60, 30, 15, 8),
         description="pyramid bins, finest first; up to 1: share of the map's sides (COCO: 1 .5 .25 .125)",
     )
+    width: int = Field(WIDTH, ge=1, description="channels of every map in the head")
     aux_weight: float = Field(default=1.0, ge=0, description="of the inner classifiers' mean loss")
     batchnorm: Literal["batch", "running"] = Field(
         default="batch", description="statistics of the frozen encoder in training; the authors' code uses the batch's"
@@ -105,9 +106,14 @@ def prior_mask(query: Tensor, support: Tensor) -> Tensor:
     return (best - low) / (high - low + 1e-7)
 
 
-def conv_relu(inputs: int, kernel: int) -> list[nn.Module]:
-    """A convolution to `WIDTH` channels without bias, and ReLU."""
-    return [nn.Conv2d(inputs, WIDTH, kernel, padding=kernel // 2, bias=False), nn.ReLU()]
+def conv_relu(inputs: int, kernel: int, width: int = WIDTH) -> list[nn.Module]:
+    """A convolution to `width` channels without bias, and ReLU."""
+    return [nn.Conv2d(inputs, width, kernel, padding=kernel // 2, bias=False), nn.ReLU()]
+
+
+def pair(width: int) -> nn.Sequential:
+    """Two 3x3 `conv_relu`."""
+    return nn.Sequential(*conv_relu(width, 3, width), *conv_relu(width, 3, width))
 
 
 def together(layers: nn.Module, parts: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
@@ -121,24 +127,24 @@ def together(layers: nn.Module, parts: Sequence[Tensor], size: tuple[int, int]) 
     return F.relu(reduce(torch.add, (x if x.shape[2:] == (1, 1) else aligned(x, size) for x in each)))
 
 
-def classifier() -> nn.Sequential:
+def classifier(width: int) -> nn.Sequential:
     """Background and foreground logits from a feature map."""
-    return nn.Sequential(*conv_relu(WIDTH, 3), nn.Dropout2d(0.1), nn.Conv2d(WIDTH, 2, 1))
+    return nn.Sequential(*conv_relu(width, 3, width), nn.Dropout2d(0.1), nn.Conv2d(width, 2, 1))
 
 
 class FeatureEnrichment(nn.Module):
     """The feature enrichment module (paper, Sec. 3.3), with the authors' names for its layers."""
 
-    def __init__(self, scales: tuple[float, ...]) -> None:
+    def __init__(self, scales: tuple[float, ...], width: int) -> None:
         super().__init__()
         self.scales = scales
         levels = range(len(scales))
-        self.init_merge = nn.ModuleList(nn.Sequential(*conv_relu(2 * WIDTH + 1, 1)) for _ in levels)
-        self.alpha_conv = nn.ModuleList(nn.Sequential(*conv_relu(2 * WIDTH, 1)) for _ in levels[1:])
-        self.beta_conv = nn.ModuleList(nn.Sequential(*conv_relu(WIDTH, 3), *conv_relu(WIDTH, 3)) for _ in levels)
-        self.inner_cls = nn.ModuleList(classifier() for _ in levels)
-        self.res1 = nn.Sequential(*conv_relu(len(scales) * WIDTH, 1))
-        self.res2 = nn.Sequential(*conv_relu(WIDTH, 3), *conv_relu(WIDTH, 3))
+        self.init_merge = nn.ModuleList(nn.Sequential(*conv_relu(2 * width + 1, 1, width)) for _ in levels)
+        self.alpha_conv = nn.ModuleList(nn.Sequential(*conv_relu(2 * width, 1, width)) for _ in levels[1:])
+        self.beta_conv = nn.ModuleList(pair(width) for _ in levels)
+        self.inner_cls = nn.ModuleList(classifier(width) for _ in levels)
+        self.res1 = nn.Sequential(*conv_relu(len(scales) * width, 1, width))
+        self.res2 = pair(width)
 
     def forward(self, query: Tensor, vector: Tensor, prior: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Query B x C x h x w, support vector B x C, prior B x 1 x h x w -> feature B x C x h x w, and the levels'."""
@@ -190,10 +196,10 @@ class PFENet(Method):
         self.encoder.requires_grad_(False)
         self.query_input = Preprocess(config.size, "pad", mean=self.encoder.mean, std=self.encoder.std, multiple=8)
         middle = self.encoder.channels["c3"] + self.encoder.channels["c4"]
-        self.down_query = nn.Sequential(*conv_relu(middle, 1), nn.Dropout2d(0.5))
-        self.down_supp = nn.Sequential(*conv_relu(middle, 1), nn.Dropout2d(0.5))
-        self.enrichment = FeatureEnrichment(config.ppm_scales)
-        self.cls = classifier()
+        self.down_query = nn.Sequential(*conv_relu(middle, 1, config.width), nn.Dropout2d(0.5))
+        self.down_supp = nn.Sequential(*conv_relu(middle, 1, config.width), nn.Dropout2d(0.5))
+        self.enrichment = FeatureEnrichment(config.ppm_scales, config.width)
+        self.cls = classifier(config.width)
 
     def train(self, mode: bool = True) -> PFENet:
         """Training mode; the frozen encoder keeps its running statistics if so configured.

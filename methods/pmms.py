@@ -53,6 +53,7 @@ PAPER = "Prototype Mixture Models for Few-Shot Semantic Segmentation"
 class _MixtureConfig(MethodConfig):
     backbone: str = "resnet50"
     size: tuple[int, int] = Field(default=(481, 481), description="network input at test; the authors train at 321,321")
+    width: int = Field(default=WIDTH, ge=1, description="channels of every map in the head")
     kappa: float = Field(default=20.0, gt=0, description="concentration of the mixture's components")
     em_rounds: int = Field(default=10, ge=1)
     em_seed: int = Field(default=0, ge=0, description="of the initial means")
@@ -91,10 +92,10 @@ class Stage(NamedTuple):
     logits: Tensor  # B x 2 x h x w, background first
 
 
-def initial_means(components: int, seed: int) -> Tensor:
+def initial_means(components: int, seed: int, width: int = WIDTH) -> Tensor:
     """Unit vectors, 1 x C x K: normal values of deviation sqrt(2 / K), normalised, from `seed` and `components`."""
     generator = torch.Generator().manual_seed(seed * 1000 + components)
-    means = torch.randn(1, WIDTH, components, generator=generator) * math.sqrt(2 / components)
+    means = torch.randn(1, width, components, generator=generator) * math.sqrt(2 / components)
     length: Tensor = means.norm(dim=1, keepdim=True)
     return means / (1e-6 + length)
 
@@ -156,10 +157,10 @@ class _MixtureMethod(Method):
         freeze_batchnorm_affine(self.encoder)
         self.query_input = Preprocess(config.size, mean=self.encoder.mean, std=self.encoder.std)
         inputs = sum(self.encoder.channels[stage] for stage in self.stages)
-        self.reduce = conv_block(inputs, 3, dilation=2, norm=True)
-        self.trunk = RefinementTrunk(config.dropout, norm=norm)
+        self.reduce = conv_block(inputs, config.width, 3, dilation=2, norm=True)
+        self.trunk = RefinementTrunk(config.width, config.dropout, norm=norm)
         for k in components:
-            self.register_buffer(f"means_{k}", initial_means(k, config.em_seed))
+            self.register_buffer(f"means_{k}", initial_means(k, config.em_seed, config.width))
 
     def train(self, mode: bool = True) -> Self:
         """Training mode; the encoder's BatchNorm keeps its running statistics if so configured."""
@@ -228,8 +229,8 @@ class PMMs(_MixtureMethod):
 
     def __init__(self, config: PMMsConfig) -> None:
         super().__init__(config, (config.components,), norm=True)
-        self.compare = DenseComparison(norm=True)
-        self.fuse = conv_block(WIDTH, 3, norm=True)
+        self.compare = DenseComparison(config.width, norm=True)
+        self.fuse = conv_block(config.width, config.width, 3, norm=True)
 
     def stage(self, episodes: EpisodeBatch) -> Stage:
         """Everything that the single stage computes."""
@@ -265,8 +266,8 @@ class RPMMs(_MixtureMethod):
 
     def __init__(self, config: RPMMsConfig) -> None:
         super().__init__(config, config.components, norm=False)
-        self.compare = DenseComparison(dropout=config.dropout)
-        self.fuse = conv_block(WIDTH + 2, 3, dropout=config.dropout)
+        self.compare = DenseComparison(config.width, dropout=config.dropout)
+        self.fuse = conv_block(config.width + 2, config.width, 3, dropout=config.dropout)
 
     def chain(self, episodes: EpisodeBatch) -> list[Stage]:
         """Every stage, in order; the first is guided by an empty mask."""

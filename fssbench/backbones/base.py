@@ -73,9 +73,19 @@ class Backbone(Pretrained):
     def forward(self, images: Tensor) -> Features:
         """B x 3 x H x W -> {"c1": B x C x h x w, ...}."""
         self.check_size((images.shape[-2], images.shape[-1]))
-        x, maps = images, {}
-        for name, step in self._steps.items():
-            x = step(self.body, x)
+        return self._run(images, {}, list(self._steps))
+
+    def onward(self, maps: Features) -> Features:
+        """`forward`'s maps, where it had come as far as the last of these."""
+        if not self.restarts:
+            return maps
+        names = list(self._steps)
+        reached = max(maps, key=names.index)
+        return self._run(maps[reached], dict(maps), [] if reached == self.last else names[names.index(reached) + 1 :])
+
+    def _run(self, x: Tensor, maps: Features, names: list[str]) -> Features:
+        for name in names:
+            x = self._steps[name](self.body, x)
             if name in self.channels:
                 maps[name] = x
             if name == self.last:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from fssbench.backbones import Backbone
 from fssbench.method import EpisodeBatch, Features, Method, SupportBatch, warn_if_empty
 
 
@@ -23,8 +24,9 @@ class Episodes:
     auxiliary: Tensor | None = None  # B x N x A x 3 x H x W
     classes: Tensor | None = None  # B int64, see `EpisodeBatch`
     base_labels: Tensor | None = None  # B x H x W int64
-    query_maps: Features | None = None  # name -> B x C x h x w
-    support_maps: Features | None = None  # name -> B x N x K x C x h x w
+    query_maps: Features | None = None  # name -> B x C x h x w, the encoder's first maps or all
+    support_maps: Features | None = None  # name -> B x N x K x C x h x w, likewise
+    auxiliary_maps: Features | None = None  # name -> B x N x A x C x h x w, likewise
 
     def __len__(self) -> int:
         return len(self.query)
@@ -89,7 +91,7 @@ def encoded(method: Method, batch: Episodes) -> EpisodeBatch:
         query,
         support,
         batch.support_labels.flatten(0, 2),
-        auxiliary=None if batch.auxiliary is None else method.encode(batch.auxiliary.flatten(0, 2)),
+        auxiliary=_auxiliary(method, batch),
         query_pixels=batch.query,
         support_pixels=batch.support.flatten(0, 2),
         query_labels=batch.query_labels,
@@ -99,7 +101,18 @@ def encoded(method: Method, batch: Episodes) -> EpisodeBatch:
 
 
 def _queries(method: Method, batch: Episodes) -> Features:
-    return method.encode_query(batch.query) if batch.query_maps is None else method.project(batch.query_maps)
+    return method.encode_query(batch.query) if batch.query_maps is None else _onward(method, batch.query_maps)
+
+
+def _onward(method: Method, maps: Features) -> Features:
+    """What `encode` gives, from the encoder's first maps on."""
+    return method.project(cast(Backbone, method.encoder).onward(maps))
+
+
+def _auxiliary(method: Method, batch: Episodes) -> Features | None:
+    if batch.auxiliary is None or batch.auxiliary_maps is None:
+        return None if batch.auxiliary is None else method.encode(batch.auxiliary.flatten(0, 2))
+    return _onward(method, {n: v.flatten(0, 2) for n, v in batch.auxiliary_maps.items()})
 
 
 def _supports(method: Method, batch: Episodes) -> Features:
@@ -120,5 +133,5 @@ def _support_pass(method: Method, pixels: Tensor, labels: Tensor, maps: Features
     features: Features = {}
     if method.encodes_support:
         known = None if maps is None else {name: value.flatten(0, 2) for name, value in maps.items()}
-        features = method.encode(images) if known is None else method.project(known)
+        features = method.encode(images) if known is None else _onward(method, known)
     return method.encode_support(SupportBatch(features, labels.flatten(0, 2), lambda: images, labels.shape[2]))

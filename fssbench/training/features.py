@@ -1,4 +1,4 @@
-"""What a frozen encoder makes of the training images, kept, so that a step costs the head alone.
+"""What the frozen stages of an encoder make of the training images, kept, so that a step costs the rest alone.
 
 A picture is known by its pixels: an image that augmentation only mirrors has two forms, and each is encoded once.
 """
@@ -7,22 +7,32 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from fssbench.backbones import Backbone
 from fssbench.method import Features, Method
 from fssbench.training.batches import Batch, Episodes
 from fssbench.training.recipe import Stage, matches
 
 
-def keeps_features(method: Method, stage: Stage) -> bool:
-    """Whether the encoder maps equal pixels to equal features during a whole stage, and pixels do come again."""
-    still = matches("encoder", stage.evaluating) and all(
-        stage.frozen_parameter(f"encoder.{name}") for name, _ in method.encoder.named_parameters()
-    )
+def kept_maps(method: Method, stage: Stage) -> list[str]:
+    """The encoder's first maps, as far as equal pixels give equal ones during a whole stage; none where they do not.
+
+    `method` is as `prepare` and `enter` leave it: a map without gradient has only frozen parameters before it.
+    """
+    still = stage.running_statistics or matches("encoder", stage.evaluating)
     finite = stage.query.finite and stage.support.finite
-    return still and finite and stage.kind == "episodes" and type(method).encode is Method.encode
+    if not (still and finite and stage.kind == "episodes" and type(method).encode is Method.encode):
+        return []
+    encoder = cast(Backbone, method.encoder)
+    size = method.query_input.size or encoder.suited_size(64)
+    with torch.enable_grad():
+        maps = encoder(torch.zeros(1, 3, *size))
+    kept = [name for name, value in maps.items() if not value.requires_grad]
+    return kept if encoder.restarts or len(kept) == len(maps) else []
 
 
 class FeatureCache:
@@ -32,30 +42,36 @@ class FeatureCache:
     run has not kept.
     """
 
-    def __init__(self, method: Method, device: torch.device, limit: int = 2 << 30) -> None:
-        self._method, self._device, self._room = method, device, limit
+    def __init__(self, method: Method, maps: list[str], device: torch.device, limit: int = 2 << 30) -> None:
+        self._method, self._names, self._device, self._room = method, maps, device, limit
         self._kept: dict[bytes, Features] = {}
 
     def fill(self, batch: Batch) -> Batch:
-        """The episodes with `query_maps` and `support_maps`; pixels stay, for methods that look at them."""
+        """The episodes with maps of all images; pixels stay, for methods that look at them."""
         if not isinstance(batch, Episodes):
             return batch
-        support = None
-        if self._method.encodes_support:
-            maps = self._maps(batch.support.flatten(0, 2))
-            support = {name: value.unflatten(0, batch.support.shape[:3]) for name, value in maps.items()}
-        return replace(batch, query_maps=self._maps(batch.query), support_maps=support)
+        return replace(
+            batch,
+            query_maps=self._maps(batch.query),
+            support_maps=self._maps(batch.support) if self._method.encodes_support else None,
+            auxiliary_maps=None if batch.auxiliary is None else self._maps(batch.auxiliary),
+        )
 
     def _maps(self, images: Tensor) -> Features:
-        each = [self._of(image) for image in images]
-        return {name: torch.cat([features[name] for features in each]) for name in each[0]}
+        """... x 3 x H x W -> name: ... x C x h x w."""
+        outer = images.shape[:-3]
+        each = [self._of(image) for image in images.flatten(0, -4)]
+        return {name: torch.cat([features[name] for features in each]).unflatten(0, outer) for name in each[0]}
 
     def _of(self, image: Tensor) -> Features:
         key = hashlib.blake2b(image.contiguous().numpy().data, digest_size=16).digest()
         if key not in self._kept:
-            self._method.eval()  # a step enters its own mode afterwards
+            encoder = cast(Backbone, self._method.encoder).eval()  # a step enters its own mode afterwards
+            last, encoder.last = encoder.last, self._names[-1]
             with torch.no_grad():
-                features: Features = self._method.encoder(image.unsqueeze(0).to(self._device))
+                maps: Features = encoder(image.unsqueeze(0).to(self._device))
+            encoder.last = last
+            features = {name: maps[name] for name in self._names}
             self._room -= sum(value.nbytes for value in features.values())
             if self._room < 0:
                 return features

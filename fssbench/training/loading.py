@@ -93,26 +93,32 @@ class Loader:
         truth = [self._void(query_truth(self._map(drawn.query), drawn.classes))]
         if self.base_labels:
             truth.append(self._base(drawn.query))
-        return self._form(
-            drawn.query, truth[::-1] if base_first else truth, self.query_input, self.stage.query, drawn, 0
-        )
+        generator = drawn.generator(self.episodes.seed, 0)
+        order = truth[::-1] if base_first else truth
+        pixels, labels = self._form(drawn.query, order, self.query_input, self.stage.query, generator)
+        if self.stage.background < 1:  # the rest of it is as if nobody had labelled it
+            drawn_out = torch.from_numpy(generator.random(labels[0].shape) >= self.stage.background)
+            labels[0] = labels[0].masked_fill(drawn_out & (labels[0] == 0), VOID)
+        return pixels, labels
 
     def _support(self, drawn: Drawn, way: int, shot: int) -> tuple[Tensor, Tensor]:
         image, others = int(drawn.support[way, shot]), [c for c in drawn.classes if c != drawn.classes[way]]
         codes = self._void(support_codes(self._map(image), drawn.classes[way], others))
         place = 1 + way * drawn.support.shape[1] + shot
-        pixels, labels = self._form(image, [codes], self.support_input, self.stage.support, drawn, place)
+        pixels, labels = self._form(
+            image, [codes], self.support_input, self.stage.support, drawn.generator(self.episodes.seed, place)
+        )
         return pixels, labels[0]
 
     def _auxiliary(self, drawn: Drawn, place: tuple[int, ...]) -> Tensor:
         image = int(drawn.auxiliary[place]) if drawn.auxiliary is not None else 0
         number = 1000 + int(np.ravel_multi_index(place, drawn.auxiliary.shape)) if drawn.auxiliary is not None else 0
-        return self._form(image, [self._map(image)], self.query_input, self.stage.support, drawn, number)[0]
+        generator = drawn.generator(self.episodes.seed, number)
+        return self._form(image, [self._map(image)], self.query_input, self.stage.support, generator)[0]
 
     def _form(
-        self, image: int, labels: list[Codes], how: Preprocess, change: Augmentation, drawn: Drawn, place: int
+        self, image: int, labels: list[Codes], how: Preprocess, change: Augmentation, generator: np.random.Generator
     ) -> tuple[Tensor, list[Tensor]]:
-        generator = drawn.generator(self.episodes.seed, place)
         if change.finite:
             pixels, masks = self._pixels(image, how), [fit_label(label, how) for label in labels]
             if generator.random() < change.flip:

@@ -29,14 +29,14 @@ from fssbench.errors import MethodError, UsageError
 from fssbench.protocol import find_protocol
 from fssbench.regime import Regime
 from fssbench.training.base_classes import TrainingData, open_training, training_data
-from fssbench.training.features import FeatureCache, keeps_features
+from fssbench.training.features import FeatureCache, kept_maps
 from fssbench.training.folders import checkpoint_folder
 from fssbench.training.loading import Loader
 from fssbench.training.recipe import Stage
 from fssbench.training.request import TrainRequest, plan
 from fssbench.training.state import Position, load_model, load_optimiser, read_position, save_state
 from fssbench.training.stream import EpisodeStream
-from fssbench.training.updates import Losses, Report, Updater
+from fssbench.training.updates import Losses, Report, Updater, enter
 
 _STEPS = 7  # the stream of seeds of steps
 
@@ -156,7 +156,9 @@ class Run:
         if position.step:
             load_optimiser(state, updater.optimiser)
         loader = Loader(self.method, stage, data, episodes, (self.rank, self.world))
-        cache = FeatureCache(self.method, request.device) if keeps_features(self.method, stage) else None
+        enter(self.method, stage)
+        kept = kept_maps(self.method, stage)
+        cache = FeatureCache(self.method, kept, request.device) if kept else None
         log = Log(self.folder / "log.csv", position, self.rank)
         last_stage = position.stage == len(self.recipe.stages) - 1
         marks = self._marks(total) if last_stage else set()

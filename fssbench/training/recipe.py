@@ -104,6 +104,7 @@ class Stage:
     fit: Literal["squash", "pad", "native"] | None = None
     reversed_channels: bool = False  # pixels in BGR, normalised as if they were RGB
     void: Literal["ignored", "background", "object"] = "ignored"  # what 255 of a label becomes
+    background: float = 1.0  # share of a query's background pixels that count in the losses, drawn for each episode
     query: Augmentation = Augmentation()
     support: Augmentation = Augmentation()
     draw: Literal["class", "image", "pair", "balanced"] = "class"  # what is drawn first, see `fssbench.training.stream`

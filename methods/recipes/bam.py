@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from fssbench.training.recipe import Augmentation, Group, Optimiser, Recipe, Schedule, Stage
-from methods.recipes.lite import lite
+from methods.recipes.lite import WIDTH, lite
 
 FROZEN = ("encoder.*", "base.*")
 BASE = Stage(
@@ -58,9 +60,9 @@ PAPER = Recipe(
 )
 
 
-def two_lite(paper: Recipe) -> Recipe:
+def two_lite(paper: Recipe, settings: Mapping[str, Any] | None = None) -> Recipe:
     """`lite` in two steps of equal length: the base learner on the frozen backbone, then the rest."""
-    small = lite(settings={"deep_stem": False}, name="meta", frozen=FROZEN)
+    small = lite(settings={"deep_stem": False} | dict(settings or {}), name="meta", frozen=FROZEN)
     meta = small.stages[0]
     base = replace(
         meta,
@@ -75,4 +77,4 @@ def two_lite(paper: Recipe) -> Recipe:
     return replace(small, stages=(base, replace(meta, groups=(Group(),))), quirks=paper.quirks[1:2])
 
 
-LITE = two_lite(PAPER)
+LITE = two_lite(PAPER, {"width": WIDTH})

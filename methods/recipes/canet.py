@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fssbench.training.recipe import Augmentation, Group, Optimiser, Recipe, Stage
-from methods.recipes.lite import lite
+from methods.recipes.lite import WIDTH, lite
 
 PAPER = Recipe(
     "paper",
@@ -26,4 +26,4 @@ PAPER = Recipe(
         "a support's crop may lose its object",
     ),
 )
-LITE = lite(settings={"batchnorm": "running", "refinements": 1})
+LITE = lite(settings={"batchnorm": "running", "refinements": 1, "width": WIDTH, "dropout": 0.0})

@@ -2,8 +2,10 @@
 
 For a small backbone, a small data set, a CPU. No quirks: BatchNorm keeps its running statistics, images with novel
 classes are left out, rates suit AdamW. Only what a method's own layers need differs: groups, frozen parts, settings.
-Nearly all of a step is the head's convolutions, so the input is small and the backbone is frozen where a method has
-layers of its own to learn; the methods that have none (PANet, FSIL, SSP) learn the backbone's last stage.
+Nearly all of a step is the head's convolutions, so the input is small, the widest heads are half as wide as published
+(CANet, PMMs, RPMMs, PFENet, BAM), and the backbone is frozen where a method has layers of its own to learn; the methods
+that have none (PANet, FSIL, SSP) learn the backbone's later blocks. Four of five background pixels are left out of the
+losses, drawn anew for each episode: with all of them a head answers "background" for its first thousands of episodes.
 """
 
 from __future__ import annotations
@@ -14,15 +16,23 @@ from typing import Any
 
 from fssbench.training.recipe import Augmentation, Group, Optimiser, Recipe, Schedule, Stage
 
-STEPS, BATCH, SIDE = 200, 4, 97
+STEPS, BATCH, SIDE, WIDTH = 400, 4, 97, 128
 FLIP = Augmentation(flip=0.5)
 HEAD = (Group(),)  # the encoder is frozen
 TUNED = (Group(("encoder.*",), rate=0.1), Group())  # of the encoder, what is not frozen learns at a tenth of the rate
-# Everything before the last stage: of EfficientNet-Lite, of ResNets, of VGG-16.
+# Everything before the fourth map: of EfficientNet-Lite, of ResNets, of VGG-16.
 EARLY = tuple(
     f"{network}.body.{part}"
     for network in ("encoder", "learner")
-    for part in ("conv_stem.*", "bn1.*", "blocks.[0-4].*", "conv1.*", "layer[1-3].*", "features.?.*", "features.1?.*")
+    for part in (
+        "conv_stem.*",
+        "bn1.*",
+        "blocks.[0-2].*",
+        "conv1.*",
+        "layer[12].*",
+        "features.?.*",
+        "features.1[0-6].*",
+    )
 )
 
 
@@ -37,6 +47,7 @@ _STAGE = Stage(
     support=FLIP,
     draw="balanced",
     novel_images="dropped",
+    background=0.2,
 )
 
 

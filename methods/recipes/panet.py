@@ -25,11 +25,11 @@ PAPER = Recipe(
         "support pixels labelled 255 are background (`void_is_background`)",
     ),
 )
-LITE = lite(TUNED, frozen=EARLY)
+LITE = lite(TUNED, {"stages": ("c4",)}, frozen=EARLY)
 
 FSIL_PAPER = replace(
     PAPER, stages=(replace(STAGE, auxiliary=2),), quirks=(), reading="PANet's training with 2 auxiliary images a way"
 )
-FSIL_LITE = lite(TUNED, frozen=EARLY, auxiliary=2)
+FSIL_LITE = lite(TUNED, {"stages": ("c4",)}, frozen=EARLY, auxiliary=2)
 PL_PAPER = replace(PAPER, quirks=(), reading="PANet's training, with one joint loss for learner and segmentor")
 PL_LITE = lite((Group(("encoder.*", "learner.*"), rate=0.1), Group()), frozen=EARLY)

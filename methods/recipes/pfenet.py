@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fssbench.training.recipe import Augmentation, Group, Optimiser, Recipe, Schedule, Stage
-from methods.recipes.lite import lite
+from methods.recipes.lite import WIDTH, lite
 
 CHANGED = Augmentation(flip=0.5, scale=(0.9, 1.1), rotate=10, blur=0.5, crop=True, keep_object=0.85)
 
@@ -28,4 +28,6 @@ PAPER = Recipe(
         "the first step's rate is already reduced, the last one's is 0",
     ),
 )
-LITE = lite(settings={"batchnorm": "running", "deep_stem": False, "ppm_scales": (1.0, 0.5, 0.25, 0.125)})
+LITE = lite(
+    settings={"batchnorm": "running", "deep_stem": False, "width": WIDTH, "ppm_scales": (1.0, 0.5, 0.25, 0.125)}
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fssbench.training.recipe import Augmentation, Group, Optimiser, Recipe, Schedule, Stage
-from methods.recipes.lite import lite
+from methods.recipes.lite import WIDTH, lite
 
 CROP = Augmentation(flip=0.5, area=(0.5, 1.0))
 
@@ -36,4 +36,4 @@ PAPER = Recipe(
         "trained at 321 px, tested at 481",
     ),
 )
-LITE = lite(settings={"batchnorm": "running"})
+LITE = lite(settings={"batchnorm": "running", "width": WIDTH, "dropout": 0.0})

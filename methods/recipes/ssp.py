@@ -5,8 +5,6 @@ from __future__ import annotations
 from fssbench.training.recipe import Augmentation, Group, Optimiser, Recipe, Schedule, Stage
 from methods.recipes.lite import EARLY, TUNED, lite
 
-# Its encoder ends a stage before the others'.
-EARLIER = tuple(name.replace("[0-4]", "[0-3]").replace("[1-3]", "[12]") for name in EARLY)
 CROPPED = Augmentation(flip=0.5, crop=True)
 
 PAPER = Recipe(
@@ -35,4 +33,4 @@ PAPER = Recipe(
     ),
     reading="24000 episodes in batches of 4, as the authors count them: 6000 steps",
 )
-LITE = lite(TUNED, {"deep_stem": False}, frozen=EARLIER)
+LITE = lite(TUNED, {"deep_stem": False}, frozen=EARLY)

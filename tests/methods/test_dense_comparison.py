@@ -4,15 +4,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from methods.dense_comparison import WIDTH, DenseComparison, TiledConv, middle_encoder, renamed
+from methods.dense_comparison import DenseComparison, TiledConv, middle_encoder, renamed
 
 
 @pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize("size", [(7, 5), (1, 2), (3, 9)])
 def test_comparing_without_tiling_equals_a_convolution_of_the_tiled_map(dilation: int, size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    conv = TiledConv(6, 4, dilation)
-    maps, vectors = torch.randn(2, 6, *size), torch.randn(2, 3, 4)
+    conv = TiledConv(6, dilation)
+    maps, vectors = torch.randn(2, 6, *size), torch.randn(2, 3, 6)
     for shot in range(3):
         tiled = vectors[:, shot, :, None, None].expand(-1, -1, *size)
         expected = F.conv2d(torch.cat([maps, tiled], 1), conv.weight, conv.bias, padding=dilation, dilation=dilation)
@@ -21,8 +21,8 @@ def test_comparing_without_tiling_equals_a_convolution_of_the_tiled_map(dilation
 
 def test_training_normalises_the_comparison_with_each_vector_apart() -> None:
     torch.manual_seed(0)
-    compare = DenseComparison(norm=True).train()
-    query, vectors = torch.randn(2, WIDTH, 5, 5), torch.randn(2, 3, WIDTH)
+    compare = DenseComparison(8, norm=True).train()
+    query, vectors = torch.randn(2, 8, 5, 5), torch.randn(2, 3, 8)
     together = compare(query, vectors)
     for shot in range(3):
         alone = compare(query, vectors[:, shot : shot + 1])[:, 0]

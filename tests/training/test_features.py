@@ -10,15 +10,14 @@ import torch
 
 from fssbench.training import loop
 from fssbench.training.base_classes import open_training, training_data
-from fssbench.training.features import FeatureCache, keeps_features
+from fssbench.training.features import FeatureCache, kept_maps
 from fssbench.training.loading import Loader
 from fssbench.training.recipe import Augmentation
 from fssbench.training.stream import EpisodeStream
-from fssbench.training.updates import Updater
+from fssbench.training.updates import Updater, enter, prepare
 
 CPU = torch.device("cpu")
 SMALL = ("size=65,65",)
-FROZEN = {"frozen": ("encoder.*",), "evaluating": ("encoder", "encoder.*")}
 
 
 def request(method: str, root: Path, out: Path, **changes: object) -> loop.TrainRequest:
@@ -26,20 +25,22 @@ def request(method: str, root: Path, out: Path, **changes: object) -> loop.Train
     return loop.TrainRequest(method, "folder", 0, out, root=root, **(values | changes))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["pfenet", "hsnet", "sgone"])
+@pytest.mark.parametrize("name", ["pfenet", "hsnet", "sgone", "panet", "fsil"])
 def test_an_update_from_kept_features_is_that_from_pixels(name: str, own_images: Path, tmp_path: Path) -> None:
     terms, weights = [], []
     for kept in (False, True):
         run = loop.Run(request(name, own_images, tmp_path))
-        stage = replace(run.recipe.stages[0], **FROZEN)
+        stage = run.recipe.stages[0]
         dataset, classes = open_training("folder", own_images, 0, None)
         data = training_data(dataset, 0, classes, stage)
         episodes = EpisodeStream(data.pool, stage, 0, 0)
         updater = Updater(run.method, stage, 10)
         parts = Loader(run.method, stage, data, episodes).batch(0)
-        assert keeps_features(run.method, stage)
+        enter(run.method, stage)
+        maps = kept_maps(run.method, stage)
+        assert maps
         if kept:
-            cache = FeatureCache(run.method, CPU)
+            cache = FeatureCache(run.method, maps, CPU)
             parts = [cache.fill(cache.fill(part)) for part in parts]
         torch.manual_seed(0)
         terms.append(updater.step(parts, 0).terms)
@@ -50,19 +51,26 @@ def test_an_update_from_kept_features_is_that_from_pixels(name: str, own_images:
         assert torch.allclose(weights[1][key].float(), value.float(), atol=5e-3), key
 
 
-def test_features_are_not_kept_where_they_may_change(own_images: Path, tmp_path: Path) -> None:
-    run = loop.Run(request("pfenet", own_images, tmp_path))
-    stage = replace(run.recipe.stages[0], **FROZEN)
-    assert keeps_features(run.method, stage)
-    assert not keeps_features(run.method, replace(stage, frozen=()))
-    assert not keeps_features(run.method, replace(stage, evaluating=()))
-    assert not keeps_features(run.method, replace(stage, query=Augmentation(flip=0.5, crop=True)))
+def test_maps_are_kept_as_far_as_nothing_changes_them(own_images: Path, tmp_path: Path) -> None:
+    def kept(name: str, **changes: object) -> list[str]:
+        run = loop.Run(request(name, own_images, tmp_path))
+        stage = replace(run.recipe.stages[0], **changes)  # type: ignore[arg-type]
+        prepare(run.method, stage)
+        enter(run.method, stage)
+        return kept_maps(run.method, stage)
+
+    assert kept("pfenet") == ["c1", "c2", "c3", "c4"]
+    assert kept("panet") == ["c1", "c2", "c3"]  # its fourth map is trained
+    assert kept("panet", frozen=()) == []
+    assert kept("pfenet", evaluating=(), running_statistics=False) == []
+    assert kept("pfenet", query=Augmentation(flip=0.5, crop=True)) == []
 
 
 def test_a_full_cache_encodes_again_and_gives_the_same(own_images: Path, tmp_path: Path) -> None:
     run = loop.Run(request("hsnet", own_images, tmp_path))
     images = torch.rand(2, 3, 65, 65)
-    full, empty = FeatureCache(run.method, CPU), FeatureCache(run.method, CPU, limit=0)
+    maps = list(run.method.encoder.channels)
+    full, empty = FeatureCache(run.method, maps, CPU), FeatureCache(run.method, maps, CPU, limit=0)
     for _ in range(2):
         for name, value in full._maps(images).items():
             assert torch.equal(value, empty._maps(images)[name])
