@@ -1,4 +1,4 @@
-"""The result schema, and reading and writing `results/`. A record is a folder with `run.json` and `episodes.csv`.
+"""The result schema, and reading and writing `results/`. A record is a folder with `run.json` and `episodes.csv.gz`.
 
 One record holds one method in one configuration on one bank, one way and one shot, and any number of folds.
 `run.json` is written last and atomically: a folder without it is a run that did not finish.
@@ -6,9 +6,11 @@ One record holds one method in one configuration on one bank, one way and one sh
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -20,8 +22,9 @@ from fssbench.errors import RecordError
 from fssbench.files import atomic_path
 from fssbench.regime import Exposure, Regime, exposure
 
-SCHEMA: Final = 2
-LARGEST = 256 << 20  # bytes of run.json or episodes.csv; the largest ever made has 10
+SCHEMA: Final = 3
+RUN, EPISODES = "run.json", "episodes.csv.gz"
+LARGEST = 256 << 20  # bytes of run.json, or of the rows unpacked; the largest ever made has 10
 COUNTS = ["tp", "fp", "fn", "tn", "ignored_fg", "ignored_bg"]
 TEXT = ["query", "supports"]
 # One row an episode and way; of N ways, a row of way 0 and class_id 0 counts the background. `episode` counts from 0
@@ -126,7 +129,7 @@ class Summary(_Model):
 class Run(_Model):
     """Everything in `run.json`."""
 
-    schema_version: Literal[2] = SCHEMA
+    schema_version: Literal[3] = SCHEMA
     id: str  # also the folder below `results/`
     created: str  # ISO 8601, UTC
     method: MethodEntry
@@ -152,7 +155,7 @@ class Run(_Model):
 
 @dataclass(frozen=True)
 class Record:
-    """One finished run: its folder, `run.json`, and `episodes.csv` as a frame with `COLUMNS`."""
+    """One finished run: its folder, `run.json`, and `episodes.csv.gz` as a frame with `COLUMNS`."""
 
     path: Path
     run: Run
@@ -206,16 +209,28 @@ def read_run(folder: Path) -> Run:
 def read_record(folder: Path) -> Record:
     """A record from its folder."""
     run = read_run(folder)
-    path = folder / "episodes.csv"
+    path = folder / EPISODES
     try:
-        text = io.BytesIO(_bytes(path))
-        frame = pd.read_csv(text, dtype=dict.fromkeys(TEXT, str), keep_default_na=False)
+        frame = pd.read_csv(unpacked(path), dtype=dict.fromkeys(TEXT, str), keep_default_na=False)
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} could not be read: {error}") from error
     if list(frame.columns) != COLUMNS:
         raise RecordError(f"{path}: expected the columns {COLUMNS}, found {list(frame.columns)}")
     _check_numbers(frame, path)
     return Record(folder, run, frame)
+
+
+def unpacked(path: Path) -> io.BytesIO:
+    """The rows of an `episodes.csv.gz`. Raises `RecordError` for anything else, and for more than any record holds."""
+    packed = _bytes(path)
+    try:
+        with gzip.open(io.BytesIO(packed)) as file:
+            text = file.read(LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise RecordError(f"{path} could not be read: expected a table packed by gzip ({error})") from error
+    if len(text) > LARGEST:
+        raise RecordError(f"{path}: expected at most {LARGEST >> 20} MiB unpacked, found more: this is no record")
+    return io.BytesIO(text)
 
 
 def _bytes(path: Path) -> bytes:
@@ -260,11 +275,10 @@ def write_record(folder: Path, run: Run, episodes: pd.DataFrame) -> None:
     text = json.dumps(run.model_dump(mode="json"), indent=1, ensure_ascii=False)
     try:
         # Both are whole on disk before either takes its place, so a full disk leaves an older record as it was.
-        with atomic_path(folder / "run.json") as of_run, atomic_path(folder / "episodes.csv") as of_episodes:
+        with atomic_path(folder / RUN) as of_run, atomic_path(folder / EPISODES) as of_episodes:
             of_run.write_text(text + "\n", encoding="utf-8", newline="")
-            of_episodes.write_text(
-                episodes[COLUMNS].to_csv(index=False, lineterminator="\n"), encoding="utf-8", newline=""
-            )
+            rows = episodes[COLUMNS].to_csv(index=False, lineterminator="\n").encode()
+            of_episodes.write_bytes(gzip.compress(rows, mtime=0))  # equal rows, equal bytes
     except OSError as error:
         raise RecordError(
             f"{folder} could not be written ({error.strerror or error}). Make room, or choose another --out, and run "

@@ -72,7 +72,7 @@ def score_predictions(submission: Submission, bank: Bank, folds: Sequence[int] |
 
 
 def score_fold(bank: Bank, fold: int, shot: int, mask: Mask) -> Iterator[list[object]]:
-    """Rows of `episodes.csv` for one fold; for several ways the background has a row of its own (way 0)."""
+    """Rows of `episodes.csv.gz` for one fold; for several ways the background has a row of its own (way 0)."""
     episodes: Episodes = bank.episodes(fold, shot)
     ids = bank.image_ids
     for episode, query in enumerate(episodes.query.tolist()):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import resource
 import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from pytest import MonkeyPatch
 
+from fssbench import records
 from fssbench.errors import RecordError
 from fssbench.records import (
     COLUMNS,
@@ -54,13 +58,13 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_equal_records_are_equal_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_record(tmp_path / name, run(), frame())
-    for file in ("run.json", "episodes.csv"):
+    for file in ("run.json", "episodes.csv.gz"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
 @pytest.mark.parametrize("room", [1000, 3000])
 def test_a_full_disk_leaves_an_older_record_as_it_was(tmp_path: Path, room: int) -> None:
-    """The process may write `room` bytes a file: too few for run.json, or for episodes.csv."""
+    """The process may write `room` bytes a file: too few for run.json, or for episodes.csv.gz."""
     write_record(tmp_path / "r", run(), frame())
     before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
     assert 1000 < len(before["run.json"]) < 3000
@@ -69,7 +73,10 @@ def test_a_full_disk_leaves_an_older_record_as_it_was(tmp_path: Path, room: int)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
         with pytest.raises(RecordError, match="could not be written"):
-            write_record(tmp_path / "r", run(), pd.concat([frame()] * 200))
+            rows = pd.concat([frame()] * 2000)
+            write_record(
+                tmp_path / "r", run(), rows.assign(tn=np.random.default_rng(0).integers(1 << 40, size=len(rows)))
+            )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, signals)
@@ -112,7 +119,7 @@ def test_an_unknown_field_is_refused(tmp_path: Path) -> None:
 )
 def test_broken_episodes_are_named(text: str, message: str, tmp_path: Path) -> None:
     write_record(tmp_path, run(), frame())
-    (tmp_path / "episodes.csv").write_text(text, encoding="utf-8")
+    (tmp_path / "episodes.csv.gz").write_bytes(gzip.compress(text.encode()))
     with pytest.raises(RecordError, match=message):
         read_record(tmp_path)
 
@@ -120,9 +127,10 @@ def test_broken_episodes_are_named(text: str, message: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("value", ["-1", "1.5", "many", ""])
 def test_counts_that_are_no_counts_are_named(value: str, tmp_path: Path) -> None:
     write_record(tmp_path, run(), frame())
-    path = tmp_path / "episodes.csv"
-    path.write_text(path.read_text(encoding="utf-8").replace(",8,1,2,", f",{value},1,2,"), encoding="utf-8")
-    with pytest.raises(RecordError, match=r"episodes\.csv: tp"):
+    path = tmp_path / "episodes.csv.gz"
+    rows = gzip.decompress(path.read_bytes()).replace(b",8,1,2,", f",{value},1,2,".encode())
+    path.write_bytes(gzip.compress(rows))
+    with pytest.raises(RecordError, match=r"episodes\.csv\.gz: tp"):
         read_record(tmp_path)
 
 
@@ -139,13 +147,13 @@ def test_the_summary_is_checked_when_it_is_asked_for(tmp_path: Path) -> None:
 
 def test_a_record_of_an_older_release_is_refused_by_one_clear_message(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"schema_version": 1, "anything": 0}', encoding="utf-8")
-    with pytest.raises(RecordError, match=r"expected a record of schema 2, found one of schema 1.*score it again"):
+    with pytest.raises(RecordError, match=r"expected a record of schema 3, found one of schema 1.*score it again"):
         read_run(tmp_path)
 
 
 def test_a_record_of_a_later_release_is_not_read_as_if_it_were_known(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"schema_version": 99, "anything": 0}', encoding="utf-8")
-    with pytest.raises(RecordError, match=r"expected a record of schema 2, found one of schema 99.*Update fssbench"):
+    with pytest.raises(RecordError, match=r"expected a record of schema 3, found one of schema 99.*Update fssbench"):
         read_run(tmp_path)
 
 
@@ -168,3 +176,11 @@ def test_a_time_that_is_no_number_is_refused(tmp_path: Path, number: str) -> Non
     path.write_text(path.read_text(encoding="utf-8").replace("123.5", number), encoding="utf-8")
     with pytest.raises(RecordError, match=r"seconds\.head"):
         read_run(tmp_path)
+
+
+def test_rows_that_unpack_to_more_than_any_record_holds_are_refused(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    write_record(tmp_path, run(), frame())
+    (tmp_path / "episodes.csv.gz").write_bytes(gzip.compress(b"0" * 5_000_000))  # 5 kB on disk
+    monkeypatch.setattr(records, "LARGEST", 1_000_000)
+    with pytest.raises(RecordError, match="unpacked, found more"):
+        read_record(tmp_path)

@@ -20,9 +20,8 @@ from fssbench.audit.rows import check_rows, read_rows
 from fssbench.audit.run import Problem, check_run
 from fssbench.audit.summary import check_summary
 from fssbench.files import sha256_file
-from fssbench.records import Run
+from fssbench.records import EPISODES, RUN, Run
 
-RUN, EPISODES = "run.json", "episodes.csv"
 REPEATABLE = 0.002  # how far a fold's mIoU may lie from that of another machine
 
 
@@ -95,7 +94,7 @@ def _read(folder: Path, name: str) -> tuple[Run | None, pd.DataFrame | None, lis
         return (
             None,
             None,
-            [Finding(_join(name, RUN), "file", "expected beside episodes.csv, found none: unfinished run")],
+            [Finding(_join(name, RUN), "file", "expected beside episodes.csv.gz, found none: unfinished run")],
         )
     run, problems = _read_run(run_file)
     findings = _named(name, RUN, problems)

@@ -1,4 +1,4 @@
-"""What `episodes.csv` must fulfil: whole rows, possible counts, and the same ground truth wherever a query returns."""
+"""What a record's rows must fulfil: whole rows, possible counts, and the same ground truth wherever a query returns."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from fssbench.audit.run import Problem
+from fssbench.errors import FssbenchError
 from fssbench.names import SEPARATOR
-from fssbench.records import COLUMNS, COUNTS, Run
+from fssbench.records import COLUMNS, COUNTS, Run, unpacked
 from fssbench.scoring.metrics import BACKGROUND_CLASS
 
 NUMBERS = [name for name in COLUMNS if name not in ("query", "supports")]
@@ -18,11 +19,11 @@ LARGEST = 2**53  # beyond it a count is no pixel count, and no longer exact in o
 
 
 def read_rows(path: Path) -> tuple[pd.DataFrame | None, list[Problem]]:
-    """The rows of an `episodes.csv` as whole numbers and ids, or None and what keeps them from being read."""
+    """The rows of an `episodes.csv.gz` as whole numbers and ids, or None and what keeps them from being read."""
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        return None, [("file", f"could not be read: {error}")]
+        frame = pd.read_csv(unpacked(path), dtype=str, keep_default_na=False)
+    except (FssbenchError, OSError, ValueError) as error:
+        return None, [("file", str(error))]
     if list(frame.columns) != COLUMNS:
         return None, [("header", f"expected {','.join(COLUMNS)}, found {','.join(map(str, frame.columns))}")]
     problems: list[Problem] = []

@@ -13,6 +13,7 @@ from fssbench.cli.app import app, errors, messages, print_json
 def sweep(
     file: Path = typer.Argument(..., metavar="FILE.toml", help="Methods, data sets, folds, recipe, shots and seeds."),
     root: Path | None = typer.Option(None, "--root", help="Where the data lie [$FSSBENCH_DATA or data]."),
+    methods: list[str] | None = typer.Option(None, "--methods", metavar="M...", help="Only these of its methods."),
     status: bool = typer.Option(False, "--status", help="Say what is there and what lacks, and do nothing."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List what would be made, in order, and do nothing."),
     as_json: bool = typer.Option(False, "--json", help="Print as JSON."),
@@ -20,7 +21,7 @@ def sweep(
     """Make every bank, training and record that FILE asks for and that lacks; the same command goes on after a kill."""
     from fssbench.training.sweep import carry_out, read_sweep, tasks
 
-    asked = read_sweep(file)
+    asked = read_sweep(file).only(methods or [])
     if status or dry_run:
         everything = tasks(asked)
         listed = [task for task in everything if status or not task.done]

@@ -27,7 +27,7 @@ class Evaluation:
     """What a run of the same method on the same bank would have recorded."""
 
     summary: dict[str, Any]  # as `fssbench.scoring.metrics.summarise` gives it
-    episodes: pd.DataFrame  # the rows of episodes.csv
+    episodes: pd.DataFrame  # the rows of episodes.csv.gz
 
 
 def evaluate_method(

@@ -205,7 +205,7 @@ class Job:
         self.outcome.state, self.outcome.summary = "finished", summary
 
     def frame(self) -> pd.DataFrame:
-        """The rows of `episodes.csv`, ordered by fold, episode and way."""
+        """The rows of `episodes.csv.gz`, ordered by fold, episode and way."""
         return frame_of(self._bank, self.shot, self.journal.rows.items() if self.journal is not None else ())
 
     def _run(self, settings: Settings, summary: dict[str, Any]) -> Run:

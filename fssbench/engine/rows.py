@@ -1,4 +1,4 @@
-"""The rows of `episodes.csv` from counted episodes."""
+"""The rows of `episodes.csv.gz` from counted episodes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ways_of(ways: int) -> range:
 
 
 def frame_of(bank: Bank, shot: int, rows: Iterable[tuple[Key, Counts]]) -> pd.DataFrame:
-    """`episodes.csv` of counted episodes, ordered by fold, episode and way."""
+    """`episodes.csv.gz` of counted episodes, ordered by fold, episode and way."""
     ids = bank.image_ids
     drawn = cache(lambda fold: bank.episodes(fold, shot))
     lines: list[list[object]] = []

@@ -6,7 +6,7 @@ What is there already is found on disk, so the same command goes on after a kill
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from fssbench.banks.bank import open_bank
-from fssbench.errors import FssbenchError, UsageError
+from fssbench.errors import FssbenchError, UsageError, unknown_name
 from fssbench.records import Run, find_records, read_run
 from fssbench.training.folders import checkpoint_folder
 
@@ -56,6 +56,13 @@ class Sweep(_Table):
     seeds: tuple[int, ...] = (0,)
     steps: PositiveInt | None = None  # instead of the recipe's
     untrained: bool = True  # records of each method before training too
+
+    def only(self, methods: Sequence[str]) -> Sweep:
+        """The part of the sweep that concerns these methods, in the sweep's order; all of it where none are named."""
+        for method in methods:
+            if method not in self.methods:
+                raise UsageError(unknown_name("method of the sweep", method, self.methods))
+        return self.model_copy(update={"methods": tuple(m for m in self.methods if m in methods)}) if methods else self
 
 
 @dataclass(frozen=True)

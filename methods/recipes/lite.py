@@ -19,7 +19,7 @@ from fssbench.training.recipe import Augmentation, Group, Optimiser, Recipe, Sch
 STEPS, BATCH, SIDE, WIDTH = 400, 4, 97, 128
 FLIP = Augmentation(flip=0.5)
 HEAD = (Group(),)  # the encoder is frozen
-TUNED = (Group(("encoder.*",), rate=0.1), Group())  # of the encoder, what is not frozen learns at a tenth of the rate
+TUNED = (Group(("encoder.*",), rate=0.3), Group())  # of the encoder, what is not frozen learns at a lower rate
 # Everything before the fourth map: of EfficientNet-Lite, of ResNets, of VGG-16.
 EARLY = tuple(
     f"{network}.body.{part}"

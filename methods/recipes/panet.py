@@ -32,4 +32,4 @@ FSIL_PAPER = replace(
 )
 FSIL_LITE = lite(TUNED, {"stages": ("c4",)}, frozen=EARLY, auxiliary=2)
 PL_PAPER = replace(PAPER, quirks=(), reading="PANet's training, with one joint loss for learner and segmentor")
-PL_LITE = lite((Group(("encoder.*", "learner.*"), rate=0.1), Group()), frozen=EARLY)
+PL_LITE = lite((Group(("encoder.*", "learner.*"), rate=0.3), Group()), {"output_stride": 16}, frozen=EARLY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import resource
@@ -38,7 +39,7 @@ def write(folder: Path, method: str, *, shot: int = 1, counts: str = COUNTS, see
     )  # fmt: skip
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(run.model_dump_json(), encoding="utf-8")
-    (folder / "episodes.csv").write_text(f"{','.join(COLUMNS)}\n0,0,0,0,1,7,q,s,{counts}\n", encoding="utf-8")
+    (folder / "episodes.csv.gz").write_bytes(gzip.compress(f"{','.join(COLUMNS)}\n0,0,0,0,1,7,q,s,{counts}\n".encode()))
     return folder
 
 

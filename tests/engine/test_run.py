@@ -122,7 +122,7 @@ def test_a_finished_record_is_skipped_and_force_runs_it_again(run, listener) -> 
 
 def test_a_run_leaves_nothing_but_the_record(run) -> None:
     (outcome,) = run()
-    assert sorted(path.name for path in outcome.folder.iterdir()) == ["episodes.csv", "run.json"]
+    assert sorted(path.name for path in outcome.folder.iterdir()) == ["episodes.csv.gz", "run.json"]
 
 
 def test_progress_is_told_of_every_episode_of_every_shot(run, listener) -> None:

@@ -39,4 +39,4 @@ def test_predictions_survive_a_record_that_cannot_be_written(run, tmp_path: Path
     with h5py.File(outcome.folder / "predictions.h5") as file:
         assert sorted(file["folds"]) == ["0", "1"]
         assert all(len(file[f"folds/{fold}/episode"]) == 20 for fold in (0, 1))
-    assert sorted(path.name for path in outcome.folder.iterdir()) == ["episodes.csv", "predictions.h5", "run.json"]
+    assert sorted(path.name for path in outcome.folder.iterdir()) == ["episodes.csv.gz", "predictions.h5", "run.json"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import gzip
 import io
 import json
 import os
@@ -135,14 +136,14 @@ class Originals:
 
     def _record(self, rng: random.Random) -> Path:
         path = Path(shutil.copytree(self.record, self.inside / self.record.relative_to(self.root / "out")))
-        file = path / rng.choice(("run.json", "run.json", "episodes.csv"))
+        file = path / rng.choice(("run.json", "run.json", "episodes.csv.gz"))
         if rng.random() < 0.3:
             file.write_bytes(spoil_bytes(rng, file.read_bytes()))
         elif file.suffix == ".json":
             file.write_text(spoil_json(rng, json.loads(file.read_text())), encoding="utf-8", errors="surrogatepass")
         else:
-            spoilt = spoil_table(rng, file.read_text())
-            file.write_text(spoilt, encoding="utf-8", errors="surrogatepass", newline="")
+            spoilt = spoil_table(rng, gzip.decompress(file.read_bytes()).decode())
+            file.write_bytes(gzip.compress(spoilt.encode("utf-8", "surrogatepass")))
         return path
 
     def _coco(self, rng: random.Random) -> Path:

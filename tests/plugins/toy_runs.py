@@ -11,5 +11,5 @@ from fssbench.records import read_record
 
 
 def frames(outcomes: Sequence[Outcome]) -> list[pd.DataFrame]:
-    """`episodes.csv` of each outcome."""
+    """`episodes.csv.gz` of each outcome."""
     return [read_record(outcome.folder).episodes for outcome in outcomes]

@@ -35,10 +35,10 @@ def change_run(record: Path, *keys: str, value: Any) -> None:
 
 
 def change_rows(record: Path, change: Callable[[pd.DataFrame], pd.DataFrame | None]) -> None:
-    """Rewrite episodes.csv; `change` works in place or returns another frame."""
-    rows = pd.read_csv(record / "episodes.csv", dtype=str)
+    """Rewrite episodes.csv.gz; `change` works in place or returns another frame."""
+    rows = pd.read_csv(record / "episodes.csv.gz", dtype=str)
     other = change(rows)
-    (rows if other is None else other).to_csv(record / "episodes.csv", index=False)
+    (rows if other is None else other).to_csv(record / "episodes.csv.gz", index=False)
 
 
 def cell(name: str, value: str, row: int = 0) -> Callable[[pd.DataFrame], None]:
@@ -117,7 +117,7 @@ def test_a_wrong_value_in_run_json_is_found_where_it_is(record: Path, keys: list
 )
 def test_an_impossible_row_is_found(record: Path, change: Callable[[pd.DataFrame], Any], field: str) -> None:
     change_rows(record, change)
-    assert ("r/episodes.csv", field) in places(audit(record.parent))
+    assert ("r/episodes.csv.gz", field) in places(audit(record.parent))
 
 
 def test_one_pixel_moved_from_missed_to_found_contradicts_the_summary(record: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_pixel_too_many_is_found_where_the_query_comes_again(make_record: Make
     rows = make_record(folder, episodes=60).episodes
     again = rows.index[rows.duplicated("query")][0]
     change_rows(folder, cell("tn", str(rows.loc[again, "tn"] + 1), again))
-    assert ("episodes.csv", "the six counts") in places(audit(folder))
+    assert ("episodes.csv.gz", "the six counts") in places(audit(folder))
 
 
 def test_ways_that_claim_more_pixels_than_there_are_are_found(record: Path) -> None:
@@ -146,10 +146,10 @@ def test_ways_that_claim_more_pixels_than_there_are_are_found(record: Path) -> N
             rows.loc[row, "tn"] = "0"
 
     change_rows(record, greedy)
-    assert ("r/episodes.csv", "tp + fp") in places(audit(record.parent))
+    assert ("r/episodes.csv.gz", "tp + fp") in places(audit(record.parent))
 
 
-@pytest.mark.parametrize("missing", ["run.json", "episodes.csv"])
+@pytest.mark.parametrize("missing", ["run.json", "episodes.csv.gz"])
 def test_half_a_record_is_found(record: Path, missing: str) -> None:
     (record / missing).unlink()
     assert (f"r/{missing}", "file") in places(audit(record.parent))
@@ -171,7 +171,7 @@ def test_equal_counts_under_another_method_are_found(record: Path) -> None:
     change_run(record.parent / "stolen", "id", value="stolen")
     change_run(record.parent / "stolen", "method", "name", value="mine")
     found = audit(record.parent).findings
-    assert [(f.file, f.field) for f in found] == [("stolen/episodes.csv", "file")]
+    assert [(f.file, f.field) for f in found] == [("stolen/episodes.csv.gz", "file")]
     assert "equal to that of r" in found[0].problem
 
 

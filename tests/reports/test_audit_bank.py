@@ -29,9 +29,9 @@ def record(world: ModuleType, bank: Path, tmp_path: Path) -> Path:
 
 
 def change_rows(record: Path, change: Change) -> None:
-    rows = pd.read_csv(record / "episodes.csv")
+    rows = pd.read_csv(record / "episodes.csv.gz")
     change(rows)
-    rows.to_csv(record / "episodes.csv", index=False)
+    rows.to_csv(record / "episodes.csv.gz", index=False)
 
 
 def judge(record: Path, bank: Path) -> Audit:
@@ -64,7 +64,7 @@ def test_kinder_supports_are_found(record: Path, bank: Path) -> None:
 
     change_rows(record, swap)
     (found,) = judge(record, bank).findings
-    assert (found.file, found.field) == ("shifted/episodes.csv", "supports")
+    assert (found.file, found.field) == ("shifted/episodes.csv.gz", "supports")
 
 
 def test_a_smaller_object_than_the_bank_shows_is_found(record: Path, bank: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_smaller_object_than_the_bank_shows_is_found(record: Path, bank: Path)
         rows.loc[background, "tn"] -= 1
 
     change_rows(record, shrink)
-    fields = {finding.field for finding in judge(record, bank).findings if finding.file.endswith("csv")}
+    fields = {finding.field for finding in judge(record, bank).findings if finding.file.endswith("csv.gz")}
     assert fields == {"tp + fn"}
 
 
