@@ -41,6 +41,7 @@ _NUMBERS = re.compile(r"\d+(,\d+)*,?")
 _NO_OPTION = re.compile(r"[^-].*", re.DOTALL)
 LIST_OPTIONS = {
     "--shots": _NUMBERS, "--folds": _NUMBERS, "--seeds": _NUMBERS, "--support": _NO_OPTION, "--query": _NO_OPTION,
+    "--methods": _NO_OPTION,
 }  # fmt: skip
 
 SYNONYMS = {"--fold": "--folds", "--to": "--out", "--shot": "--shots"}  # understood, though help has one word for it

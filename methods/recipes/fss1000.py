@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fssbench.training.recipe import Group, Optimiser, Recipe, Schedule, Stage
-from methods.recipes.lite import TUNED, lite
+from methods.recipes.lite import EARLY, TUNED, lite
 
 PAPER = Recipe(
     "paper",
@@ -21,4 +21,4 @@ PAPER = Recipe(
     ),
     quirks=("from random weights", "BatchNorm of momentum 1 in the relation network"),
 )
-LITE = lite(TUNED)
+LITE = lite(TUNED, frozen=EARLY)

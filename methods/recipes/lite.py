@@ -23,7 +23,7 @@ TUNED = (Group(("encoder.*",), rate=0.3), Group())  # of the encoder, what is no
 # Everything before the fourth map: of EfficientNet-Lite, of ResNets, of VGG-16.
 EARLY = tuple(
     f"{network}.body.{part}"
-    for network in ("encoder", "learner")
+    for network in ("encoder", "learner", "conditioner")
     for part in (
         "conv_stem.*",
         "bn1.*",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fssbench.training.recipe import Group, Optimiser, Recipe, Stage
-from methods.recipes.lite import SIDE, lite
+from methods.recipes.lite import EARLY, SIDE, lite
 
 CONDITIONING = ("conditioner", "fc6f", "fc7f", "fc8f")
 
@@ -31,6 +31,7 @@ PAPER = Recipe(
     ),
 )
 LITE = lite(
-    (Group(("encoder.*", "conditioner.*"), rate=0.1), Group()),
+    (Group(("encoder.*", "conditioner.*"), rate=0.3), Group()),
     {"stride": 16, "width": 256, "codes": 256, "support_size": (SIDE, SIDE), "dropout": 0.0},
+    frozen=EARLY,
 )
