@@ -204,13 +204,15 @@ class PFENet(Method):
     def train(self, mode: bool = True) -> PFENet:
         """Training mode; the frozen encoder keeps its running statistics if so configured.
 
-        In training nothing is cached: the last stage runs where it is used, on the query and on masked supports,
-        so that its batch normalisation sees what it sees in the authors' code. (All supports of a batch go through
-        the encoder together; theirs go shot by shot, which differs if `batch` statistics meet K > 1.)
+        With the batch's statistics nothing is cached in training: the last stage runs where it is used, on the query
+        and on masked supports, so that its batch normalisation sees what it sees in the authors' code. (All supports
+        of a batch go through the encoder together; theirs go shot by shot, which differs if `batch` statistics meet
+        K > 1.)
         """
         super().train(mode)
-        self.encoder.last = "c4" if mode else None
-        if self.config.batchnorm == "running":
+        running = self.config.batchnorm == "running"
+        self.encoder.last = "c4" if mode and not running else None
+        if running:
             self.encoder.eval()
         return self
 

@@ -6,6 +6,7 @@ A picture is known by its pixels: an image that augmentation only mirrors has tw
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import cast
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fssbench.backbones import Backbone
+from fssbench.engine.build import encoder_sha256
 from fssbench.method import Features, Method
 from fssbench.training.batches import Batch, Episodes
 from fssbench.training.recipe import Stage, matches
@@ -35,16 +37,39 @@ def kept_maps(method: Method, stage: Stage) -> list[str]:
     return kept if encoder.restarts or len(kept) == len(maps) else []
 
 
+class Kept:
+    """Features of images by their pixels, of one encoder at a time, up to so many bytes; trainings hand it on."""
+
+    def __init__(self, limit: int = 2 << 30) -> None:
+        self.limit = limit
+        self.of(None)
+
+    def of(self, encoder: Hashable) -> None:
+        """Start anew, for this encoder."""
+        self.features: dict[bytes, Features] = {}
+        self.encoder, self.room = encoder, self.limit
+
+    def add(self, key: bytes, features: Features) -> None:
+        """Keep the features of one image if there is room."""
+        size = sum(value.nbytes for value in features.values())
+        if size <= self.room:
+            self.features[key], self.room = features, self.room - size
+
+
 class FeatureCache:
-    """Features of images by their pixels, up to so many bytes; beyond them an image is encoded each time it comes.
+    """What a training asks for features: those that are kept, else the encoder.
 
     Every image is encoded alone: what it gives must not depend on the batch that it came with, or on what a resumed
     run has not kept.
     """
 
-    def __init__(self, method: Method, maps: list[str], device: torch.device, limit: int = 2 << 30) -> None:
-        self._method, self._names, self._device, self._room = method, maps, device, limit
-        self._kept: dict[bytes, Features] = {}
+    def __init__(self, method: Method, maps: list[str], device: torch.device, kept: Kept | None = None) -> None:
+        self._method, self._names, self._device = method, maps, device
+        self._encoder = cast(Backbone, method.encoder)
+        self._kept = kept or Kept()
+        encoder = (self._encoder.signature, encoder_sha256(method), tuple(maps), device)
+        if self._kept.encoder != encoder:
+            self._kept.of(encoder)
 
     def fill(self, batch: Batch) -> Batch:
         """The episodes with maps of all images; pixels stay, for methods that look at them."""
@@ -65,15 +90,13 @@ class FeatureCache:
 
     def _of(self, image: Tensor) -> Features:
         key = hashlib.blake2b(image.contiguous().numpy().data, digest_size=16).digest()
-        if key not in self._kept:
-            encoder = cast(Backbone, self._method.encoder).eval()  # a step enters its own mode afterwards
-            last, encoder.last = encoder.last, self._names[-1]
-            with torch.no_grad():
-                maps: Features = encoder(image.unsqueeze(0).to(self._device))
-            encoder.last = last
-            features = {name: maps[name] for name in self._names}
-            self._room -= sum(value.nbytes for value in features.values())
-            if self._room < 0:
-                return features
-            self._kept[key] = features
-        return self._kept[key]
+        if key in self._kept.features:
+            return self._kept.features[key]
+        encoder = self._encoder.eval()  # a step enters its own mode afterwards
+        last, encoder.last = encoder.last, self._names[-1]
+        with torch.no_grad():
+            maps: Features = encoder(image.unsqueeze(0).to(self._device))
+        encoder.last = last
+        features = {name: maps[name] for name in self._names}
+        self._kept.add(key, features)
+        return features

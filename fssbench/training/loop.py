@@ -29,7 +29,7 @@ from fssbench.errors import MethodError, UsageError
 from fssbench.protocol import find_protocol
 from fssbench.regime import Regime
 from fssbench.training.base_classes import TrainingData, open_training, training_data
-from fssbench.training.features import FeatureCache, kept_maps
+from fssbench.training.features import FeatureCache, Kept, kept_maps
 from fssbench.training.folders import checkpoint_folder
 from fssbench.training.loading import Loader
 from fssbench.training.recipe import Stage
@@ -64,8 +64,9 @@ class Trained:
 class Run:
     """One fold of one method."""
 
-    def __init__(self, request: TrainRequest, told: Told | None = None) -> None:
-        self.request, self.told = request, told or Told()
+    def __init__(self, request: TrainRequest, told: Told | None = None, kept: Kept | None = None) -> None:
+        """`kept`: what trainings before this one have kept of the same encoder."""
+        self.request, self.told, self._kept = request, told or Told(), kept or Kept()
         self.recipe, self.method = plan(request)
         name = checkpoint_folder(
             request.out, request.method, self.method.config.backbone, request.dataset, request.fold
@@ -157,8 +158,8 @@ class Run:
             load_optimiser(state, updater.optimiser)
         loader = Loader(self.method, stage, data, episodes, (self.rank, self.world))
         enter(self.method, stage)
-        kept = kept_maps(self.method, stage)
-        cache = FeatureCache(self.method, kept, request.device) if kept else None
+        maps = kept_maps(self.method, stage)
+        cache = FeatureCache(self.method, maps, request.device, self._kept) if maps else None
         log = Log(self.folder / "log.csv", position, self.rank)
         last_stage = position.stage == len(self.recipe.stages) - 1
         marks = self._marks(total) if last_stage else set()

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
@@ -17,6 +17,9 @@ from fssbench.banks.bank import open_bank
 from fssbench.errors import FssbenchError, UsageError, unknown_name
 from fssbench.records import Run, find_records, read_run
 from fssbench.training.folders import checkpoint_folder
+
+if TYPE_CHECKING:
+    from fssbench.training.features import Kept
 
 _EXAMPLE = """methods = ["panet", "canet"]
 backbone = "efficientnet_lite0"
@@ -150,15 +153,17 @@ def _recorded(records: list[Run], sweep: Sweep, data: Data, method: str, seed: i
 
 def carry_out(sweep: Sweep, root: Path | None, say: Callable[[str], None]) -> list[tuple[Task, FssbenchError]]:
     """Make what lacks; returns what failed, which takes nothing else with it but what is built on it."""
+    from fssbench.training.features import Kept
+
     failed: list[tuple[Task, FssbenchError]] = []
-    everything = tasks(sweep)
+    everything, kept = tasks(sweep), Kept()
     for number, task in enumerate(everything, 1):
         broken = any(_built_on(task, other) for other, _ in failed)
         if task.done or broken:
             continue
         say(f"[{number} of {len(everything)}] {task}")
         try:
-            _make(sweep, task, root, say)
+            _make(sweep, task, root, say, kept)
         except FssbenchError as error:
             failed.append((task, error))
             say(f"failed: {task}: {error}")
@@ -172,11 +177,11 @@ def _built_on(task: Task, other: Task) -> bool:
     return other.kind == "train" and same and task.kind == "run" and task.weights is not None
 
 
-def _make(sweep: Sweep, task: Task, root: Path | None, say: Callable[[str], None]) -> None:
+def _make(sweep: Sweep, task: Task, root: Path | None, say: Callable[[str], None], kept: Kept) -> None:
     if task.kind == "bank":
         _bank(sweep, task.data, root)
     elif task.kind == "train":
-        _train(sweep, task, root, say)
+        _train(sweep, task, root, say, kept)
     else:
         _run(sweep, task, say)
 
@@ -197,7 +202,7 @@ def _bank(sweep: Sweep, data: Data, root: Path | None) -> None:
     generate(dataset, wanted, data.bank)
 
 
-def _train(sweep: Sweep, task: Task, root: Path | None, say: Callable[[str], None]) -> None:
+def _train(sweep: Sweep, task: Task, root: Path | None, say: Callable[[str], None], kept: Kept) -> None:
     import torch
 
     from fssbench.training.loop import Run as Training
@@ -209,7 +214,7 @@ def _train(sweep: Sweep, task: Task, root: Path | None, say: Callable[[str], Non
         recipe=sweep.recipe, backbone=sweep.backbone, steps=sweep.steps, seed=task.seed, validate=1,
         device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
     )  # fmt: skip
-    Training(request, Told(say)).train()
+    Training(request, Told(say), kept).train()
 
 
 def _run(sweep: Sweep, task: Task, say: Callable[[str], None]) -> None:

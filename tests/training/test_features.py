@@ -10,7 +10,7 @@ import torch
 
 from fssbench.training import loop
 from fssbench.training.base_classes import open_training, training_data
-from fssbench.training.features import FeatureCache, kept_maps
+from fssbench.training.features import FeatureCache, Kept, kept_maps
 from fssbench.training.loading import Loader
 from fssbench.training.recipe import Augmentation
 from fssbench.training.stream import EpisodeStream
@@ -59,7 +59,8 @@ def test_maps_are_kept_as_far_as_nothing_changes_them(own_images: Path, tmp_path
         enter(run.method, stage)
         return kept_maps(run.method, stage)
 
-    assert kept("pfenet") == ["c1", "c2", "c3", "c4"]
+    assert kept("pfenet") == ["c1", "c2", "c3", "c4", "c5"]
+    assert kept("bam") == []  # a base stage: single images
     assert kept("panet") == ["c1", "c2", "c3"]  # its fourth map is trained
     assert kept("panet", frozen=()) == []
     assert kept("pfenet", evaluating=(), running_statistics=False) == []
@@ -70,11 +71,23 @@ def test_a_full_cache_encodes_again_and_gives_the_same(own_images: Path, tmp_pat
     run = loop.Run(request("hsnet", own_images, tmp_path))
     images = torch.rand(2, 3, 65, 65)
     maps = list(run.method.encoder.channels)
-    full, empty = FeatureCache(run.method, maps, CPU), FeatureCache(run.method, maps, CPU, limit=0)
+    full, empty = (FeatureCache(run.method, maps, CPU, kept) for kept in (Kept(), Kept(limit=0)))
     for _ in range(2):
         for name, value in full._maps(images).items():
             assert torch.equal(value, empty._maps(images)[name])
-    assert len(full._kept) == 2 and not empty._kept
+    assert len(full._kept.features) == 2 and not empty._kept.features
+
+
+def test_trainings_hand_on_features_of_one_encoder_only(own_images: Path, tmp_path: Path) -> None:
+    image, kept = torch.rand(1, 3, 65, 65), Kept()
+    found = []
+    for name, settings in (("sgone", SMALL), ("pfenet", SMALL), ("canet", SMALL)):  # CANet's has another depth
+        run = loop.Run(request(name, own_images, tmp_path / name, settings=settings))
+        maps = ["c1", "c2", "c3", "c4"]
+        cache = FeatureCache(run.method, maps, CPU, kept)
+        found.append(len(kept.features))
+        assert torch.equal(cache._maps(image)["c4"], run.method.encoder.eval()(image)["c4"])
+    assert found == [0, 1, 0]
 
 
 def test_what_a_base_stage_froze_is_trained_in_the_next(own_images: Path, tmp_path: Path) -> None:
