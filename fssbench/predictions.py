@@ -7,19 +7,16 @@ HDF5 whose structure is checked as a bank's is, for it may come from anyone. Roo
 * `bytes`, `offset`: uint8, and int64 of E + 1 entries; prediction e is the PNG file `bytes[offset[e]:offset[e + 1]]`,
   8 bits a pixel, of the scoring resolution's size, 0 for background and n for the n-th way.
 
-While a run goes on, predictions are appended to a journal; the HDF5 file is made of it at the end, atomically.
+While a run goes on, predictions are in its journal (`fssbench.engine.journal`); this file is made of it at the end,
+atomically.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import struct
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 import h5py
 import numpy as np
@@ -33,9 +30,7 @@ from fssbench.datasets.reading import encode_png
 from fssbench.errors import DataError, RecordError
 
 FORMAT, VERSION = "fssbench predictions", "2"
-FILE, JOURNAL = "predictions.h5", "predictions.journal"
-_HEADER = struct.Struct("<qqq")  # fold, episode, bytes
-_CRC = struct.Struct("<I")  # CRC-32 of header and bytes, between the two
+FILE = "predictions.h5"
 _HDF5 = b"\x89HDF\r\n\x1a\n\x03"  # its structures have checksums from version 3 on
 
 
@@ -53,45 +48,6 @@ def decode_label(encoded: bytes, where: str) -> NDArray[np.uint8]:
             return np.asarray(image, dtype=np.uint8)  # of a 1-bit image: 0 and 1
     except DataError as error:
         raise RecordError(str(error)) from error
-
-
-class PredictionWriter:
-    """Collects predictions of a run in `folder`; safe against being killed at any moment."""
-
-    def __init__(self, folder: Path, fresh: bool) -> None:
-        self._folder, self._path = folder, folder / JOURNAL
-        self._file = self._path.open("w+b" if fresh or not self._path.exists() else "r+b")
-        for _ in _entries(self._file):
-            pass  # to the end of the last whole entry
-        self._file.truncate()
-
-    def append(self, fold: int, labels: Sequence[tuple[int, NDArray[np.uint8]]]) -> None:
-        """Add the predictions of a step and sync them to disk. A later one of an episode replaces an earlier one."""
-        try:
-            for episode, label in labels:
-                data = encode_label(label)
-                header = _HEADER.pack(fold, episode, len(data))
-                self._file.write(header + _CRC.pack(zlib.crc32(header + data)) + data)
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise _full(self._path, error) from error
-
-    def finish(self, bank: str, record: str) -> None:
-        """Make `predictions.h5`; the journal stays until `delete`, as the record may still fail to be written."""
-        places = {(fold, episode): (start, size) for fold, episode, start, size in _entries(self._file)}
-        entries = ((*key, _read(self._file, *place)) for key, place in sorted(places.items()))
-        write_predictions(self._folder / FILE, bank, entries, record)
-
-    def delete(self) -> None:
-        """The record is finished: the journal has done its work."""
-        self.close()
-        self._path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Close the journal; it stays on disk."""
-        with contextlib.suppress(OSError):  # what a full disk did not take was told when it was written
-            self._file.close()
 
 
 def write_predictions(path: Path, bank: str, entries: Iterable[tuple[int, int, bytes]], record: str = "") -> None:
@@ -184,28 +140,6 @@ def _check_structure(file: h5py.File) -> None:
 
 _ADVICE = "Write it again by fssbench.predictions.write_predictions, or as its documentation says."
 _KIND = Format(_check_header, _check_structure, RecordError, _ADVICE)
-
-
-def _entries(file: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
-    """(fold, episode, place, bytes) of a journal's whole entries. It stands behind the last of them at the end."""
-    size, end = os.fstat(file.fileno()).st_size, 0
-    while True:
-        file.seek(end)
-        head = file.read(_HEADER.size + _CRC.size)
-        if len(head) < _HEADER.size + _CRC.size:
-            break
-        (fold, episode, length), (crc,) = _HEADER.unpack_from(head), _CRC.unpack_from(head, _HEADER.size)
-        start = end + len(head)
-        if not 0 <= length <= size - start or zlib.crc32(head[: _HEADER.size] + _read(file, start, length)) != crc:
-            break
-        yield fold, episode, start, length
-        end = start + length
-    file.seek(end)
-
-
-def _read(file: BinaryIO, start: int, size: int) -> bytes:
-    file.seek(start)
-    return file.read(size)
 
 
 def _full(path: Path, error: OSError) -> RecordError:

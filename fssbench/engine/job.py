@@ -23,10 +23,10 @@ from fssbench.engine.evaluate import Counted, Settings
 from fssbench.engine.inputs import fit_label
 from fssbench.engine.journal import Journal, Lock, same_run
 from fssbench.engine.provenance import environment
-from fssbench.engine.rows import frame_of
+from fssbench.engine.rows import frame_of, ways_of
 from fssbench.engine.sources import BankImages
 from fssbench.method import OBJECT, Method
-from fssbench.predictions import PredictionWriter
+from fssbench.predictions import FILE, encode_label, write_predictions
 from fssbench.records import MethodEntry, Run, WeightsEntry, write_record
 from fssbench.score import bank_entry
 from fssbench.scoring.metrics import summarise
@@ -94,7 +94,7 @@ class Job:
         self.spec, self._method, self.weights, self.shot, self.folds = spec, method, weights, shot, list(folds)
         self._bank, self._request = bank, request
         self.journal: Journal | None = None
-        self._predictions: PredictionWriter | None = None
+        self.keeps_masks = request.save_predictions
         self.error: Exception | None = None
         self.seconds: dict[str, float] = {}
         self._loaded_for = folds[0]
@@ -126,7 +126,7 @@ class Job:
 
     def begin(self, stack: ExitStack, progress: Progress) -> None:
         """Take the record's folder, or find that it is finished."""
-        journal = self.folder / "journal.csv"
+        journal = self.folder / "journal"
         # A journal beside a record is that of a run with --force that was cut off: there is work to go on with.
         if (self.folder / "run.json").exists() and not self._request.force and not journal.exists():
             self.outcome.state = "already there"
@@ -135,19 +135,10 @@ class Job:
         stack.enter_context(Lock(self.folder / ".lock"))
         if self._request.force and journal.exists() and not same_run(journal, self.identity):
             journal.unlink()
-            (self.folder / "predictions.journal").unlink(missing_ok=True)
         self.journal = Journal(journal, self.identity)
         stack.callback(self.journal.close)
-        if self._request.save_predictions:
-            self._predictions = PredictionWriter(self.folder, fresh=not self.journal.resumed)
-            stack.callback(self._predictions.close)
         if self.journal.resumed:
             progress.say(f"{self.folder}: going on after {len(self.done_episodes)} episodes")
-
-    @property
-    def keeps_masks(self) -> bool:
-        """Whether predictions are written."""
-        return self._predictions is not None
 
     def method_for(self, fold: int) -> Method:
         """The method with this fold's weights."""
@@ -157,10 +148,9 @@ class Job:
 
     @property
     def done_episodes(self) -> set[tuple[int, int]]:
-        """(fold, episode) with all their rows in the journal."""
+        """(fold, episode) in the journal."""
         rows = self.journal.rows if self.journal is not None else {}
-        last = self._bank.ways
-        return {(fold, episode) for fold, episode, way in rows if way == last}
+        return {(fold, episode) for fold, episode, _ in rows}
 
     @property
     def episodes_to_do(self) -> int:
@@ -173,17 +163,15 @@ class Job:
         return np.array([e for e in range(len(self._episodes[fold].query)) if e not in done], dtype=np.int64)
 
     def take(self, fold: int, rows: Sequence[Counted]) -> None:
-        """Write the counts of a step to the journal, after its predictions."""
+        """Write a step to the journal: counts and predictions of the episodes that were not done."""
         if self.journal is None:
             raise RuntimeError("`begin` comes first")
-        new = [row for row in rows if (fold, row[0], self._bank.ways) not in self.journal.rows]
-        if self._predictions is not None:
-            self._predictions.append(fold, [(episode, label) for episode, _, label in new if label is not None])
-        first = 1 if self._bank.ways == 1 else 0
+        ways = ways_of(self._bank.ways)
+        new = [row for row in rows if (fold, row[0], ways[0]) not in self.journal.rows]
         self.journal.append(
-            ((fold, episode, way), counts[way - first])
-            for episode, counts, _ in new
-            for way in range(first, self._bank.ways + 1)
+            fold,
+            [(episode, way, row) for episode, counts, _ in new for way, row in zip(ways, counts, strict=True)],
+            {episode: encode_label(label) for episode, _, label in new if self.keeps_masks and label is not None},
         )
 
     def finish(self, settings: Settings) -> None:
@@ -196,11 +184,9 @@ class Job:
         frame = self.frame()
         fold_classes = {fold: list(self._bank.fold_classes[fold]) for fold in sorted(self._bank.fold_classes)}
         summary = summarise(frame, fold_classes, rules_of(self._bank.protocol.model_dump()))
-        if self._predictions is not None:
-            self._predictions.finish(self._bank.fingerprint, self.id)
+        if self.keeps_masks:
+            write_predictions(self.folder / FILE, self._bank.fingerprint, self.journal.masks(), self.id)
         write_record(self.folder, self._run(settings, summary), frame)
-        if self._predictions is not None:
-            self._predictions.delete()
         self.journal.delete()
         self.outcome.state, self.outcome.summary = "finished", summary
 

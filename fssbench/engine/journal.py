@@ -1,18 +1,20 @@
-"""What a run has done so far, on disk: an append-only journal, synced by the batch, and a lock.
+"""What a run has done so far, on disk: an append-only journal of steps, and a lock.
 
-A line is `<crc32> <episode row as CSV>`. The first line holds the run's identity as JSON: a journal is only continued
-by a run that would write exactly the same rows. A last line that was torn by a kill is dropped and done again.
+A line is `<crc32> <JSON>`. The first line holds the run's identity: a journal is only continued by a run that would
+write exactly the same rows. Every other line is a step, its counts and its predictions, which are on disk together or
+not at all. A last line that was torn by a kill is dropped and done again.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import json
 import os
 import socket
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -69,7 +71,7 @@ class Lock:
 
 
 class Journal:
-    """Rows by (fold, episode, way), kept across kills.
+    """Rows by (fold, episode, way), and predictions as PNG files by (fold, episode), kept across kills.
 
     Opening reads what is there. Raises `RecordError` if the journal belongs to another run, holds two values for one
     row, or is damaged before its last line.
@@ -78,27 +80,52 @@ class Journal:
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path = path
         self.rows: dict[Key, tuple[int, ...]] = {}
-        self.resumed = False
-        header = json.dumps(identity, sort_keys=True, ensure_ascii=False)
-        good = self._read(json.loads(header)) if path.exists() else 0
+        self._masks: dict[tuple[int, int], int] = {}  # (fold, episode) -> where its step begins in the file
+        header = json.loads(json.dumps(identity))
         try:
-            self._file: BinaryIO = path.open("r+b" if good else "wb")
+            self._file: BinaryIO = path.open("r+b" if path.exists() else "w+b")
         except OSError as error:
             raise RecordError(f"{path} cannot be written ({error.strerror}). Choose another --out.") from error
+        try:
+            good = self._read(header)
+        except RecordError:
+            self._file.close()
+            raise
         self._file.seek(good)
         self._file.truncate()
         if not good:
-            self._write([header])
+            self._write(header)
             sync_folder(path.parent)
 
-    def append(self, rows: Iterable[tuple[Key, Row]]) -> None:
-        """Add rows and sync them to disk together."""
-        new = [(key, tuple(int(v) for v in row)) for key, row in rows]
-        self._write([",".join(map(str, (*key, *row))) for key, row in new])
-        self.rows.update(new)
+    @property
+    def resumed(self) -> bool:
+        """Whether anything is done."""
+        return bool(self.rows)
+
+    def append(self, fold: int, rows: Iterable[tuple[int, int, Row]], masks: Mapping[int, bytes]) -> None:
+        """Add a step, (episode, way, counts) and PNG files by episode, and sync it to disk."""
+        step = {
+            "fold": fold,
+            "rows": [[episode, way, *map(int, counts)] for episode, way, counts in rows],
+            "masks": {episode: base64.b64encode(data).decode() for episode, data in masks.items()},
+        }
+        place = self._file.tell()
+        self._write(step)
+        self._take(step, place)
+
+    def masks(self) -> Iterator[tuple[int, int, bytes]]:
+        """(fold, episode, PNG file) of every prediction, by fold and episode."""
+        end = self._file.tell()
+        for (fold, episode), place in sorted(self._masks.items()):
+            self._file.seek(place)
+            step = _unsealed(self._file.readline())
+            if step is None:
+                raise RecordError(f"{self.path} was changed by another program. Delete the folder to begin again.")
+            yield fold, episode, base64.b64decode(step["masks"][str(episode)])
+        self._file.seek(end)
 
     def close(self) -> None:
-        """Close the file; the rows stay on disk."""
+        """Close the file; the steps stay on disk."""
         with contextlib.suppress(OSError):  # it flushes again what a full disk did not take, which was told then
             self._file.close()
 
@@ -107,10 +134,9 @@ class Journal:
         self.close()
         self.path.unlink(missing_ok=True)
 
-    def _write(self, lines: Iterable[str]) -> None:
-        data = b"".join(_sealed(line) for line in lines)
+    def _write(self, value: Mapping[str, Any]) -> None:
         try:
-            self._file.write(data)
+            self._file.write(_sealed(value))
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -120,34 +146,33 @@ class Journal:
             ) from error
 
     def _read(self, identity: dict[str, Any]) -> int:
-        """Read the rows; returns the number of bytes that are whole."""
-        data = self.path.read_bytes()
+        """Read the steps; returns the number of bytes that are whole."""
         good = 0
-        lines = data.splitlines(keepends=True)
-        for number, line in enumerate(lines):
-            text = _unsealed(line)
-            if text is None:
-                if number == len(lines) - 1:
+        for number, line in enumerate(self._file, 1):
+            found = _unsealed(line)
+            if found is None:
+                more = sum(1 for _ in self._file)
+                if not more:
                     break  # torn by a kill
                 raise RecordError(
-                    f"{self.path}: line {number + 1} of {len(lines)} is damaged. Delete the folder to begin again."
+                    f"{self.path}: line {number} of {number + more} is damaged. Delete the folder to begin again."
                 )
-            if number == 0:
-                self._check_identity(json.loads(text), identity)
+            if number == 1:
+                self._check_identity(found, identity)
             else:
-                self._take(text, number)
+                self._take(found, good)
             good += len(line)
-        self.resumed = bool(self.rows)
         return good
 
-    def _take(self, text: str, number: int) -> None:
-        fold, episode, way, *row = (int(word) for word in text.split(","))
-        key, value = (fold, episode, way), tuple(row)
-        if self.rows.setdefault(key, value) != value:
-            raise RecordError(
-                f"{self.path}: line {number + 1} gives fold {fold}, episode {episode}, way {way} another value than "
-                "an earlier line. Two runs wrote here; delete the folder to begin again."
-            )
+    def _take(self, step: dict[str, Any], place: int) -> None:
+        fold = step["fold"]
+        for episode, way, *counts in step["rows"]:
+            if self.rows.setdefault((fold, episode, way), tuple(counts)) != tuple(counts):
+                raise RecordError(
+                    f"{self.path} gives fold {fold}, episode {episode}, way {way} another value than an earlier line. "
+                    "Two runs wrote here; delete the folder to begin again."
+                )
+        self._masks.update({(fold, int(episode)): place for episode in step["masks"]})
 
     def _check_identity(self, found: dict[str, Any], expected: dict[str, Any]) -> None:
         differing = [k for k in sorted({*found, *expected}) if found.get(k) != expected.get(k)]
@@ -163,19 +188,20 @@ def same_run(path: Path, identity: Mapping[str, Any]) -> bool:
     """Whether a journal is one that `identity` may continue, and whole enough for that."""
     try:
         with path.open("rb") as file:
-            text = _unsealed(file.readline())
+            return _unsealed(file.readline()) == json.loads(json.dumps(identity))
     except OSError:
         return False
-    return text is not None and bool(json.loads(text) == json.loads(json.dumps(identity)))
 
 
-def _sealed(line: str) -> bytes:
-    data = line.encode()
+def _sealed(value: Mapping[str, Any]) -> bytes:
+    data = json.dumps(value, sort_keys=True).encode()
     return b"%08x %s\n" % (zlib.crc32(data), data)
 
 
-def _unsealed(line: bytes) -> str | None:
+def _unsealed(line: bytes) -> dict[str, Any] | None:
+    """What a line holds; None if it is not whole."""
     seal, _, rest = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or seal != b"%08x" % zlib.crc32(rest):
         return None
-    return rest.decode()
+    found: dict[str, Any] = json.loads(rest)
+    return found

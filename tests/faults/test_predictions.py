@@ -17,8 +17,6 @@ from fssbench.banks.sink import Sink
 from fssbench.errors import RecordError
 from fssbench.predictions import (
     FILE,
-    JOURNAL,
-    PredictionWriter,
     decode_label,
     encode_label,
     open_predictions,
@@ -74,39 +72,6 @@ def test_predictions_are_written_by_what_survives_a_full_disk(tmp_path: Path, mo
     monkeypatch.setattr(Sink, "__init__", lambda self, path: (opened.append(path), start(self, path))[1])
     write_predictions(tmp_path / FILE, "", [(0, 0, encode_label(FIRST))])
     assert len(opened) == 1
-
-
-@pytest.mark.parametrize("tail", [bytes(400), b"\xff" * 400, b"\0" * 8 + b"\x05" + b"\0" * 27, b"\1\2\3"])
-def test_rubbish_behind_a_journal_replaces_nothing(tmp_path: Path, tail: bytes) -> None:
-    writer = PredictionWriter(tmp_path, fresh=True)
-    writer.append(0, [(0, SECOND), (1, FIRST)])
-    writer.append(0, [(0, FIRST)])  # that of a step which was run again counts
-    writer.close()
-    whole = (tmp_path / JOURNAL).read_bytes()
-    (tmp_path / JOURNAL).write_bytes(whole + tail)
-    writer = PredictionWriter(tmp_path, fresh=False)
-    writer.append(2, [(7, SECOND)])
-    writer.finish("", "")
-    writer.delete()
-    with open_predictions(tmp_path / FILE) as found:
-        assert (found.episodes(0), found.episodes(2)) == ([0, 1], [7])
-        assert (found.mask(0, 0) == FIRST).all()
-        assert (found.mask(2, 7) == SECOND).all()
-    assert not (tmp_path / JOURNAL).exists()
-
-
-def test_a_flipped_bit_in_a_journals_numbers_is_seen(tmp_path: Path) -> None:
-    writer = PredictionWriter(tmp_path, fresh=True)
-    writer.append(0, [(0, FIRST)])
-    writer.append(0, [(1, FIRST)])
-    writer.close()
-    content = bytearray((tmp_path / JOURNAL).read_bytes())
-    content[len(content) // 2 + 8] ^= 4  # the second entry's episode: 1 becomes 5
-    (tmp_path / JOURNAL).write_bytes(content)
-    writer = PredictionWriter(tmp_path, fresh=False)
-    writer.finish("", "")
-    with open_predictions(tmp_path / FILE) as found:
-        assert found.episodes(0) == [0]
 
 
 @pytest.mark.parametrize(

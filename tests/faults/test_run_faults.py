@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import multiprocessing
 import os
-import random
 import re
 import signal
 import socket
@@ -23,73 +23,71 @@ from fssbench.engine import store
 from fssbench.errors import RecordError
 
 
-def _killed_after(seconds: float, run, out: Path, **options: object) -> bool:
-    """Run ToySlow in a child and kill it after a while; whether it was still at work."""
-    child = multiprocessing.get_context("fork").Process(
-        target=run, args=("ToySlow",), kwargs={"out": out, "shots": (1, 5), **options}
-    )
-    child.start()
-    child.join(seconds)
-    alive = child.is_alive()
-    if alive and child.pid is not None:
-        os.kill(child.pid, signal.SIGKILL)
-    child.join()
-    return alive
+def _killed_in_step(step: int, run, out: Path, **options: object) -> None:
+    """Run ToyDies in a child that dies in its step number `step`, before it is counted."""
+    toy_methods.ToyDies.steps = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOY_DIES_AT", str(step))
+        child = multiprocessing.get_context("fork").Process(
+            target=run, args=("ToyDies",), kwargs={"out": out, **options}
+        )
+        child.start()
+        child.join()
+    assert child.exitcode == -signal.SIGKILL
 
 
-def _journal(run, out: Path, seconds: float = 0.6) -> Path:
-    """The journal of an unfinished run with some rows in it."""
-    for _ in range(30):
-        _killed_after(seconds, run, out)
-        journals = list(out.rglob("journal.csv"))
-        if journals and all(len(j.read_bytes().splitlines()) > 2 for j in journals):
-            return sorted(journals)[0]
-    raise AssertionError("the run never got going")
+def _journal(run, out: Path) -> Path:
+    """The 1-shot journal of an unfinished run at 1 and 5 shots; both have some steps."""
+    _killed_in_step(9, run, out, shots=(1, 5))
+    journals = [path for path in out.rglob("journal") if len(path.read_bytes().splitlines()) > 2]
+    assert len(journals) == 2
+    return next(path for path in journals if "-1shot" in path.parent.name)
 
 
-def _sealed(text: str) -> bytes:
-    return b"%08x %s\n" % (zlib.crc32(text.encode()), text.encode())
+def _sealed(step: object) -> bytes:
+    text = json.dumps(step).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
 def test_ten_kills_and_resumes_give_the_rows_of_one_run(run, tmp_path: Path) -> None:
-    whole = frames(run("ToySlow", out=tmp_path / "whole", shots=(1, 5)))
-    moments = random.Random(0)
-    for _ in range(10):
-        if not _killed_after(moments.uniform(0.1, 0.8), run, tmp_path / "cut"):
-            break
-    pieces = frames(run("ToySlow", out=tmp_path / "cut", shots=(1, 5)))
+    options = {"shots": (1, 5), "head_batch": 3}
+    whole = frames(run("ToyDies", out=tmp_path / "whole", **options))
+    for step in (1, 3, 2, 4, 1, 2, 3, 5, 2, 4):
+        _killed_in_step(step, run, tmp_path / "cut", **options)
+    pieces = frames(run("ToyDies", out=tmp_path / "cut", **options))
     for a, b in zip(whole, pieces, strict=True):
         pd.testing.assert_frame_equal(a, b)
 
 
 def test_a_resumed_run_does_only_what_is_left(run, listener, tmp_path: Path) -> None:
     journal = _journal(run, tmp_path)
-    rows = len(journal.read_bytes().splitlines()) - 1
-    run("ToySlow", out=tmp_path, shots=(1, 5))
+    steps = [json.loads(line.partition(" ")[2]) for line in journal.read_text().splitlines()[1:]]
+    rows = sum(len(step["rows"]) for step in steps)
+    run("ToyDies", out=tmp_path, shots=(1, 5))
     assert listener.already >= rows
     assert listener.done == listener.episodes - listener.already
 
 
 def test_a_torn_last_line_is_done_again(run, tmp_path: Path) -> None:
-    whole = frames(run("ToySlow", out=tmp_path / "whole", shots=(1, 5)))
+    whole = frames(run("ToyDies", out=tmp_path / "whole", shots=(1, 5)))
     journal = _journal(run, tmp_path / "torn")
     journal.write_bytes(journal.read_bytes()[:-7])
-    for a, b in zip(whole, frames(run("ToySlow", out=tmp_path / "torn", shots=(1, 5))), strict=True):
+    for a, b in zip(whole, frames(run("ToyDies", out=tmp_path / "torn", shots=(1, 5))), strict=True):
         pd.testing.assert_frame_equal(a, b)
 
 
 def test_a_line_twice_with_another_value_is_refused(run, tmp_path: Path) -> None:
     journal = _journal(run, tmp_path)
-    _, _, text = journal.read_text().splitlines()[1].partition(" ")
-    words = text.split(",")
-    same = _sealed(text)
-    other = _sealed(",".join([*words[:3], str(int(words[3]) + 1), *words[4:]]))
+    step = json.loads(journal.read_text().splitlines()[1].partition(" ")[2])
+    same = _sealed(step)
+    step["rows"][-1][-1] += 1
+    other = _sealed(step)
     before = journal.read_bytes()
     journal.write_bytes(before + other)
     with pytest.raises(RecordError, match="another value"):
-        run("ToySlow", out=tmp_path, shots=(1, 5))
+        run("ToyDies", out=tmp_path, shots=(1, 5))
     journal.write_bytes(before + same)
-    assert all(outcome.state == "finished" for outcome in run("ToySlow", out=tmp_path, shots=(1, 5)))
+    assert all(outcome.state == "finished" for outcome in run("ToyDies", out=tmp_path, shots=(1, 5)))
 
 
 def test_a_damaged_line_before_the_last_is_refused(run, tmp_path: Path) -> None:
@@ -97,15 +95,15 @@ def test_a_damaged_line_before_the_last_is_refused(run, tmp_path: Path) -> None:
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(lines[0] + lines[1].replace(b",", b";", 1) + b"".join(lines[2:]))
     with pytest.raises(RecordError, match="line 2 of"):
-        run("ToySlow", out=tmp_path, shots=(1, 5))
+        run("ToyDies", out=tmp_path, shots=(1, 5))
 
 
 def test_other_code_refuses_to_go_on_and_says_what_changed(run, tmp_path: Path, monkeypatch) -> None:
     _journal(run, tmp_path)
     monkeypatch.setattr(engine_run, "code_sha256", lambda methods: "other")
     with pytest.raises(RecordError, match=r"code: then .*now 'other'"):
-        run("ToySlow", out=tmp_path, shots=(1, 5))
-    assert all(o.state == "finished" for o in run("ToySlow", out=tmp_path, shots=(1, 5), force=True))
+        run("ToyDies", out=tmp_path, shots=(1, 5))
+    assert all(o.state == "finished" for o in run("ToyDies", out=tmp_path, shots=(1, 5), force=True))
 
 
 def test_two_processes_on_one_record_the_second_is_told_pid_and_host(run, tmp_path: Path) -> None:
@@ -114,7 +112,7 @@ def test_two_processes_on_one_record_the_second_is_told_pid_and_host(run, tmp_pa
     child.start()
     try:
         for _ in range(200):
-            if list(tmp_path.rglob("journal.csv")):
+            if list(tmp_path.rglob("journal")):
                 break
             time.sleep(0.02)
         with pytest.raises(RecordError, match=rf"process {child.pid} on {socket.gethostname()}"):
@@ -128,7 +126,7 @@ def test_the_lock_of_a_dead_process_is_taken_over(run, tmp_path: Path) -> None:
     journal = _journal(run, tmp_path)
     lock = journal.with_name(".lock")
     assert socket.gethostname() in lock.read_text()  # the kill left the file behind, not the lock
-    assert all(o.state == "finished" for o in run("ToySlow", out=tmp_path, shots=(1, 5)))
+    assert all(o.state == "finished" for o in run("ToyDies", out=tmp_path, shots=(1, 5)))
     assert not lock.exists()
 
 
@@ -199,24 +197,13 @@ def test_running_out_of_device_memory_halves_the_batch_and_says_so(run, listener
     assert len(said) <= 4  # two folds, halved twice at most: the limit is remembered, not found anew in every step
 
 
-def _cut_off_at(step: int, run, out: Path, monkeypatch, **options: object) -> None:
-    """Run ToyDies in a child that dies in its step number `step`."""
-    monkeypatch.setattr(toy_methods.ToyDies, "steps", 0)
-    monkeypatch.setenv("TOY_DIES_AT", str(step))
-    child = multiprocessing.get_context("fork").Process(target=run, args=("ToyDies",), kwargs={"out": out, **options})
-    child.start()
-    child.join()
-    assert child.exitcode == -signal.SIGKILL
-    monkeypatch.delenv("TOY_DIES_AT")
-
-
 @pytest.mark.parametrize("again", [True, False], ids=["with --force again", "without"])
 def test_a_forced_run_that_was_cut_off_goes_on_and_the_old_record_stays_till_then(
-    run, listener, tmp_path, monkeypatch, again
+    run, listener, tmp_path, again
 ) -> None:
     (first,) = run("ToyDies", out=tmp_path)
     stamp = (first.folder / "run.json").stat().st_mtime_ns
-    _cut_off_at(3, run, tmp_path, monkeypatch, force=True)
+    _killed_in_step(3, run, tmp_path, force=True)
     assert (first.folder / "run.json").stat().st_mtime_ns == stamp
     (second,) = run("ToyDies", out=tmp_path, force=again)
     assert second.state == "finished"
