@@ -188,7 +188,7 @@ def same_run(path: Path, identity: Mapping[str, Any]) -> bool:
     """Whether a journal is one that `identity` may continue, and whole enough for that."""
     try:
         with path.open("rb") as file:
-            return _unsealed(file.readline()) == json.loads(json.dumps(identity))
+            return bool(_unsealed(file.readline()) == json.loads(json.dumps(identity)))
     except OSError:
         return False
 
