@@ -26,7 +26,18 @@ from fssbench.errors import FssbenchError
 # What the commands act on, in the order of the help: everyday ones first, what few people ever need last.
 PANELS: dict[str, tuple[str, ...]] = {
     "Everyday": ("generate-episodes", "run", "report"),
-    "Results": ("compare", "leaderboard", "plot", "gallery", "sensitivity", "audit", "score", "sweep", "reproduce"),
+    "Results": (
+        "compare",
+        "agreement",
+        "leaderboard",
+        "plot",
+        "gallery",
+        "sensitivity",
+        "audit",
+        "score",
+        "sweep",
+        "reproduce",
+    ),
     "Methods": ("methods", "new-method", "train", "predict", "speed"),
     "Data sets": ("download", "adopt", "doctor"),
     "Episode banks": ("show", "inspect", "verify", "diff", "attach", "export"),

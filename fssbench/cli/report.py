@@ -1,4 +1,4 @@
-"""`fssbench report` and `fssbench compare`: tables from records, and what of their differences is real."""
+"""`fssbench report`, `compare` and `agreement`: tables from records, what is real of them, and what papers say."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fssbench.cli.app import app, track
 from fssbench.cli.results import BACKBONE, DATASET, METHOD, RESULTS, SHOTS, SORT, read_results, write_text
 
 if TYPE_CHECKING:
+    from fssbench.reports.entries.results import Result
     from fssbench.reports.tables.model import Table
 
 
@@ -150,6 +151,50 @@ def compare(
         write_text(text, out, force)
         return
     tables = [table for each in comparisons for table in comparison_tables(each, digits)]
+    if output is None and out is None and sys.stdout.isatty():
+        _print(tables)
+    else:
+        write_text(render_tables((output or TextFormat.MARKDOWN).value, tables), out, force)
+
+
+@app.command("agreement")
+def agreement(
+    results: list[Path] | None = RESULTS,
+    papers: str = typer.Option("pascal5i", "--papers", metavar="DATASET", help="Whose published numbers to stand by."),
+    output: TextFormat | None = typer.Option(
+        None, "--format", "-f", help="What to print. [a table as wide as the terminal; markdown into a pipe or file]"
+    ),
+    method: list[str] | None = METHOD,
+    backbone: list[str] | None = BACKBONE,
+    dataset: list[str] | None = DATASET,
+    shots: list[str] | None = SHOTS,
+    out: Path | None = typer.Option(None, "--out", help="Write to this file instead of stdout."),
+    force: bool = typer.Option(False, "--force", help="Overwrite --out."),
+    as_json: bool = typer.Option(False, "--json", help="The same as `--format json`."),
+) -> None:
+    """Whether methods stand in the papers' order on our episodes: Spearman's rank correlation, by number of shots."""
+    import json
+    from dataclasses import asdict
+
+    from fssbench.reports.formats.render import render_tables
+    from fssbench.reports.studies.agreement import agreement as agreement_of
+    from fssbench.reports.studies.comparison import sets_to_compare
+    from fssbench.reports.tables.agreement import agreement_table
+
+    by_place: dict[object, list[Result]] = {}
+    for result in read_results(results, method, backbone, dataset, shots):
+        by_place.setdefault(result.place, []).append(result)
+    found = [agreement_of(each, papers) for place in by_place.values() for each in sets_to_compare(place)]
+    if as_json or output is TextFormat.JSON:
+        data = [
+            {"dataset": each.results[0].place.dataset, "shot": each.results[0].shot, "papers": each.papers_dataset,
+             "spearman": each.spearman, "low": each.low, "high": each.high,
+             "methods": [asdict(standing) for standing in each.standings]}
+            for each in found
+        ]  # fmt: skip
+        write_text(json.dumps({"schema": 1, "agreement": data}, indent=1, ensure_ascii=False) + "\n", out, force)
+        return
+    tables = [agreement_table(each) for each in found]
     if output is None and out is None and sys.stdout.isatty():
         _print(tables)
     else:

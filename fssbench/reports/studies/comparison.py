@@ -124,7 +124,7 @@ def compare(
     entries = entries_of(results)
     if len(entries) < 2:
         raise UsageError(f"expected at least two results to compare, found {len(entries)}")
-    _check_comparable([entry.first for entry in entries])
+    check_comparable([entry.first for entry in entries])
     bank = entries[0].first.run.bank
     shared = sorted(set.intersection(*({int(fold) for fold in r.summary.folds} for e in entries for r in e.results)))
     if not shared:
@@ -210,7 +210,8 @@ def _named(wanted: str, entries: Sequence[Entry], names: Sequence[str]) -> int:
     return found[0]
 
 
-def _check_comparable(results: Sequence[Result]) -> None:
+def check_comparable(results: Sequence[Result]) -> None:
+    """Raises `RecordError` unless all were measured on the same episodes."""
     first = results[0]
     for other in results[1:]:
         for word, mine, theirs in (
