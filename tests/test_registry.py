@@ -33,6 +33,18 @@ def test_a_plug_in_is_found_by_module_and_class() -> None:
     assert find_method("toy_methods:Toy") is toy_methods.Toy
 
 
+def test_an_installed_plug_in_goes_by_the_name_of_its_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "tiny-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("[fssbench.methods]\ntiniest = toy_methods:ToyVote\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "tiniest" in method_names()
+    assert find_method("tiniest") is toy_methods.ToyVote
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -13,6 +13,7 @@ import typer
 
 from fssbench.cli.app import App, Command, numbers
 from fssbench.cli.app import main as run_main
+from fssbench.errors import MethodError
 
 
 @dataclass
@@ -135,6 +136,13 @@ def test_a_mistake_in_the_file_is_named_with_the_nearest_word(
     (tmp_path / "fssbench.toml").write_text(text)
     done = run("report")
     assert done.status == 2 and message in done.err and "fssbench.toml" in done.err
+
+
+@pytest.mark.parametrize("words", ["--debug methods pannet", "methods pannet --debug"])
+def test_debug_gives_the_error_with_its_traceback(run: Run, words: str) -> None:
+    with pytest.raises(MethodError, match="did you mean 'panet'"):
+        run_main(words.split())
+    assert "did you mean 'panet'" in run("methods", "pannet").err  # one message again: it held for that command only
 
 
 def test_windows_is_told_at_once_what_is_needed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 import toy_data
 from PIL import Image
 
@@ -18,7 +19,10 @@ from fssbench.banks.bank import open_bank
 from fssbench.checkpoints import Card, save_checkpoint
 from fssbench.cli import main
 from fssbench.cli.run import parse_bytes
+from fssbench.engine import run as engine_run
 from fssbench.engine.build import MethodSpec, build_method
+from fssbench.engine.evaluate import Settings
+from fssbench.engine.run import RunRequest
 from fssbench.predictions import open_predictions
 from fssbench.records import COUNTS, read_record
 from fssbench.regime import Regime
@@ -298,3 +302,20 @@ def test_a_variable_for_the_backbone_beats_no_checkpoint_and_is_not_recorded_whe
     assert build_method(asked, 0)[0].config.backbone == "efficientnet_lite0"
     plain = MethodSpec("tiny_plugin:Tiny", (), None, "random", 0, "resnet50")
     assert build_method(plain, 0)[0].config.backbone == "one-layer"
+
+
+def test_every_option_of_run_reaches_the_run(tmp_path: Path, monkeypatch) -> None:
+    asked: list[RunRequest] = []
+    monkeypatch.delenv("FSSBENCH_BACKBONE", raising=False)
+    monkeypatch.setattr(engine_run, "run_methods", lambda request, progress: asked.append(request) or [])
+    words = ["run", "panet", "hsnet", "--bank", "b.h5", "--shots", "1", "5", "--folds", "2", "--set", "size=65,65"]
+    words += ["--backbone", "resnet50", "--weights", "random", "--seed", "7", "--annotation", "box", "--out", "o"]
+    words += ["--device", "cpu", "--precision", "bf16", "--batch", "3", "--encode-batch", "2", "--workers", "4"]
+    words += ["--cache", "1MB", "--spill", "2MB", "--spill-folder", "s", "--channels-last", "--compile", "--force"]
+    assert fssbench(*words, "--save-predictions", "--allow-contaminated") == 0
+    settings = Settings(
+        torch.device("cpu"), "bf16", "box", workers=4, head_batch=3, encode_batch=2, cache_bytes=1 << 20,
+        spill_folder=Path("s"), spill_bytes=2 << 20, channels_last=True, compile=True,
+    )  # fmt: skip
+    specs = [MethodSpec(name, ("size=65,65",), "resnet50", "random", 7) for name in ("panet", "hsnet")]
+    assert asked == [RunRequest(specs, Path("b.h5"), settings, [1, 5], [2], Path("o"), True, True, True)]

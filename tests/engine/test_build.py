@@ -158,3 +158,12 @@ def test_a_method_that_cannot_be_built_is_one_message(monkeypatch: pytest.Monkey
     monkeypatch.setattr(toy_methods, cls.__name__, cls, raising=False)
     with pytest.raises(MethodError, match=words):
         build_method(MethodSpec(f"toy_methods:{cls.__name__}", weights="random"), 0)
+
+
+def test_weights_are_drawn_without_touching_anybodys_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    before = torch.get_rng_state()
+    build_method(MethodSpec("toy_methods:Toy", weights="random", seed=5), 0)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not seeded

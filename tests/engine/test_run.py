@@ -13,6 +13,7 @@ from torch import Tensor
 from toy_runs import frames
 
 from fssbench.banks.bank import open_bank
+from fssbench.engine import evaluate
 from fssbench.errors import FssbenchError
 from fssbench.method import EpisodeBatch, MethodConfig, Preprocess
 from fssbench.predictions import open_predictions
@@ -159,6 +160,21 @@ def test_episodes_of_one_query_share_its_features_instead_of_copying_them(run, m
     strides = [stride for batch, stride in seen if batch == 2]
     assert strides
     assert all(stride == {0} for stride in strides)
+
+
+@pytest.mark.parametrize(("shot", "most"), [(1, 5), (5, 2)])  # of 6 at most, but cut into equal steps
+def test_a_step_has_memory_for_the_maps_of_its_episodes(run, monkeypatch, shot: int, most: int) -> None:
+    monkeypatch.setattr(evaluate, "BATCH_BYTES", 100_000)  # a map of ToyMaps, 8 x 16 x 16, takes 8,192
+    sizes: list[int] = []
+    plain = toy_methods.ToyMaps.segment
+
+    def watched(self: toy_methods.ToyMaps, episodes: EpisodeBatch) -> Tensor:
+        sizes.append(episodes.size[0])
+        return plain(self, episodes)
+
+    monkeypatch.setattr(toy_methods.ToyMaps, "segment", watched)
+    run("ToyMaps", shots=(shot,))
+    assert max(sizes) == most
 
 
 class ToyCoarse(toy_methods.Toy):

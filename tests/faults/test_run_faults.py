@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import toy_methods
 from toy_runs import frames
 
+from fssbench.engine import job as engine_job
 from fssbench.engine import run as engine_run
 from fssbench.engine import store
 from fssbench.errors import RecordError
@@ -104,6 +106,18 @@ def test_other_code_refuses_to_go_on_and_says_what_changed(run, tmp_path: Path, 
     with pytest.raises(RecordError, match=r"code: then .*now 'other'"):
         run("ToyDies", out=tmp_path, shots=(1, 5))
     assert all(o.state == "finished" for o in run("ToyDies", out=tmp_path, shots=(1, 5), force=True))
+
+
+def test_another_setting_that_may_change_a_count_does_not_go_on(run, tmp_path: Path, monkeypatch) -> None:
+    _killed_in_step(2, run, tmp_path)
+    for options, words in (({"head_batch": 3}, "head_batch: then 8, now 3"), ({"encode_batch": 2}, "encode_batch")):
+        with pytest.raises(RecordError, match=words):
+            run("ToyDies", out=tmp_path, **options)
+    for place, name in ((torch, "__version__"), (engine_job, "describe")):
+        with monkeypatch.context() as patch, pytest.raises(RecordError, match="another"):
+            patch.setattr(place, name, "another" if place is torch else lambda device: "another")
+            run("ToyDies", out=tmp_path)
+    assert run("ToyDies", out=tmp_path, workers=5, cache_bytes=20_000)[0].state == "finished"
 
 
 def test_two_processes_on_one_record_the_second_is_told_pid_and_host(run, tmp_path: Path) -> None:
