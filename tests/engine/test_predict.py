@@ -26,9 +26,12 @@ def test_supports_are_encoded_once_and_the_caller_keeps_its_gradients(
         Image.fromarray(pixels).save(path)
     pooled = []
     plain = toy_methods.Toy.encode_support
-    monkeypatch.setattr(
-        toy_methods.Toy, "encode_support", lambda self, s: (pooled.append(len(s.labels)), plain(self, s))[1]
-    )
+
+    def watched(self: toy_methods.Toy, support: SupportBatch) -> Features:
+        pooled.append(len(support.labels))
+        return plain(self, support)
+
+    monkeypatch.setattr(toy_methods.Toy, "encode_support", watched)
     supports = [Support(name, Image.fromarray(pixels), codes) for name in ("one", "two")]
     method = toy_methods.Toy(toy_methods.ToyConfig()).eval()
     seen = []
