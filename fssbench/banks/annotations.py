@@ -2,8 +2,8 @@
 
 Box: as in PANet's code, with connected parts of the class in place of VOC's instances. Scribbles and points are our
 own, in the manner of DAVIS' generator, which PANet's strokes came from: a stroke follows the middle of an object, and
-other strokes the middle of the background. Everything is whole-number arithmetic on the label map and on raw random
-words, so that one seed gives one annotation on every machine.
+other strokes the middle of the background. Worse masks are in `fssbench.banks.qualities`. Everything is whole-number
+arithmetic on the label map and on raw random words, so that one seed gives one annotation on every machine.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from fssbench.banks.medial import longest_stroke
+from fssbench.banks.qualities import QUALITIES
 from fssbench.banks.randomness import below
 from fssbench.datasets.masks import Labels, void_of
 from fssbench.errors import DataError, UsageError, unknown_name
 
 Codes = NDArray[np.uint8]  # H x W of the codes below
 Region = NDArray[np.bool_]
+Kind = Callable[[Labels, int, np.random.Generator], Codes]
 
 BACKGROUND, OBJECT, UNLABELLED = 0, 1, 3
 
@@ -38,6 +40,11 @@ def annotate(kind: str, labels: Labels, class_id: int, rng: np.random.Generator)
     if not (labels == class_id).any():
         raise DataError(f"expected class {class_id} in the label map, found only {np.unique(labels).tolist()}.")
     return KINDS[kind](labels, class_id, rng)
+
+
+def _worse_mask(worsen: Callable[[Region, np.random.Generator], Region]) -> Kind:
+    """All of the class's pixels, worsened; the rest is background."""
+    return lambda labels, class_id, rng: worsen(labels == class_id, rng).astype(np.uint8)
 
 
 def box(labels: Labels, class_id: int, rng: np.random.Generator) -> Codes:
@@ -81,10 +88,11 @@ def point(labels: Labels, class_id: int, rng: np.random.Generator) -> Codes:
     return codes
 
 
-KINDS: dict[str, Callable[[Labels, int, np.random.Generator], Codes]] = {
+KINDS: dict[str, Kind] = {
     "box": box,
     "scribble": scribble,
     "point": point,
+    **{name: _worse_mask(worsen) for name, worsen in QUALITIES.items()},
 }
 
 

@@ -17,6 +17,7 @@ from fssbench.banks.pictures import same_pictures
 from fssbench.banks.randomness import named_stream
 from fssbench.banks.sampling import Episodes, Pool, Shape, draw
 from fssbench.banks.scan import MaskFacts, pool_of, scan
+from fssbench.banks.schema import ANNOTATION_KINDS
 from fssbench.banks.workers import spread
 from fssbench.banks.writer import Plan, Stored, check_free, write_bank
 from fssbench.datasets.base import Dataset, Layers
@@ -28,7 +29,6 @@ from fssbench.names import wrong_image_id
 from fssbench.progress import Progress, quiet
 from fssbench.protocol import Protocol
 
-ANNOTATION_KINDS = ("box", "scribble", "point")
 _RULE = 1  # raise it when fssbench.banks.annotations changes what it draws
 _LARGEST_SEED = 2**32 - 1  # of NumPy's legacy generator
 _SAMPLE = 32  # images that are weighed before all are copied
@@ -255,7 +255,10 @@ def _folds(dataset: Dataset, request: Request) -> tuple[int, ...]:
 def _check(protocol: Protocol, request: Request) -> None:
     unknown = [kind for kind in request.annotations if kind not in ANNOTATION_KINDS]
     if unknown:
-        raise UsageError(f"expected annotations out of {', '.join(ANNOTATION_KINDS)}, found {unknown[0]!r}.")
+        known = (
+            "box, scribble, point, or a worse mask by level 1 to 5: eroded-N, dilated-N, shifted-N, ragged-N, boxed-N"
+        )
+        raise UsageError(f"expected annotations out of {known}, found {unknown[0]!r}.")
     if min(request.shots, default=0) < 1 or request.ways < 1 or request.repeats < 1 or request.auxiliary < 0:
         raise UsageError("expected at least 1 shot, 1 way and 1 support set for each query.")
     if protocol.replays and max(protocol.seeds) > _LARGEST_SEED:

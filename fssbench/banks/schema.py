@@ -29,6 +29,10 @@ EPISODES = {
     "auxiliary": Kind(("episodes", "ways", "auxiliary")),
 }
 FOLD = {"classes": Kind(("fold classes",))}
+ANNOTATION_KINDS = (
+    *("box", "scribble", "point"),
+    *(f"{quality}-{level}" for quality in ("eroded", "dilated", "shifted", "ragged", "boxed") for level in range(1, 6)),
+)
 ANNOTATIONS = {"image": Kind(("pairs",)), "class": Kind(("pairs",))}
 
 
@@ -53,7 +57,7 @@ def check_structure(file: h5py.File) -> None:
             own = {"shots": int(shots)}
             check.columns(group, {name: EPISODES[name] for name in sorted(columns)}, own)
     if "annotations" in members:
-        for kind in sorted(check.members("/annotations", (), {"box", "scribble", "point"})):
+        for kind in sorted(check.members("/annotations", (), ANNOTATION_KINDS)):
             check.attribute(f"/annotations/{kind}", "rule")
             if check.columns(f"/annotations/{kind}", ANNOTATIONS, {}, blobs="pairs") != full:
                 raise ValueError(f"/annotations/{kind}: annotations in an index bank, or none in a full one")

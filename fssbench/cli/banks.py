@@ -35,7 +35,7 @@ def generate_episodes(
     min_area: int | None = typer.Option(None, help="Pixels a class must cover (default: the protocol's)."),
     supports_per_query: int = typer.Option(1, help="Different support sets for each query."),
     auxiliary: int = typer.Option(0, help="Images of each class beside the supports, known by class only."),
-    annotations: str | None = typer.Option(None, help="Weak supports to freeze: box,scribble,point."),
+    annotations: str | None = typer.Option(None, help="Weak supports to freeze: box,scribble,point,eroded-3,..."),
     skip_short_classes: bool = typer.Option(False, "--skip-short-classes", help="Leave out classes too small."),
     index: bool = typer.Option(False, "--index", help="Without images: small, needs masks only, shared in git."),
     workers: int | None = WORKERS,

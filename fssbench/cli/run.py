@@ -50,7 +50,7 @@ def run(
         "[imagenet, where that makes sense]",
     ),
     settings: list[str] | None = typer.Option(None, "--set", metavar="FIELD=VALUE", help="A field of the config."),
-    annotation: str = typer.Option("mask", "--annotation", help="Support labels: mask, box, scribble or point."),
+    annotation: str = typer.Option("mask", "--annotation", help="Support labels: mask, box, scribble, eroded-3, ..."),
     out: Path = typer.Option(Path("results"), "--out", help="Folder for the records."),
     force: bool = typer.Option(False, "--force", help="Run again what is there already."),
     allow_contaminated: bool = typer.Option(

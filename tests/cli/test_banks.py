@@ -159,7 +159,11 @@ def test_names_that_do_not_exist(run: Run, small_voc: Path) -> None:
     refused(run("generate-episodes", "pascal"), "unknown data set 'pascal': did you mean 'pascal5i'")
     refused(run("generate-episodes", "pascal5i", "--protocol", "pfnet"), "did you mean 'pfenet'")
     refused(run("generate-episodes", "pascal5i", "--lists", "oslm"), "did you mean 'oslsm'")
-    refused(run("generate-episodes", "pascal5i", "--annotations", "circle"), "box, scribble, point, found 'circle'")
+    refused(
+        run("generate-episodes", "pascal5i", "--annotations", "circle"),
+        "box, scribble, point, or a worse mask",
+        "'circle'",
+    )
 
 
 def test_options_that_contradict_each_other(run: Run, small_voc: Path) -> None:
