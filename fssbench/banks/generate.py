@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fssbench.banks.pictures import same_pictures
+from fssbench.banks.pictures import copies
 from fssbench.banks.randomness import named_stream
 from fssbench.banks.sampling import Episodes, Pool, Shape, draw
 from fssbench.banks.scan import MaskFacts, pool_of, scan
@@ -23,7 +23,7 @@ from fssbench.banks.writer import Plan, Stored, check_free, write_bank
 from fssbench.datasets.base import Dataset, Layers
 from fssbench.datasets.decode import decode_mask, image_size
 from fssbench.datasets.masks import Labels
-from fssbench.datasets.reading import counted, encode_png
+from fssbench.datasets.reading import counted, encode_png, some
 from fssbench.errors import BankError, DataError, ProtocolError, UsageError
 from fssbench.names import wrong_image_id
 from fssbench.progress import Progress, quiet
@@ -106,11 +106,10 @@ def make_plan(dataset: Dataset, request: Request, progress: Progress = quiet, *,
         raise DataError(f"{dataset.name}: expected names of images, found {problem}. Rename the file.")
     facts = scan(dataset, ids, progress, workers=workers)
     order = {image_id: number for number, image_id in enumerate(ids)}
-    groups = (frozenset(order[image_id] for image_id in same) for same in same_pictures(dataset, facts))
-    copies = {image: same for same in groups for image in same}
+    same = copies(dataset, facts)
     pools, skipped = {}, {}
     for fold in folds:
-        pool = replace(pool_of(dataset, protocol, fold, facts, order), same=copies)
+        pool = replace(pool_of(dataset, protocol, fold, facts, order), same=same)
         pools[fold], skipped[fold] = _supplied(pool, request, dataset.class_names, fold)
     folds = _with_classes(folds, pools, request)
     drawn = {
@@ -194,8 +193,8 @@ def read_stored(dataset: Dataset, part: ImagePart, *, index: bool = False) -> St
 
 def check_room(dataset: Dataset, parts: Sequence[ImagePart], out: Path) -> None:
     """Raises `BankError` where the disk has no room for the bank's images and masks, as far as some of them tell."""
-    some, sizes = parts[:: max(1, len(parts) // _SAMPLE)], []
-    for part in some:
+    sizes = []
+    for part in parts[:: max(1, len(parts) // _SAMPLE)]:
         with contextlib.suppress(DataError):  # whoever copies it says what is wrong
             image, masks = dataset.image_bytes(part.image_id), dataset.masks(part.image_id)
             sizes.append(len(image) + sum(len(mask.encoded) for mask in masks))
@@ -280,7 +279,7 @@ def _supplied(pool: Pool, request: Request, names: Mapping[int, str], fold: int)
     pictures = {c: len({pool.copies(image) for image in pool.support[c]}) for c in pool.classes}
     short = {c: count for c, count in pictures.items() if count < needed or not queries[c]}
     if short and not request.skip_short:
-        found = ", ".join(f"{names[c]} (class {c}) has {count}" for c, count in short.items())
+        found = some([f"{names[c]} (class {c}) has {count}" for c, count in short.items()])
         raise ProtocolError(
             f"fold {fold}: expected at least {needed} images a class ({max(request.shots)} supports, the query"
             f"{f', {request.auxiliary} auxiliary' if request.auxiliary else ''}), but {found}. "

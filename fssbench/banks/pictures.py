@@ -33,6 +33,13 @@ def same_pictures(dataset: Dataset, facts: Mapping[str, MaskFacts]) -> list[froz
     return [frozenset(group & facts.keys()) for group in _joined(groups) if len(group & facts.keys()) > 1]
 
 
+def copies(dataset: Dataset, facts: Mapping[str, MaskFacts]) -> dict[int, frozenset[int]]:
+    """`Pool.same`: each image that has copies -> it and them; images are numbered in the order of `facts`."""
+    number = {image_id: i for i, image_id in enumerate(facts)}
+    groups = (frozenset(number[image_id] for image_id in same) for same in same_pictures(dataset, facts))
+    return {image: same for same in groups for image in same}
+
+
 def _pixels(dataset: Dataset, image_id: str) -> str:
     """`pixel_hash` of an image; empty if it is not there, as for an index."""
     try:

@@ -62,6 +62,7 @@ class Coco20i(Dataset):
 
     name = "coco20i"
     class_names = dict(enumerate(CLASSES.values(), start=1))
+    list_pools = ("train2014", "val2017", "train2017")
 
     def __init__(self, root: Path, *, pool: str = "default", split: str = "default") -> None:
         self.pool = OTHER_NAMES.get(pool, pool)

@@ -33,6 +33,7 @@ class Fss1000(Dataset):
     """FSS-1000; `pool` is "test" (240 classes, default), "val" (240) or "train" (520). Class ids are 1..1000 in all."""
 
     name = "fss1000"
+    list_pools = ("val", "train")
     min_area = 1  # every mask counts, as in the published tests
 
     def __init__(self, root: Path, *, pool: str = "default") -> None:
@@ -46,6 +47,17 @@ class Fss1000(Dataset):
         self.root = _find(root, published_classes(self.pool))
 
     def image_ids(self) -> Sequence[str]:
+        return self._ids
+
+    def fold_image_ids(self, fold: int) -> Sequence[str]:
+        """All images. Raises `DataError` where folders of classes are missing: a part is chosen by a list."""
+        missing = [name for name in self._class_ids if not (self.root / name).is_dir()]
+        if missing:
+            raise DataError(
+                f"{self.root}: expected the folders of {len(self._class_ids)} classes, found {len(missing)} missing: "
+                f"{some(missing)}. Unpack the data set again (names keep their published spelling), or name the images "
+                "to use, e.g. abacus/1, in a file for --lists."
+            )
         return self._ids
 
     def pairs(self, fold: int) -> Sequence[tuple[str, int]]:
@@ -71,18 +83,13 @@ class Fss1000(Dataset):
 
 
 def _find(root: Path, classes: Sequence[str]) -> Path:
-    """The folder with the classes' folders. Raises `DataError` naming classes that are not there."""
-    missing = {place: [c for c in classes if not (place / c).is_dir()] for place in (root / f for f in _FOLDERS)}
-    best = min(missing, key=lambda place: len(missing[place]))
-    if len(missing[best]) == len(classes):
+    """The folder with most of the classes' folders. Raises `DataError` if none has any."""
+    there = {place: sum((place / name).is_dir() for name in classes) for place in (root / f for f in _FOLDERS)}
+    best = max(there, key=lambda place: there[place])
+    if not there[best]:
         raise DataError(
             f"no FSS-1000 at {root}: expected a folder for each class, e.g. {root / 'fss1000' / classes[0]} with "
             f"1.jpg to {IMAGES}.jpg and 1.png to {IMAGES}.png, found none. Name the right folder by --root or the "
             "variable FSSBENCH_DATA; `fssbench download fss1000` says where to get it."
-        )
-    if missing[best]:
-        raise DataError(
-            f"{best}: expected the folders of {len(classes)} classes, found {len(missing[best])} missing: "
-            f"{some(missing[best])}. Unpack the data set again; names keep their published spelling."
         )
     return best

@@ -46,6 +46,7 @@ class Isaid5i(Dataset):
     name = "isaid5i"
     class_names = dict(enumerate(CLASSES, start=1))
     folds = tuple(tuple(range(5 * fold + 1, 5 * fold + 6)) for fold in range(3))
+    list_pools = ("train",)
     min_area = 1
 
     def __init__(self, root: Path, *, pool: str = "default") -> None:

@@ -6,6 +6,7 @@ One image a line, with or without folders, suffix and mask: `2007_000032`, `JPEG
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,31 +93,37 @@ def _stem(name: str) -> str:
 class Listed(Dataset):
     """A data set of which a list chooses images, and, if it says so, the class that each is drawn for."""
 
-    def __init__(self, whole: Dataset, path: Path) -> None:
-        self._whole, self._list = whole, read_list(path, whole.image_ids())
-        self.name, self.split, self.min_area = whole.name, whole.split, whole.min_area
+    def __init__(self, pools: Sequence[Dataset], path: Path) -> None:
+        """`pools`: the same data set opened with several image lists; an image is read from the first that has it."""
+        owner = {image_id: pool for pool in reversed(pools) for image_id in pool.image_ids()}
+        self._list = read_list(path, list(owner))
+        self._owner = {image_id: owner[image_id] for image_id in self._list.images}
+        self._used = list(dict.fromkeys(self._owner.values()))
+        first = self._used[0]
+        self.name, self.split, self.min_area = first.name, first.split, first.min_area
         self.pool = f"own-{path.stem}"
-        self.class_names, self.folds = whole.class_names, whole.folds
+        self.class_names = {number: name for pool in self._used for number, name in pool.class_names.items()}
+        self.folds = [
+            tuple(sorted({class_id for pool in self._used for class_id in pool.folds[fold]}))
+            for fold in range(len(first.folds))
+        ]
 
     def image_ids(self) -> Sequence[str]:
         return self._list.images
 
     def image_bytes(self, image_id: str) -> bytes:
-        return self._whole.image_bytes(image_id)
+        return self._owner[image_id].image_bytes(image_id)
 
     def mask(self, image_id: str) -> Mask:
-        return self._whole.mask(image_id)
+        return self._owner[image_id].mask(image_id)
 
     def masks(self, image_id: str) -> Sequence[Mask]:
-        return self._whole.masks(image_id)
+        return self._owner[image_id].masks(image_id)
 
     def fold_image_ids(self, fold: int) -> Sequence[str]:
         if not self._list.pairs:
             return self._list.images
         return tuple(dict.fromkeys(image for image, _ in self.pairs(fold) or ()))
-
-    def fold_classes(self, fold: int) -> tuple[int, ...]:
-        return self._whole.fold_classes(fold)
 
     def pairs(self, fold: int) -> Sequence[tuple[str, int]] | None:
         if not self._list.pairs:
@@ -125,7 +132,11 @@ class Listed(Dataset):
         return tuple(pair for pair in self._list.pairs if pair[1] in classes)
 
     def same_files(self) -> Sequence[Sequence[str]]:
-        return self._whole.same_files()
+        return [same for pool in self._used for same in pool.same_files()]
 
     def part(self, image_ids: Sequence[str]) -> Dataset:
-        return self._whole.part(image_ids)
+        small = copy.copy(self)
+        small._used = [pool.part([i for i in image_ids if self._owner[i] is pool]) for pool in self._used]
+        smaller = dict(zip(map(id, self._used), small._used, strict=True))
+        small._owner = {image_id: smaller[id(self._owner[image_id])] for image_id in image_ids}
+        return small

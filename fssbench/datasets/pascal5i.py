@@ -62,6 +62,7 @@ class Pascal5i(Dataset):
     name = "pascal5i"
     class_names = dict(enumerate(CLASSES, start=1))
     folds = tuple(tuple(range(5 * i + 1, 5 * i + 6)) for i in range(4))
+    list_pools = ("trainaug",)
 
     def __init__(self, root: Path, *, pool: str = "default") -> None:
         self.pool = "voc-val" if pool == "default" else pool

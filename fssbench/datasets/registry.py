@@ -80,15 +80,22 @@ def _described(name: str, root: Path | None) -> Path | None:
 
 
 def _listed(name: str, root: Path | None, path: Path, options: dict[str, Any]) -> Dataset:
-    """A data set cut down to a list: of its first pool that has all of the list's images."""
-    first = open_dataset(name, root, **options)
-    for number, pool in enumerate((None, *first.list_pools), start=1):
+    """A data set cut down to a list, whose images may be in any of its pools; as few are opened as have them all."""
+    kind = find_dataset("folder" if _described(name, root) else name)
+    pools: list[Dataset] = []
+    absent: list[DataError] = []
+    unlisted: list[DataError] = []
+    for pool in (None, *kind.list_pools):
         try:
-            return Listed(first if pool is None else open_dataset(name, root, **{**options, "pool": pool}), path)
-        except DataError:
-            if number > len(first.list_pools):
-                raise
-    raise AssertionError("unreachable")
+            pools.append(open_dataset(name, root, **{**options, "pool": pool}))
+        except DataError as error:
+            absent.append(error)
+            continue
+        try:
+            return Listed(pools, path)
+        except DataError as error:
+            unlisted.append(error)
+    raise unlisted[-1] if unlisted else absent[0]
 
 
 def open_under(

@@ -32,6 +32,7 @@ class Shapes5i(Dataset):
     name = "shapes5i"
     class_names = {number: f"{texture} {shape}" for number, (shape, texture) in enumerate(COMBINATIONS, start=1)}
     folds = tuple(tuple(range(5 * fold + 1, 5 * fold + 6)) for fold in range(4))
+    list_pools = ("train",)
     min_area = 700  # px of 256 x 256; what 2048 px are of a VOC picture
 
     def __init__(self, root: Path | None = None, *, pool: str = "default") -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fssbench.banks.pictures import copies
 from fssbench.banks.sampling import Pool
 from fssbench.banks.scan import MaskFacts, scan
 from fssbench.datasets.base import Dataset, Mask
@@ -114,14 +115,16 @@ def training_data(
     pairs = [(n, c) for n, image_id in enumerate(ids) for c in classes if facts[image_id].areas.get(c, 0) >= least]
     support = {c: [image for image, other in pairs if other == c] for c in classes}
     needed = stage.shots + stage.auxiliary + stage.queries
-    short = {dataset.class_names[c]: len(images) for c, images in support.items() if len(images) < needed}
+    same = copies(dataset, {image_id: facts[image_id] for image_id in ids})
+    pictures = {c: len({same.get(image, image) for image in images}) for c, images in support.items()}
+    short = {dataset.class_names[c]: count for c, count in pictures.items() if count < needed}
     if len(short) == len(support):
         raise DataError(
             f"{dataset.name}, fold {fold}: expected classes with at least {needed} training images, found none in "
             f"the list {dataset.pool!r} ({len(whole)} images, of which {len(kept)} may be used). Add images."
         )
-    enough = {c: images for c, images in support.items() if len(images) >= needed}
-    pool = Pool([pair for pair in pairs if pair[1] in enough], enough)
+    enough = {c: images for c, images in support.items() if pictures[c] >= needed}
+    pool = Pool([pair for pair in pairs if pair[1] in enough], enough, same)
     held = [image_id for number, image_id in enumerate(kept) if number % HELD_BACK == HELD_BACK - 1]
     validation = BaseClasses(dataset, fold, tuple(enough), held)
     return TrainingData(dataset, fold, classes, tuple(ids), pool, facts, validation, stage.novel_images)

@@ -5,7 +5,7 @@ So a run that was cut off, or one that is shared by several processes, needs no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -64,7 +64,8 @@ class EpisodeStream:
         classes = tuple(drawn.classes[i].tolist())
         query = int(drawn.query[i])
         if place:
-            taken = {query, *drawn.support[i].ravel().tolist()}
+            met = (query, *drawn.support[i].ravel().tolist())
+            taken = {copy for image in met for copy in self.pool.copies(image)}
             free = [image for image in self.pool.support[classes[0]] if image not in taken]
             query = shuffled(stream(self.seed, _QUERIES, group), free)[(place - 1) % len(free)] if free else query
         return Drawn(number, classes, drawn.support[i], query, None if drawn.auxiliary is None else drawn.auxiliary[i])
@@ -79,7 +80,7 @@ class EpisodeStream:
         class_draw, query_draw = _DRAWS[stage.draw]
         seed = int(stream(self.seed, _EPOCH, epoch).bit_generator.random_raw()) >> 2
         if stage.draw in ("pair", "image"):
-            pool = Pool(shuffled(stream(self.seed, _ORDER, epoch), pool.pairs), pool.support)
+            pool = replace(pool, pairs=shuffled(stream(self.seed, _ORDER, epoch), pool.pairs))
         protocol = Protocol(
             name="training", class_draw=class_draw, query_draw=query_draw, episodes=self.epoch_length, seeds=(seed,)
         )

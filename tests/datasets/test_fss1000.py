@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fssbench.datasets.base import label_map
+from fssbench.datasets.base import label_map, layers
 from fssbench.datasets.fss1000 import Fss1000, published_classes
+from fssbench.datasets.registry import open_dataset
 from fssbench.errors import DataError, UsageError
 
 SHARED = Path(os.environ.get("FSSBENCH_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data").parent
@@ -116,8 +117,22 @@ def test_no_data_at_the_root_says_how_the_folder_must_look(tmp_path: Path) -> No
 
 def test_missing_classes_are_counted_and_named(root: Path, first: str) -> None:
     (root / first).rmdir()
-    with pytest.raises(DataError, match=f"1 missing: {first}"):
-        Fss1000(root)
+    with pytest.raises(DataError, match=f"1 missing: {first}.*--lists"):
+        Fss1000(root).fold_image_ids(0)
+
+
+def test_a_list_may_name_the_classes_that_are_there_of_any_pool(tmp_path: Path) -> None:
+    tested, learned = published_classes("test")[3], published_classes("train")[0]
+    for name in (tested, learned):
+        (tmp_path / name).mkdir()
+        put_mask(tmp_path, Image.fromarray(half(1)), name)
+    (tmp_path / "part.txt").write_text(f"{tested}/1.jpg\n{learned}/1.jpg {learned}/1.png\n")
+    data = open_dataset("fss1000", tmp_path, pool=str(tmp_path / "part.txt"))
+    assert data.fold_image_ids(0) == (f"{tested}/1", f"{learned}/1")
+    numbers = {name: number for number, name in data.class_names.items()}
+    assert {numbers[tested], numbers[learned]} <= set(data.fold_classes(0))
+    for name in (tested, learned):
+        assert layers(data, f"{name}/1").areas == {numbers[name]: 24}
 
 
 def test_a_missing_image_is_named(root: Path, first: str) -> None:

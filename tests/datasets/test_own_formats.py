@@ -18,6 +18,7 @@ from fssbench.datasets.own.adopt import adopt
 from fssbench.datasets.own.dataset import Folder
 from fssbench.datasets.own.layouts import _tail
 from fssbench.datasets.registry import open_dataset
+from fssbench.datasets.shapes5i import Shapes5i
 from fssbench.errors import DataError
 
 UNNAMED = {"class-1": "spoon", "class-2": "tea cup", "object": "tea cup"}  # what files cannot say
@@ -79,6 +80,25 @@ def test_own_categories_never_get_published_names(tmp_path: Path) -> None:
             entry["id"] = 1 if isinstance(entry["id"], str) and not entry["id"].isdigit() else entry["id"]
         (root / "annotations" / "instances_val2014.json").write_text(json.dumps(numbered))
         open_dataset("coco20i", root).image_ids()
+
+
+@pytest.mark.parametrize("images", ["train", "images/train", "images"])
+def test_cocos_own_layout_needs_no_more_than_its_format(images: str, tmp_path: Path) -> None:
+    root = tmp_path / "own"
+    own_trees.coco(root)
+    (root / "annotations").mkdir()
+    (root / "train" / "_annotations.coco.json").rename(root / "annotations" / "instances_train.json")
+    (root / "annotations" / "captions_train.json").write_text("{}")
+    (root / "train").rename(root / "pictures")
+    (root / images).parent.mkdir(exist_ok=True)
+    (root / "pictures").rename(root / images)
+    (root / "dataset.toml").write_text('format = "coco"\n')
+    data = Folder(root)
+    assert len(data.image_ids()) == len(own_trees.SCENE)
+    np.testing.assert_array_equal(layers(data, "shelf 2.jpg").mask(2) == 1, own_trees.truth("shelf 2", "tea cup"))
+    (root / "annotations" / "instances_val.json").write_text("{}")
+    with pytest.raises(DataError, match=r"found 2: instances_train\.json, instances_val\.json\. Name one, annotations"):
+        Folder(root).image_ids()
 
 
 def test_objects_of_two_classes_may_share_pixels(tmp_path: Path) -> None:
@@ -291,6 +311,35 @@ def test_a_list_cuts_down_any_data_set_and_pairs_are_the_folds_own(small_voc: Pa
     (tmp_path / "pairs.txt").write_text(f"{ids[0]}__01\n{ids[1]}__06\n")
     data = open_dataset("pascal5i", small_voc, pool=str(tmp_path / "pairs.txt"))
     assert (data.pairs(0), data.pairs(1), data.fold_image_ids(1)) == (((ids[0], 1),), ((ids[1], 6),), (ids[1],))
+
+
+def test_a_list_may_name_images_of_several_pools(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("train-02-00\ntest-01-00\n")
+    data = open_dataset("shapes5i", pool=str(tmp_path / "mine.txt"))
+    assert data.image_ids() == ("train-02-00", "test-01-00")
+    assert data.fold_classes(1) == (6, 7, 8, 9, 10)  # held out, whatever the pool
+    part = data.part(["train-02-00"])
+    assert part.image_bytes("train-02-00") == Shapes5i(pool="train").image_bytes("train-02-00")
+    assert layers(data, "test-01-00").areas == layers(Shapes5i(), "test-01-00").areas
+    (tmp_path / "mine.txt").write_text("train-02-00\ntest-99-00\n")
+    with pytest.raises(DataError, match=r"found no image for test-99-00 \(line 2\)"):
+        open_dataset("shapes5i", pool=str(tmp_path / "mine.txt"))
+
+
+def test_a_list_may_name_images_that_the_default_list_of_a_description_has_not(tmp_path: Path) -> None:
+    own_trees.label_maps(tmp_path)
+    (tmp_path / "dataset.toml").write_text('[classes]\nspoon = 1\n"tea cup" = 2\n[lists]\ndefault = "a.txt"\n')
+    (tmp_path / "a.txt").write_text("shelf 0\n")
+    (tmp_path / "b.txt").write_text("shelf 5\n")
+    assert open_dataset("folder", tmp_path, pool=str(tmp_path / "b.txt")).image_ids() == ("shelf 5",)
+
+
+@pytest.mark.parametrize("pool", ["voc-val", "trainaug"])
+def test_a_list_may_name_any_image_of_pascal(pool: str, tmp_path: Path) -> None:
+    (tmp_path / "VOC2012" / "SegmentationClassAug").mkdir(parents=True)
+    image = open_dataset("pascal5i", tmp_path, pool=pool).image_ids()[7]
+    (tmp_path / "mine.txt").write_text(f"{image}.jpg\n")
+    assert open_dataset("pascal5i", tmp_path, pool=str(tmp_path / "mine.txt")).image_ids() == (image,)
 
 
 def test_the_common_end_of_names_is_found_where_one_name_ends_another() -> None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from fssbench.datasets.json_stream import entries
 from fssbench.datasets.own.config import OwnConfig
 from fssbench.datasets.own.formats import Found
 from fssbench.datasets.own.listing import Listing, damaged
+from fssbench.datasets.own.patterns import filled
 from fssbench.datasets.own.shapes import Object, Polygons, Runs
+from fssbench.datasets.reading import some
+from fssbench.errors import DataError
 
 LISTS = ("images", "annotations", "categories")
+STANDARD = "annotations/instances_{split}.json"  # COCO's own layout, and CVAT's
+_FOLDERS = ("{split}", "images/{split}", "images")  # where its pictures lie
 
 
 def read(config: OwnConfig) -> Found:
     """One or more annotation files; a crowd is an object."""
+    if not config.annotations:
+        config = _standard(config)
     listing = Listing(config)
-    for path, groups in config.annotation_files("annotations/*.json"):
+    for path, groups in config.annotation_files(STANDARD):
         content: dict[str, list[Any]] = {name: [] for name in LISTS}
         for key, entry in entries(path, LISTS, "COCO's annotations"):
             content[key].append(entry)
@@ -35,6 +41,23 @@ def read(config: OwnConfig) -> Found:
     return listing.done()
 
 
+def _standard(config: OwnConfig) -> OwnConfig:
+    """The description with the one annotation file of COCO's own layout. Raises `DataError` if there are several."""
+    files = config.annotation_files(STANDARD)
+    if len(files) > 1:
+        names = some([path.name for path, _ in files], 3)
+        raise DataError(
+            f"{config.path}: expected one file {STANDARD}, as `annotations` is not said, found {len(files)}: {names}. "
+            f'Name one, annotations = "annotations/{files[0][0].name}"; or all, annotations = "{STANDARD}", with '
+            'images = "{split}" or where else their pictures are.'
+        )
+    [(path, groups)] = files
+    folders = (filled(folder, groups) for folder in _FOLDERS)
+    images = config.images or next((folder for folder in folders if (config.base / folder).is_dir()), "")
+    annotations = path.relative_to(config.base).as_posix()
+    return config.model_copy(update={"annotations": annotations, "images": filled(images, groups)})
+
+
 def _object(label: str, entry: dict[str, Any], where: str) -> Object:
     found = entry.get("segmentation")
     if isinstance(found, dict):
@@ -43,8 +66,3 @@ def _object(label: str, entry: dict[str, Any], where: str) -> Object:
     if found and not isinstance(found[0], list):
         found = [found]
     return Object(label, Polygons.of(found or []), "outline of fewer than 3 points" if found else "box")
-
-
-def is_coco(path: Path, start: str) -> bool:
-    """Whether a JSON file that begins with `start` looks like COCO's."""
-    return '"images"' in start and '"annotations"' in start and ('"categories"' in start or '"file_name"' in start)

@@ -25,12 +25,17 @@ from fssbench.files import sha256_file
 
 
 class Folder(Dataset):
-    """Images and masks that a `dataset.toml` at `root` (a folder, or that file itself) describes."""
+    """Images and masks that a `dataset.toml` at `root` (a folder, or that file itself) describes.
+
+    `pool` is a list of its [lists], or "all" for every image; without one it is the list "default", or all if none is.
+    """
+
+    list_pools = ("all",)
 
     def __init__(self, root: Path, *, pool: str = "default") -> None:
         self.config = config = read_config(root)
-        if pool != "default" and pool not in config.lists:
-            raise UsageError(unknown_name(f"image list of {config.path}", pool, ["default", *config.lists]))
+        if pool not in ("default", "all", *config.lists):
+            raise UsageError(unknown_name(f"image list of {config.path}", pool, ["default", "all", *config.lists]))
         self.pool, self.name, self.min_area = pool, config.title, config.min_area
         self._ids = config.ids() or {name: number for number, name in enumerate(self._used, start=1)}
         self.class_names = {number: name for name, number in sorted(self._ids.items(), key=lambda pair: pair[1])}
