@@ -131,7 +131,7 @@ def import_official(
     """The authors' checkpoint in our names, with its card. Raises `CheckpointError` unless every key has its place."""
     found = read_state_dict(path, key)
     cls = find_method(name)
-    method = cls(parse_settings(cls.Config, settings))
+    method = cls(parse_settings(cls.Config, (*cls.official_settings(found.tensors), *settings)))
     try:
         method.load_official(found.tensors)
     except CheckpointError as error:
@@ -164,7 +164,7 @@ def fitting(tensors: Mapping[str, Tensor]) -> list[tuple[str, str]]:
         for backbone in cls.info.backbones:
             try:
                 with torch.device("meta"):
-                    method = cls(parse_settings(cls.Config, (f"backbone={backbone}",)))
+                    method = cls(parse_settings(cls.Config, (f"backbone={backbone}", *cls.official_settings(shapes))))
                     method.load_official(shapes)
             except (FssbenchError, KeyError, IndexError, RuntimeError, NotImplementedError):
                 continue  # converters are written for the right file and may fail in any way on another

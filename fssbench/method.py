@@ -347,6 +347,11 @@ class Method(nn.Module):
         """The mode that the base learner is trained in."""
         raise NotImplementedError
 
+    @classmethod
+    def official_settings(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Fields of the config that the authors' state dict decides by its shapes, as `--set` has them."""
+        return ()
+
     def load_official(self, state: Mapping[str, Tensor]) -> None:
         """Load the authors' published state dict (their names). Every key is consumed or listed in the error."""
         raise CheckpointError(

@@ -47,7 +47,7 @@ NAMES = {  # the authors' names of layers, and ours
 
 
 class BAMConfig(BaseLearnerConfig):
-    """Options of BAM; the defaults are the authors' for PASCAL-5i (COCO-20i: size 641, base_classes 60)."""
+    """Options of BAM; the defaults are the authors' for PASCAL-5i (COCO-20i: size 641)."""
 
     width: int = Field(WIDTH, ge=1, description="channels of every map in the meta learner")
 

@@ -30,7 +30,7 @@ class BaseLearnerConfig(MethodConfig):
 
     backbone: str = "resnet50"
     size: tuple[int, int] = Field((473, 473), description="network input")
-    base_classes: int = Field(15, ge=1, description="how many; 15 in PASCAL-5i and shapes5i, 60 in COCO-20i")
+    base_classes: int = Field(15, ge=1, description="how many; in training those of the data")
     shots: int = Field(1, ge=1, description="shots that it is trained for; above 1 it learns to weigh that many")
     deep_stem: bool = Field(
         default=True, description="ResNets with the authors' three 3x3 convolutions for torchvision's 7x7"
@@ -150,11 +150,16 @@ class TwoStageMethod(Method):
     def _base_entropy(self, logits: Tensor, labels: Tensor) -> Term:
         return cross_entropy(aligned(logits.float(), (labels.shape[1], labels.shape[2])), labels.long())
 
-    def load_official(self, state: Mapping[str, Tensor]) -> None:
-        """Load a `state_dict` of the authors' train.py, or of train_base.py, which is a base learner alone.
+    @classmethod
+    def official_settings(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """How many base classes and shots an authors' checkpoint is for."""
+        named = renamed(strip_prefix(state), {**cls.official_names, "cls": "base.cls"})
+        classes, shots = named.get("base.cls.4.weight"), named.get("kshot_rw.0.weight")
+        found = () if classes is None else (f"base_classes={len(classes) - 1}",)
+        return found if shots is None else (*found, f"shots={shots.shape[1]}")
 
-        K-shot models need `shots`, COCO's `base_classes=60`.
-        """
+    def load_official(self, state: Mapping[str, Tensor]) -> None:
+        """Load a `state_dict` of the authors' train.py, or of train_base.py, which is a base learner alone."""
         plain = strip_prefix(state)
         if not any(name.startswith("down_query.") for name in plain):
             self.load_base(plain)

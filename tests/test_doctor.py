@@ -184,6 +184,15 @@ def test_the_command_ends_with_the_one_to_go_on_with(root: Path, capsys: pytest.
     with pytest.raises(SystemExit):
         main(["doctor", str(root / "dataset.toml")])
     assert capsys.readouterr().out.splitlines()[-1].endswith("dataset.toml --min-area 24")
+    (root / "dataset.toml").write_text(TOML)
+    for left_over, ending in ((3, " --shots 2"), (1, " --shots 1 --skip-short-classes")):
+        for i in range(left_over, 8):
+            mask = labels()
+            mask[mask == 2] = 0
+            Image.fromarray(mask).save(root / "masks" / f"{i}.png")
+        with pytest.raises(SystemExit):
+            main(["doctor", str(root / "dataset.toml")])
+        assert capsys.readouterr().out.splitlines()[-1].endswith(f"dataset.toml{ending}")
 
 
 def test_one_picture_under_two_names_is_told_with_both(root: Path) -> None:

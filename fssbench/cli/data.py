@@ -182,9 +182,12 @@ def doctor_command(
         if health.healthy:
             options = {"--root": root, "--lists": lists, "--split": split}
             given = "".join(f" {key} {quoted(value)}" for key, value in options.items() if value is not None)
-            short = min(health.class_images.values(), default=0) < FEWEST
-            few = f" --min-area {health.enough_area}" if health.enough_area else " --shots 1 --skip-short-classes"
-            typer.echo(f"go on: fssbench generate-episodes {quoted(dataset)}{given}{few if short else ''}")
+            fewest = min(health.class_images.values(), default=0)
+            if fewest < FEWEST and health.enough_area:
+                given += f" --min-area {health.enough_area}"
+            elif fewest < FEWEST:
+                given += f" --shots {fewest - 1}" if fewest > 1 else " --shots 1 --skip-short-classes"
+            typer.echo(f"go on: fssbench generate-episodes {quoted(dataset)}{given}")
     if not health.healthy:
         raise typer.Exit(1)
 

@@ -67,12 +67,12 @@ class Run:
     def __init__(self, request: TrainRequest, told: Told | None = None, kept: Kept | None = None) -> None:
         """`kept`: what trainings before this one have kept of the same encoder."""
         self.request, self.told, self._kept = request, told or Told(), kept or Kept()
-        self.recipe, self.method = plan(request)
+        self.dataset, self.classes = open_training(request.dataset, request.root, request.fold, request.lists)
+        self.recipe, self.method = plan(request, len(self.classes))
         name = checkpoint_folder(
             request.out, request.method, self.method.config.backbone, request.dataset, request.fold
         )
         self.folder = name
-        self.dataset, self.classes = open_training(request.dataset, request.root, request.fold, request.lists)
         self.encoder = encoder_sha256(self.method)
         self._asks = {name: parameter.requires_grad for name, parameter in self.method.named_parameters()}
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)

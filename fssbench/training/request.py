@@ -64,8 +64,11 @@ def recipe_settings(method: str, name: str) -> tuple[str, ...]:
     return tuple(f"{field}={as_text(value)}" for field, value in values if field in known)
 
 
-def plan(request: TrainRequest) -> tuple[Recipe, Method]:
-    """The recipe with the user's changes, and the method as it starts. Raises `MethodError` for an unknown recipe."""
+def plan(request: TrainRequest, classes: int) -> tuple[Recipe, Method]:
+    """The recipe with the user's changes, and the method as it starts, to be trained on so many classes.
+
+    Raises `MethodError` for an unknown recipe, and for a base learner that is set to learn another number of classes.
+    """
     cls, recipe = find_method(request.method), find_recipe(request.method, request.recipe)
     last: dict[str, Any] = {
         name: value
@@ -75,9 +78,15 @@ def plan(request: TrainRequest) -> tuple[Recipe, Method]:
     if request.steps is not None:
         last["epochs"] = 0
     recipe = replace(recipe, stages=(*recipe.stages[:-1], replace(recipe.stages[-1], **last)))
-    chosen = [*recipe_settings(request.method, request.recipe)]
+    chosen = [f"base_classes={classes}"] if cls.info.base_learner else []
+    chosen += recipe_settings(request.method, request.recipe)
     chosen += [f"backbone={request.backbone}"] if request.backbone else []
     config = parse_settings(cls.Config, (*chosen, *request.settings))
+    if cls.info.base_learner and config.base_classes != classes:
+        raise MethodError(
+            f"base_classes: expected the {classes} classes that {request.dataset} leaves for training, found "
+            f"{config.base_classes}. Leave the setting out."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
         method = cls(config)

@@ -148,6 +148,18 @@ def test_linked_folders_of_images_are_read(tmp_path: Path) -> None:
     assert len(Folder(tmp_path / "own").image_ids()) == len(own_trees.SCENE)
 
 
+def test_a_data_set_is_named_as_its_folder_is_called_by_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_trees.label_maps(tmp_path / "export_0417")
+    (tmp_path / "shelves").symlink_to(tmp_path / "export_0417")
+    assert 'name = "shelves"' in adopt(tmp_path / "shelves", tmp_path / "d.toml").text
+    monkeypatch.chdir(tmp_path / "export_0417")
+    assert 'name = "export_0417"' in adopt(Path(), tmp_path / "d.toml").text
+    with pytest.raises(DataError, match=r"no data set at shelf\.toml: expected shelf\.toml, which"):
+        Folder(Path("shelf.toml"))
+
+
 MASKS = 'format = "label-map"\n'
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from fssbench.checkpoints import import_official
 from fssbench.errors import CheckpointError
 from fssbench.method import EpisodeBatch, build_episodes
+from fssbench.regime import Regime
 from methods.bam import BAM, BAMConfig
 from methods.base_learner import Merging, TwoStageMethod, base_map, gram, gram_distance
 from methods.hdmnet import HDMNet, HDMNetConfig
@@ -160,3 +164,26 @@ def test_a_base_learners_checkpoint_fills_encoder_and_base_alone(build: type) ->
     method.load_base(theirs)
     for name, value in method.state_dict().items():
         assert torch.equal(value, before[name] + 1 if name.startswith(("encoder.", "base.")) else before[name]), name
+
+
+@pytest.mark.parametrize(
+    ("method", "head"), [(BAM, "learner_base.1.4"), (HDMNet, "base_learnear.2"), (BAM, "cls.4"), (HDMNet, "cls.4")]
+)
+def test_an_authors_checkpoint_says_how_many_base_classes_and_shots_it_is_for(
+    method: type[TwoStageMethod], head: str
+) -> None:
+    state = {f"module.{head}.weight": torch.zeros(61, 512, 1, 1), "module.kshot_rw.0.weight": torch.zeros(2, 5, 1, 1)}
+    assert method.official_settings(state) == ("base_classes=60", "shots=5")
+    assert method.official_settings({}) == ()
+
+
+@BOTH
+def test_cocos_checkpoints_are_imported_without_being_told_the_number_of_classes(build: type, tmp_path: Path) -> None:
+    theirs = build(base_classes=60, shots=5)
+    torch.save(theirs.state_dict(), tmp_path / "coco.pth")
+    few = ("backbone=efficientnet_lite0", "size=49,65")
+    state, card = import_official(
+        build.__name__, tmp_path / "coco.pth", Regime(dataset="coco20i", fold=1), settings=few
+    )
+    assert (card.config["base_classes"], card.config["shots"]) == (60, 5)
+    assert torch.equal(state["base.cls.4.weight"], theirs.state_dict()["base.cls.4.weight"])

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from fssbench.method import SupportBatch
-from methods.hdmnet import HDMNet, HDMNetConfig, Matching, distillations, distilled
+from methods.hdmnet import HDMNet, HDMNetConfig, distillations, distilled
+from methods.hdmnet_transformer import Matching
 
 SIZE = (49, 65)
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from fssbench.datasets.registry import open_dataset
 from fssbench.errors import MethodError, UsageError
 from fssbench.regime import exposure, list_digest
 from fssbench.training.loop import Run, TrainRequest
+from fssbench.training.request import plan
 
 NAME = "toy_training:Learner"
 PLUGINS = Path(__file__).parents[1] / "plugins"
@@ -211,3 +213,11 @@ def test_a_dry_run_says_what_would_be_trained_on_what_and_leaves_nothing(
     regime = read_card(trained.folder / "last.safetensors").regime
     assert f"{regime.steps} steps of {regime.batch} episodes, 2 classes, {regime.images} images" in shown
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("method", ["bam", "hdmnet"])
+def test_a_base_learner_learns_as_many_classes_as_the_data_leaves(method: str, tmp_path: Path) -> None:
+    asked = TrainRequest(method, "coco20i", 0, tmp_path, backbone="efficientnet_lite0", start="random")
+    assert plan(asked, 60)[1].config.base_classes == 60  # type: ignore[attr-defined]
+    with pytest.raises(MethodError, match="expected the 60 classes that coco20i leaves for training, found 15"):
+        plan(replace(asked, settings=("base_classes=15",)), 60)

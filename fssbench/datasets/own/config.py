@@ -142,7 +142,7 @@ class OwnConfig(BaseModel):
     @property
     def title(self) -> str:
         """The data set's name: its own, or the folder's in letters that a name may have."""
-        return self.name or named_after(self.base if self.root != "." else self.path.parent)
+        return self.name or named_after((self.base if self.root != "." else self.path.parent).resolve())
 
     @property
     def coloured(self) -> bool:
@@ -193,20 +193,21 @@ class OwnConfig(BaseModel):
 
 
 def named_after(folder: Path) -> str:
-    """A folder's name in letters that a data set's may have, and never a published one."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._")[:60] or "own"
+    """A folder's name, as it is given, in letters that a data set's may have, and never a published one."""
+    name = folder.resolve().name if folder.name in ("", "..") else folder.name
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:60] or "own"
     return f"own-{plain}" if plain in PUBLISHED else plain
 
 
 def read_config(root: Path) -> OwnConfig:
     """The description at `root`, a folder or the TOML file itself. Raises `DataError` saying what is wrong with it."""
-    path = root if root.is_file() else root / FILE
+    path = root if root.is_file() or root.suffix == ".toml" else root / FILE
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise DataError(
-            f"no data set at {root}: expected {path}, which describes it, found no file. `fssbench adopt {root}` looks "
-            f"at a folder and writes it; or name the right one by --root. The least that it must say:\n{_EXAMPLE}"
+            f"no data set at {root}: expected {path}, which describes it, found no file. `fssbench adopt` looks "
+            f"at a folder of images and writes it; or name the right one by --root. The least that it says:\n{_EXAMPLE}"
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"{path}: expected TOML, found something else: {error}. For example:\n{_EXAMPLE}") from error

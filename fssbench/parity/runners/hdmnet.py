@@ -9,7 +9,8 @@ from fssbench.method import VOID, EpisodeBatch, Term
 from fssbench.parity.case import Arrays, Case
 from fssbench.parity.runners.bam import STRIP, base_labels
 from methods.base_learner import base_map, shot_scores
-from methods.hdmnet import STAGES, HDMNet, HDMNetConfig, distillations
+from methods.hdmnet import HDMNet, HDMNetConfig, distillations
+from methods.hdmnet_transformer import STAGES
 from methods.pfenet import aligned
 
 LARGE = 300  # pixels a side above which cases hold every fourth row and column of large maps
