@@ -78,14 +78,15 @@ def plan(request: TrainRequest, classes: int) -> tuple[Recipe, Method]:
     if request.steps is not None:
         last["epochs"] = 0
     recipe = replace(recipe, stages=(*recipe.stages[:-1], replace(recipe.stages[-1], **last)))
-    chosen = [f"base_classes={classes}"] if cls.info.base_learner else []
+    chosen = [f"base_classes={classes}"] if "base_classes" in cls.Config.model_fields else []
     chosen += recipe_settings(request.method, request.recipe)
     chosen += [f"backbone={request.backbone}"] if request.backbone else []
     config = parse_settings(cls.Config, (*chosen, *request.settings))
-    if cls.info.base_learner and config.base_classes != classes:
+    learned = getattr(config, "base_classes", classes)
+    if learned != classes:
         raise MethodError(
             f"base_classes: expected the {classes} classes that {request.dataset} leaves for training, found "
-            f"{config.base_classes}. Leave the setting out."
+            f"{learned}. Leave the setting out."
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
