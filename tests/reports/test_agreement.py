@@ -73,10 +73,14 @@ def test_the_command_prints_both_orders_and_the_correlation(  # type: ignore[no-
     tmp_path: Path, make_record, capsys: pytest.CaptureFixture[str]
 ) -> None:
     records(tmp_path, [0.6, 0.7, 0.5, 0.4, 0.3], make_record)
-    assert main(["agreement", str(tmp_path)]) == 0
-    text = capsys.readouterr().out
+
+    def printed(*options: str) -> str:
+        with pytest.raises(SystemExit, match="0"):
+            main(["agreement", str(tmp_path), *options])
+        return capsys.readouterr().out
+
+    text = printed()
     assert "Spearman's rank correlation: 0.90" in text
     assert "| Method" in text and "papers, PASCAL-5i" in text
-    assert main(["agreement", str(tmp_path), "--json"]) == 0
-    (one,) = json.loads(capsys.readouterr().out)["agreement"]
+    (one,) = json.loads(printed("--json"))["agreement"]
     assert one["spearman"] == pytest.approx(0.9) and one["shot"] == 1
