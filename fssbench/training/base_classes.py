@@ -96,9 +96,18 @@ def open_training(name: str, root: Path | None, fold: int, lists: str | None = N
 
 
 def training_data(
-    dataset: Dataset, fold: int, classes: tuple[int, ...], stage: Stage, progress: Progress = quiet
+    dataset: Dataset,
+    fold: int,
+    classes: tuple[int, ...],
+    stage: Stage,
+    progress: Progress = quiet,
+    *,
+    hold_back: bool = True,
 ) -> TrainingData:
-    """The images and pairs that a stage trains on. Raises `DataError` where classes are left with too few."""
+    """The images and pairs that a stage trains on; one in `HELD_BACK` is kept for validation if so asked.
+
+    Raises `DataError` where classes are left with too few.
+    """
     whole = list(dataset.fold_image_ids(fold))
     facts = scan(dataset, whole, progress)
     novel = set(dataset.class_names) - set(classes)
@@ -110,7 +119,9 @@ def training_data(
         return not stage.one_class or len(shown) == 1
 
     kept = [image_id for image_id in whole if wanted(image_id)]
-    ids = [image_id for number, image_id in enumerate(kept) if number % HELD_BACK != HELD_BACK - 1]
+    held = kept[HELD_BACK - 1 :: HELD_BACK] if hold_back else []
+    back = set(held)
+    ids = [image_id for image_id in kept if image_id not in back]
     least = max(1, stage.min_area if stage.min_area is not None else (dataset.min_area or 2048))
     pairs = [(n, c) for n, image_id in enumerate(ids) for c in classes if facts[image_id].areas.get(c, 0) >= least]
     support = {c: [image for image, other in pairs if other == c] for c in classes}
@@ -125,7 +136,6 @@ def training_data(
         )
     enough = {c: images for c, images in support.items() if pictures[c] >= needed}
     pool = Pool([pair for pair in pairs if pair[1] in enough], enough, same)
-    held = [image_id for number, image_id in enumerate(kept) if number % HELD_BACK == HELD_BACK - 1]
     validation = BaseClasses(dataset, fold, tuple(enough), held)
     return TrainingData(dataset, fold, classes, tuple(ids), pool, facts, validation, stage.novel_images)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from fssbench.training.base_classes import TrainingData, open_training, training
 from fssbench.training.features import FeatureCache, Kept, kept_maps
 from fssbench.training.folders import checkpoint_folder
 from fssbench.training.loading import Loader
+from fssbench.training.log import Log
 from fssbench.training.recipe import Stage
 from fssbench.training.request import TrainRequest, plan
 from fssbench.training.state import Position, load_model, load_optimiser, read_position, save_state
@@ -95,7 +95,7 @@ class Run:
         """A line a stage: what `train` would do. Reads the data set's masks, writes nothing."""
         lines = []
         for number, stage in enumerate(self.recipe.stages):
-            data = training_data(self.dataset, self.request.fold, self.classes, stage)
+            data = self._data(stage)
             steps = EpisodeStream(data.pool, stage, self.request.fold, self._stream_seed(number)).steps
             sizes = [(n, p.numel(), p.dim()) for n, p in self.method.named_parameters()]
             trained = sum(
@@ -109,6 +109,12 @@ class Run:
                 f"{trained / 1e6:.2f} of {everything / 1e6:.2f} M parameters"
             )
         return lines
+
+    def _data(self, stage: Stage) -> TrainingData:
+        """Images are held back only where something is chosen on them."""
+        asked = self.request
+        chosen = asked.validate > 0 and not asked.select_on_test
+        return training_data(self.dataset, asked.fold, self.classes, stage, hold_back=chosen)
 
     def _stream_seed(self, stage: int) -> int:
         return self.request.seed + 1000 * stage
@@ -144,7 +150,7 @@ class Run:
 
     def _stage(self, position: Position) -> Position:
         request, stage = self.request, self.recipe.stages[position.stage]
-        data = training_data(self.dataset, request.fold, self.classes, stage)
+        data = self._data(stage)
         episodes = EpisodeStream(data.pool, stage, request.fold, self._stream_seed(position.stage))
         if stage.batch % self.world:
             raise UsageError(f"--batch: expected a number that {self.world} processes can share, found {stage.batch}")
@@ -160,7 +166,7 @@ class Run:
         enter(self.method, stage)
         maps = kept_maps(self.method, stage)
         cache = FeatureCache(self.method, maps, request.device, self._kept) if maps else None
-        log = Log(self.folder / "log.csv", position, self.rank)
+        log = Log(self.folder, stage.name, position) if self.rank == 0 else None
         last_stage = position.stage == len(self.recipe.stages) - 1
         marks = self._marks(total) if last_stage else set()
         begun, first = time.perf_counter(), position.step
@@ -170,14 +176,17 @@ class Run:
             report = updater.step([part.to(request.device) for part in made], step)
             if not report.finite and updater.scaler is None:
                 raise self._not_finite(report, stage, step, episodes, data)
-            log.write(position.stage, step, report)
+            if log is not None:
+                log.write(step, report)
             each = (time.perf_counter() - begun) / (step + 1 - first)
             self.told.step(step + 1, total, report, stage.batch / each, (total - step - 1) * each)
             position = position.but(step=step + 1)
             if step + 1 in marks:
-                position = self._validate(position, data, stage, total)
+                position = self._validate(position, data, stage, total, log)
             if self.rank == 0 and ((step + 1) % request.save_every == 0 or step + 1 in marks) and step + 1 < total:
                 save_state(state, self.method, updater.optimiser, position)
+        if log is not None:
+            log.close()
         position = position.but(stage=position.stage + 1, step=0)
         if self.rank == 0:
             if last_stage:
@@ -216,7 +225,7 @@ class Run:
         times = self.request.validate
         return {max(1, total * k // times) for k in range(1, times + 1)} if times else set()
 
-    def _validate(self, position: Position, data: TrainingData, stage: Stage, total: int) -> Position:
+    def _validate(self, position: Position, data: TrainingData, stage: Stage, total: int, log: Log | None) -> Position:
         """Evaluate by the engine on the validation bank, and keep the weights if they are the best so far."""
         request = self.request
         with open_bank(self._bank(data, stage)) as bank:
@@ -224,6 +233,8 @@ class Run:
             found = evaluate_method(self.method, bank, stage.shots, [request.fold], settings).summary
         miou = found["folds"][str(request.fold)]["miou"] if "folds" in found else None
         self.told.say(f"step {position.step}: validation mIoU {100 * (miou or 0):.1f}")
+        if log is not None and miou is not None:
+            log.tell(position.step - 1, {"validation mIoU": miou})
         if miou is not None and (position.best is None or miou > position.best):
             position = position.but(best=miou, best_step=position.step)
             if self.rank == 0:
@@ -281,37 +292,6 @@ class Run:
             from fssbench.training.curve import draw_curve
 
             draw_curve(self.folder / "log.csv", self.folder / "curve.png")
-
-
-class Log:
-    """Every step's losses and rate, one line a step. Lines beyond a resumed step are cut off."""
-
-    def __init__(self, path: Path, position: Position, rank: int) -> None:
-        self._path, self._rank = path, rank
-        if rank == 0 and path.exists():
-            with path.open(newline="") as file:
-                rows = list(csv.reader(file))
-            kept = [r for r in rows[1:] if len(r) > 4 and (int(r[0]), int(r[1])) < (position.stage, position.step)]
-            with path.open("w", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerows([_HEADER, *kept])
-
-    def write(self, stage: int, step: int, report: Report) -> None:
-        """One line."""
-        if self._rank:
-            return
-        new = not self._path.exists()
-        with self._path.open("a", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if new:
-                writer.writerow(_HEADER)
-            writer.writerow([stage, step, report.loss, report.rate, _terms(report.terms)])
-
-
-_HEADER = ["stage", "step", "loss", "rate", "terms"]
-
-
-def _terms(terms: Mapping[str, float]) -> str:
-    return " ".join(f"{name}={value!r}" for name, value in terms.items())
 
 
 __all__ = ["Losses", "Run", "Told", "TrainRequest", "Trained", "checkpoint_folder", "plan"]

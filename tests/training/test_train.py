@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fssbench.checkpoints import read_card, restore
 from fssbench.cli.app import main
 from fssbench.datasets.registry import open_dataset
 from fssbench.errors import MethodError, UsageError
 from fssbench.regime import exposure, list_digest
-from fssbench.training.loop import Run, TrainRequest
+from fssbench.training.loop import Run, Told, TrainRequest
 from fssbench.training.request import plan
 
 NAME = "toy_training:Learner"
@@ -142,6 +143,31 @@ def test_parts_of_a_batch_add_up_to_nearly_the_whole(own_images: Path, tmp_path:
         for n in (1, 4)
     ]
     assert losses(made[1].folder) == pytest.approx(losses(made[0].folder), rel=0.05)
+
+
+def test_events_show_every_step_once_after_a_run_was_cut_off(own_images: Path, tmp_path: Path) -> None:
+    def cut(step: int, *rest: object) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
+
+    asked = request(own_images, tmp_path, steps=7, save_every=2, validate=1)
+    with pytest.raises(KeyboardInterrupt):
+        Run(asked, Told(step=cut)).train()
+    Run(asked).train()
+    found = EventAccumulator(str(tmp_path / FOLDER / "events" / "train")).Reload()
+    assert [event.step for event in found.Scalars("loss")] == [1, 2, 3, 4, 5, 6, 7]
+    assert [event.value for event in found.Scalars("loss")] == pytest.approx(losses(tmp_path / FOLDER))
+    assert [event.step for event in found.Scalars("validation mIoU")] == [7]
+
+
+def test_images_are_held_back_only_where_something_is_chosen_on_them(own_images: Path, tmp_path: Path) -> None:
+    counts = {
+        name: read_card(
+            Run(request(own_images, tmp_path / name, steps=1, **how)).train().folder / "last.safetensors"
+        ).regime.images
+        for name, how in {"chosen": {"validate": 1}, "last": {"validate": 0}}.items()
+    }
+    assert counts["last"] > counts["chosen"] > 0.85 * counts["last"]
 
 
 def test_a_card_says_what_the_checkpoint_was_trained_and_selected_on(own_images: Path, tmp_path: Path) -> None:
