@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: demo test test-slow test-wheel test-lowest lint types pytest coverage format bench fuzz mutants docs clean
+.PHONY: demo test test-slow test-wheel test-lowest lint types pytest coverage format bench fuzz mutants docs pages clean
 
 demo: $(VENV)/.demo
 	$(BIN)/fssbench generate-episodes shapes5i --shots 5 --episodes 60 --auxiliary 3 --out $(DEMO)/shapes5i.h5 --force
@@ -49,6 +49,10 @@ coverage: $(VENV)/.test
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
+
+# Tables in these pages are what the commands in their comments print.
+pages: $(VENV)/.test
+	$(BIN)/cog -r README.md results/lite/README.md
 
 bench: $(VENV)/.test
 	for b in $(filter-out %/mutants.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$b || exit 1; done

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from fssbench.cli.app import app, track
-from fssbench.cli.results import BACKBONE, DATASET, METHOD, RESULTS, SHOTS, SORT, read_results, write_text
+from fssbench.cli.results import BACKBONE, DATASET, METHOD, RESULTS, SHOTS, SORT, WEIGHTS, read_results, write_text
 
 if TYPE_CHECKING:
     from fssbench.reports.entries.results import Result
@@ -39,6 +40,7 @@ def report(
     dataset: list[str] | None = DATASET,
     shots: list[str] | None = SHOTS,
     sort: str = SORT,
+    weights: list[str] | None = WEIGHTS,
     paper: str | None = typer.Option(
         None, "--paper", metavar="NAME", help="The comparison tables of a paper, as in `canet`, with what was measured."
     ),
@@ -61,11 +63,13 @@ def report(
 
     name = "json" if as_json else None if output is None else output.value
     on_screen = name is None and out is None and sys.stdout.isatty()
+    read = partial(read_results, results, method, backbone, dataset, shots, sort, weights)
     if paper is not None:
-        _report_paper(paper, results, (method, backbone, dataset, shots, sort), name, on_screen, digits, out, force)
+        nothing = results is None and not Path("results").is_dir()
+        _report_paper(paper, [] if nothing else read(), name, on_screen, digits, out, force)
         return
     lens = None if protocol is None else find_protocol(protocol)
-    found = read_results(results, method, backbone, dataset, shots, sort)
+    found = read()
     if lens is not None:
         found = [through(result, lens) for result in track(found, "scoring again")]
     view = View(digits=digits, published=with_published, intervals=intervals, lens=lens)
@@ -76,14 +80,7 @@ def report(
 
 
 def _report_paper(
-    name: str,
-    results: list[Path] | None,
-    chosen: tuple[list[str] | None, list[str] | None, list[str] | None, list[str] | None, str],
-    output: str | None,
-    on_screen: bool,
-    digits: int,
-    out: Path | None,
-    force: bool,
+    name: str, found: list[Result], output: str | None, on_screen: bool, digits: int, out: Path | None, force: bool
 ) -> None:
     """A paper's tables; without records, unless they were asked for, they show what is published."""
     from fssbench.reports.formats.render import render_paper
@@ -91,8 +88,6 @@ def _report_paper(
     from fssbench.reports.tables.paper import paper_tables
 
     paper = find_paper(name)
-    nothing = results is None and not Path("results").is_dir()
-    found = [] if nothing else read_results(results, *chosen)
     if on_screen:
         _print(paper_tables(paper, found, digits))
     else:
@@ -122,6 +117,8 @@ def compare(
     dataset: list[str] | None = DATASET,
     shots: list[str] | None = SHOTS,
     sort: str = SORT,
+    weights: list[str] | None = WEIGHTS,
+    ranks: bool = typer.Option(False, "--ranks", help="Only the table of ranks, not the pairs."),
     across_shots: bool = typer.Option(
         False, "--across-shots", help="Compare also results of different shots. [only those of the same]"
     ),
@@ -139,7 +136,7 @@ def compare(
     from fssbench.reports.studies.comparison import comparison_data, sets_to_compare
     from fssbench.reports.tables.comparison import comparison_tables
 
-    found = read_results(results, method, backbone, dataset, shots, sort)
+    found = read_results(results, method, backbone, dataset, shots, sort, weights)
     if sort == "name":  # as named on the command line
         order = [*enumerate(results or ())]
         found.sort(key=lambda r: next((i for i, f in order if r.sources[0].path.is_relative_to(f)), 0))
@@ -150,7 +147,7 @@ def compare(
         text = json.dumps(data[0] if len(data) == 1 else data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         write_text(text, out, force)
         return
-    tables = [table for each in comparisons for table in comparison_tables(each, digits)]
+    tables = [table for each in comparisons for table in comparison_tables(each, digits, ranks=ranks)]
     if output is None and out is None and sys.stdout.isatty():
         _print(tables)
     else:

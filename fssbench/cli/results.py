@@ -18,6 +18,9 @@ METHOD = typer.Option(None, "--method", metavar="NAME", help="Only this method; 
 BACKBONE = typer.Option(None, "--backbone", metavar="NAME", help="Only this backbone; may be repeated, or `a,b`.")
 DATASET = typer.Option(None, "--dataset", metavar="NAME", help="Only this data set; may be repeated, or `a,b`.")
 SHOTS = typer.Option(None, "--shots", metavar="K...", help="Only these shots, as in `1 5`. [all]")
+WEIGHTS = typer.Option(
+    None, "--weights", metavar="KIND", help="Only these weights: imagenet, checkpoint, authors, random, none; or `a,b`."
+)
 SORT = typer.Option("name", "--sort", metavar="name|mean|date", help="Order of results: by name, best or newest first.")
 FORCE = typer.Option(False, "--force", help="Replace what is there.")
 JSON = typer.Option(False, "--json", help="Print one JSON document.")
@@ -30,6 +33,7 @@ def read_results(
     dataset: list[str] | None = None,
     shots: list[str] | None = None,
     sort: str = "name",
+    weights: list[str] | None = None,
 ) -> list[Result]:
     """The results below the folders that fit the filters. A record that cannot be read is skipped with a warning."""
     from fssbench.reports.entries.choose import Wanted, ordered
@@ -41,7 +45,7 @@ def read_results(
     roots = list(folders or [Path("results")])
     found = load_results(*roots, skipped=warn)
     detail(f"{len(found)} results in {', '.join(map(str, roots))}")
-    wanted = Wanted(words(method), words(backbone), words(dataset), numbers(shots) or ())
+    wanted = Wanted(words(method), words(backbone), words(dataset), numbers(shots) or (), words(weights))
     return ordered(wanted.choose(found), sort)
 
 

@@ -19,6 +19,7 @@ class Wanted:
     backbones: Sequence[str] = ()
     datasets: Sequence[str] = ()
     shots: Sequence[int] = ()
+    weights: Sequence[str] = ()
 
     def choose(self, results: Sequence[Result]) -> list[Result]:
         """Those wanted. Raises `UsageError` for a name that no result has, `RecordError` if none is left."""
@@ -26,6 +27,7 @@ class Wanted:
             ("method", self.methods, lambda r: {r.setting.method, r.setting.title}),
             ("backbone", self.backbones, lambda r: {r.setting.backbone}),
             ("dataset", self.datasets, lambda r: {r.place.dataset}),
+            ("weights", self.weights, lambda r: {r.setting.weights}),
         ]
         kept = list(results)
         for kind, words, names in tests:
@@ -48,6 +50,7 @@ class Wanted:
             "--backbone": self.backbones,
             "--dataset": self.datasets,
             "--shots": self.shots,
+            "--weights": self.weights,
         }
         return " ".join(f"{name} {' '.join(map(str, words))}" for name, words in said.items() if words)
 

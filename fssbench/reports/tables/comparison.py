@@ -10,8 +10,10 @@ from fssbench.scoring.paired import Difference
 MOST_DETAILS = 10  # pairs beyond which classes and episodes are left to --json
 
 
-def comparison_tables(found: Comparison, digits: int = 1) -> list[Table]:
-    """Pairs; then for each pair its classes, and the episodes where the two differ most."""
+def comparison_tables(found: Comparison, digits: int = 1, *, ranks: bool = False) -> list[Table]:
+    """Ranks, and unless only these are wanted pairs; then for each its classes, and where the two differ most."""
+    if ranks and found.ranks:
+        return [_rank_table(found, digits)]
     tables = [*([_rank_table(found, digits)] if found.ranks else []), _pair_table(found, digits)]
     for pair in found.pairs if len(found.pairs) <= MOST_DETAILS else ():
         tables += [_class_table(found, pair, digits), _episode_table(found, pair, digits)]

@@ -114,15 +114,14 @@ def _labels(lines: Sequence[Line]) -> list[str]:
     merged = sorted({line.setting.title for line in lines if any(r.run.method.merged_ways for r in line.results)})
     if merged:
         found.append(f"One way at a time: {listed(merged)} was run once a way, and merged.")
-    chosen = sorted({
-        (line.setting.title, entry.regime.selection)
-        for line in lines
-        for result in line.results
-        for entry in result.run.weights.values()
-        if entry.kind == "checkpoint" and entry.regime is not None
-    })  # fmt: skip
-    found += [f"Checkpoints of {name} were selected on: {on}." for name, on in chosen]
-    return found
+    chosen: dict[str, set[str]] = {}
+    for line in lines:
+        for entry in (entry for result in line.results for entry in result.run.weights.values()):
+            if entry.kind == "checkpoint" and entry.regime is not None:
+                chosen.setdefault(entry.regime.selection, set()).add(line.setting.title)
+    if len(chosen) == 1 and len(next(iter(chosen.values()))) > 1:
+        return [*found, f"All checkpoints were selected on: {next(iter(chosen))}."]
+    return [*found, *(f"Checkpoints of {listed(sorted(who))} were selected on: {on}." for on, who in chosen.items())]
 
 
 def _spreads(lines: Sequence[Line]) -> list[str]:
