@@ -16,6 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from fssbench.errors import ProtocolError, unknown_name
 
 Resolution = Literal["original"] | tuple[Literal["square", "padded"], Annotated[int, Field(gt=0)]]
+CORRUPTIONS = (
+    *("gaussian_noise", "defocus_blur", "jpeg_compression", "fog"),
+    *("brightness", "contrast", "pixelate"),
+)  # of fssbench.banks.corruptions
+TARGETS = ("queries", "supports", "both")
+_CORRUPTION = rf"((?:{'|'.join(TARGETS)}) (?:{'|'.join(CORRUPTIONS)})-[1-5] seed \d+)?"
 Replay = Literal["", "oslsm", "sgone", "hsnet", "hsnet-coco", "hsnet-cyclic", "hsnet-fss", "pmms"]
 
 
@@ -43,6 +49,9 @@ class Protocol(BaseModel):
     episodes: int = Field(default=1000, gt=0)  # a fold and run
     one_pass: bool = False  # the list is walked once: `episodes` is the most that a fold may have
     seeds: tuple[int, ...] = (0,)  # one run a seed
+
+    # What was done to the images of the episodes, as in "queries fog-3 seed 0".
+    corruption: str = Field(default="", pattern=f"^{_CORRUPTION}$")
 
     # What the authors feed the network. Methods follow their own preprocessing; this is a note for readers.
     fit: Literal["method", "native", "squash", "pad"] = "method"

@@ -223,11 +223,14 @@ def check_size(height: int, width: int, facts: MaskFacts, where: str) -> None:
 
 
 def annotation_codes(kind: str, rule: str, labels: Labels, image_id: str, class_id: int) -> NDArray[np.uint8]:
-    """H x W codes of an annotation. A function of rule, label map, image name and class, whatever the bank."""
+    """H x W codes of an annotation. A function of rule, label map, image name and class, whatever the bank; that of a
+    corrupted copy is its image's.
+    """
     from fssbench.banks.annotations import annotate
+    from fssbench.banks.corruptions import clean_id
 
     seed = int(rule.rpartition(" ")[2])
-    return annotate(kind, labels, class_id, named_stream(seed, f"{kind} {image_id} {class_id}"))
+    return annotate(kind, labels, class_id, named_stream(seed, f"{kind} {clean_id(image_id)} {class_id}"))
 
 
 def _known_hash(dataset: Dataset, image_id: str) -> str:

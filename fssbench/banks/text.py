@@ -19,6 +19,7 @@ def summary(bank: Bank) -> dict[str, Any]:
         "dataset": bank.dataset,
         "pool": bank.pool,
         "protocol": bank.protocol.name,
+        "corruption": bank.protocol.corruption,
         "protocol hash": bank.protocol.hash,
         "seeds": list(bank.protocol.seeds),
         "ways": bank.ways,

@@ -40,7 +40,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     ),
     "Methods": ("methods", "new-method", "train", "predict", "speed"),
     "Data sets": ("download", "adopt", "doctor"),
-    "Episode banks": ("show", "inspect", "verify", "diff", "attach", "export"),
+    "Episode banks": ("show", "inspect", "verify", "diff", "corrupt", "attach", "export"),
     "Other commands": (),  # those that are not named here
     "Conversions and checks": ("import-checkpoint", "checkpoint", "convert-sbd", "conformance", "parity"),
 }

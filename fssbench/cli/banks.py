@@ -99,14 +99,45 @@ def attach_index(
     """Bind an index bank to local data: check every hash, then put the images in."""
     from fssbench.banks.attach import attach
     from fssbench.banks.bank import open_bank
+    from fssbench.banks.corrupt import Corrupted
+    from fssbench.banks.corruptions import Corruption
     from fssbench.datasets.registry import open_dataset
 
     path = out or index.with_name(index.name.replace(".index", "") if ".index" in index.name else f"full-{index.name}")
     with open_bank(index) as opened:
         data = open_dataset(opened.dataset, root, pool=opened.pool)
+        if opened.protocol.corruption:
+            data = Corrupted(data, Corruption.parse(opened.protocol.corruption))
         attach(opened, data, path, force=force, progress=track, workers=workers)
     with open_bank(path) as bank:
         _print_summary(bank, json)
+
+
+@app.command("corrupt")
+def corrupt_command(
+    bank: Path = typer.Argument(help="The clean bank, with its images."),
+    corruption: str = typer.Argument(help="gaussian_noise, defocus_blur, jpeg_compression, fog, brightness, ..."),
+    severity: int = typer.Option(3, "--severity", help="1 to 5, as in ImageNet-C."),
+    target: str = typer.Option("queries", "--of", metavar="queries|supports|both", help="Whose images."),
+    seed: int = typer.Option(0, "--seed", help="Seed of the noise."),
+    out: Path | None = typer.Option(None, "--out", help="The bank to write (default: a name beside the clean bank)."),
+    index: bool = typer.Option(False, "--index", help="Without images."),
+    workers: int | None = WORKERS,
+    force: bool = typer.Option(False, "--force", help="Replace the bank if it exists."),
+    json: bool = typer.Option(False, "--json", help="Machine-readable output."),
+) -> None:
+    """Freeze a bank's episodes once more, with worse photographs of ImageNet-C's kinds."""
+    from fssbench.banks.bank import open_bank
+    from fssbench.banks.corrupt import corrupt
+    from fssbench.banks.corruptions import Corruption
+
+    wanted = Corruption(corruption, severity, target, seed)
+    suffix = ".index.h5" if index else ".h5"
+    path = out or bank.with_name(f"{bank.name.removesuffix('.h5')}-{target}-{corruption}-{severity}{suffix}")
+    with open_bank(bank) as opened:
+        corrupt(opened, wanted, path, index=index, force=force, progress=track, workers=workers)
+    with open_bank(path) as written:
+        _print_summary(written, json)
 
 
 @app.command("verify")
