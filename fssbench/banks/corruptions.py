@@ -85,7 +85,7 @@ def clean_id(image_id: str) -> str:
 
 
 def _gaussian_noise(x: Pixels, level: int, rng: Random) -> Pixels:
-    return x + (0.08, 0.12, 0.18, 0.26, 0.38)[level] * rng.standard_normal(x.shape)
+    return np.asarray(x + (0.08, 0.12, 0.18, 0.26, 0.38)[level] * rng.standard_normal(x.shape))
 
 
 def _defocus_blur(x: Pixels, level: int, rng: Random) -> Pixels:
