@@ -107,7 +107,7 @@ def _fog(x: Pixels, level: int, rng: Random) -> Pixels:
 def _brightness(x: Pixels, level: int, rng: Random) -> Pixels:
     value = x.max(axis=-1, keepdims=True)  # of hue, saturation and value
     brighter = np.minimum(value + (0.1, 0.2, 0.3, 0.4, 0.5)[level], 1)
-    return np.where(value > 0, x * brighter / np.where(value > 0, value, 1), brighter)
+    return np.asarray(np.where(value > 0, x * brighter / np.where(value > 0, value, 1), brighter))
 
 
 def _contrast(x: Pixels, level: int, rng: Random) -> Pixels:
