@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import toy_methods
+from toy_data import make_bank
 from toy_runs import frames
 
+from fssbench.banks.bank import Bank
 from fssbench.engine.job import Job
+from fssbench.records import COUNTS
 
 BATCHES = {"encode_batch": 4, "head_batch": 6}  # on a CPU images are encoded one at a time otherwise
 
@@ -49,6 +53,27 @@ def test_rows_of_a_run_that_was_cut_off_are_those_of_a_whole_one(run: Any, tmp_p
     monkeypatch.undo()
     for a, b in zip(whole, frames(run("ToyBatchy", shots=(1, 5), out=tmp_path / "cut", **BATCHES)), strict=True):
         pd.testing.assert_frame_equal(a, b)
+
+
+def test_shots_that_were_drawn_apart_are_each_run_on_their_own_supports(
+    run: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    path = make_bank(tmp_path / "apart.h5", 6, 1, (1, 3), {"nested": False})
+    drawn = Bank.episodes
+
+    def apart(self: Bank, fold: int, shot: int = 3) -> Any:
+        """As authors do who draw anew: the one shot is not the first of the three."""
+        three = drawn(self, fold, 3)
+        return replace(three, support=three.support[:, :, 2:]) if shot == 1 else three
+
+    monkeypatch.setattr(Bank, "episodes", apart)
+    alone = [frames(run("Toy", bank=path, shots=(shot,), out=tmp_path / str(shot)))[0] for shot in (1, 3)]
+    together = frames(run("Toy", bank=path, shots=(1, 3), out=tmp_path / "together"))
+    for a, b in zip(alone, together, strict=True):
+        pd.testing.assert_frame_equal(a, b)
+    monkeypatch.setattr(Bank, "episodes", drawn)
+    first = frames(run("Toy", bank=path, shots=(1,), out=tmp_path / "first"))[0]
+    assert (first[COUNTS] != alone[0][COUNTS]).any(axis=None)  # the two draws do differ
 
 
 @pytest.mark.parametrize(
