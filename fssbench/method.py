@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
 from fssbench.datasets import masks
@@ -65,8 +65,14 @@ class MethodConfig(BaseModel):
     """Typed options of a method. Every field can be set on the command line by `--set field=value`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    retired: ClassVar[frozenset[str]] = frozenset()  # options of earlier versions, which checkpoints may still name
 
     backbone: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_retired(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if name not in cls.retired}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from fssbench.backbones import Backbone
@@ -44,11 +43,10 @@ aligned = partial(blocks.resize, align_corners=True)  # every resize here aligns
 class HSNetConfig(MethodConfig):
     """Options of HSNet."""
 
+    retired = frozenset({"correlation_megabytes"})
+
     backbone: str = "resnet50"
     size: tuple[int, int] = (400, 400)
-    correlation_megabytes: int = Field(
-        default=512, ge=1, description="memory for the correlations that exist at a time"
-    )
 
 
 class HypercorrelationLearner(nn.Module):
@@ -159,7 +157,7 @@ class HSNet(Method):
 
     def segment(self, episodes: EpisodeBatch) -> Tensor:
         """Logits of every shot alone, B x K x 2 x h x w; `decide` lets them vote."""
-        budget, pairs = self.config.correlation_megabytes * 2**20, episodes.size[0] * episodes.size[2]
+        budget, pairs = self.work_bytes, episodes.size[0] * episodes.size[2]
         query, support = episodes.query, episodes.support
         one = [
             ([query[name][:1] for name in level], [support[name][:1, 0, 0] for name in level]) for level in self.levels

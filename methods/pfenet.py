@@ -45,6 +45,8 @@ ENRICHMENT = ("init_merge.", "alpha_conv.", "beta_conv.", "inner_cls.", "res1.",
 class PFENetConfig(MethodConfig):
     """Options of PFENet; the defaults are the authors' for PASCAL-5i."""
 
+    retired = frozenset({"prior_megabytes"})
+
     backbone: str = "resnet50"
     size: tuple[int, int] = Field(default=(473, 473), description="network input; 641 x 641 for COCO-20i")
     deep_stem: bool = Field(

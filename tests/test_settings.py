@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 
 from fssbench.errors import MethodError
+from fssbench.method import MethodConfig
 from fssbench.settings import describe_settings, parse_settings
 
 
@@ -102,3 +103,18 @@ def test_bounds_of_items_are_described() -> None:
         shares: list[Annotated[float, Field(gt=0, le=1)]] = []
 
     assert describe_settings(Shares)[0].allowed == "values separated by commas, each a number, above 0, at most 1"
+
+
+class Newer(MethodConfig):
+    retired = frozenset({"chunk_megabytes"})
+
+    backbone: str = "resnet50"
+    width: int = 8
+
+
+def test_a_retired_option_is_read_past_in_a_checkpoint_and_refused_from_a_user() -> None:
+    assert parse_settings(Newer, base={"chunk_megabytes": 64, "width": 4}) == Newer(width=4)
+    with pytest.raises(MethodError, match="unknown setting 'chunk_megabytes'"):
+        parse_settings(Newer, ["chunk_megabytes=64"])
+    with pytest.raises(MethodError, match="chunk_gigabytes"):
+        parse_settings(Newer, base={"chunk_gigabytes": 1})

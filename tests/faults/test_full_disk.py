@@ -26,7 +26,9 @@ def test_a_full_disk_is_one_message_and_the_run_goes_on_once_there_is_room(run, 
         assert sorted(len(file[f"folds/{fold}/episode"]) for fold in (0, 1)) == [20, 20]
 
 
-def test_predictions_survive_a_record_that_cannot_be_written(run, tmp_path: Path, monkeypatch) -> None:
+def test_a_record_that_cannot_be_written_costs_no_work_and_no_prediction(
+    run, listener, tmp_path: Path, monkeypatch
+) -> None:
     def full(*_: object) -> None:
         raise RecordError("no space left")
 
@@ -36,6 +38,7 @@ def test_predictions_survive_a_record_that_cannot_be_written(run, tmp_path: Path
     monkeypatch.undo()
     (outcome,) = run(out=tmp_path, save_predictions=True)
     assert outcome.state == "finished"
+    assert listener.already == listener.episodes == 40
     with h5py.File(outcome.folder / "predictions.h5") as file:
         assert sorted(file["folds"]) == ["0", "1"]
         assert all(len(file[f"folds/{fold}/episode"]) == 20 for fold in (0, 1))

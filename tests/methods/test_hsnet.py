@@ -63,12 +63,14 @@ def test_inputs_need_not_be_square_nor_of_one_size(size: tuple[int, int]) -> Non
 def test_logits_do_not_depend_on_how_much_memory_correlations_may_take() -> None:
     method = hsnet()
     batch = episodes(method, 3, size=(160, 160))
-    tight = hsnet(correlation_megabytes=1)
+    tight = hsnet()
+    tight.work_bytes = 1 << 20
     torch.testing.assert_close(logits(method, batch), logits(tight, batch), atol=1e-6, rtol=1e-4)
 
 
 def test_a_query_is_repeated_only_for_the_shots_that_are_compared_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    method = hsnet(correlation_megabytes=1)
+    method = hsnet()
+    method.work_bytes = 1 << 20
     waiting = []
     forward = method.learner.forward
 

@@ -55,8 +55,7 @@ def _inside(case: Case, method: HSNet, episodes: EpisodeBatch) -> dict[str, Tens
         made[f"corr_l{name}_mean_support"] = cosines.mean((4, 5))
         made[f"corr_l{name}_mean_query"] = cosines.mean((2, 3))
     channels = case.expected["encoded"].shape[1]  # large cases hold the first ones only
-    budget = method.config.correlation_megabytes * 2**20
-    return made | {"encoded": method.learner.encode(query, support, budget)[:, :channels]}
+    return made | {"encoded": method.learner.encode(query, support, method.work_bytes)[:, :channels]}
 
 
 def _votes(case: Case, size: Size) -> NDArray[np.uint8]:
