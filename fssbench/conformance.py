@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fssbench.engine.assemble import one_by_one
 from fssbench.errors import CheckpointError, EmptySupportWarning, MethodError
 from fssbench.method import OBJECT, EpisodeBatch, Method, MethodConfig, Preprocess, build_episodes
-from fssbench.parity.case import one_by_one
 from fssbench.settings import parse_settings
 
 NATIVE = (64, 96)  # of images for methods that take any size

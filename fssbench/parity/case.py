@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from fssbench.engine.assemble import one_by_one
 from fssbench.errors import DataError
-from fssbench.method import EpisodeBatch, Features, Method, MethodConfig, SupportBatch, build_episodes
+from fssbench.method import EpisodeBatch, Method, MethodConfig, build_episodes
 from fssbench.parity import recipe
 
 Arrays = dict[str, NDArray[Any]]
@@ -153,43 +154,3 @@ def find_cases(folder: Path) -> list[Path]:
     if not found:
         raise DataError(f"no parity cases in {folder}: expected files ending in .npz. Name the folder that holds them.")
     return found
-
-
-def one_by_one(
-    method: Method,
-    query: Tensor,
-    support: Tensor,
-    labels: Tensor,
-    query_labels: Tensor | None = None,
-    auxiliary: Tensor | None = None,
-    classes: Tensor | None = None,
-    base_labels: Tensor | None = None,
-) -> EpisodeBatch:
-    """Episodes whose images were encoded one at a time and put together afterwards, as from the engine's cache."""
-
-    def encoded(image: Tensor) -> Features:
-        return method.encode(image.unsqueeze(0))
-
-    def pooled(image: Tensor, label: Tensor) -> Features:
-        features = encoded(image) if method.encodes_support else {}
-        return method.encode_support(SupportBatch(features, label.unsqueeze(0), lambda: image.unsqueeze(0)))
-
-    b, n, k = labels.shape[:3]
-    supports = [pooled(*pair) for pair in zip(support.flatten(0, 2), labels.flatten(0, 2), strict=True)]
-    return EpisodeBatch.of(
-        (b, n, k),
-        (query.shape[-2], query.shape[-1]),
-        _joined([encoded(image) for image in query]),
-        _joined(supports),
-        labels.flatten(0, 2),
-        auxiliary=None if auxiliary is None else _joined([encoded(image) for image in auxiliary.flatten(0, 2)]),
-        query_pixels=query,
-        support_pixels=support.flatten(0, 2),
-        query_labels=query_labels,
-        classes=classes,
-        base_labels=base_labels,
-    )
-
-
-def _joined(items: list[Features]) -> Features:
-    return {name: torch.cat([item[name] for item in items]) for name in items[0]}
