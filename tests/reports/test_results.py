@@ -140,6 +140,17 @@ def test_what_a_checkpoint_was_selected_on_is_said(make_record: Make, tmp_path: 
     assert "Checkpoints of PFENet were selected on: the tested classes." in table.notes
 
 
+def test_a_training_without_novel_images_is_told_from_one_with_them(make_record: Make, tmp_path: Path) -> None:
+    for filtered in ("kept", "dropped"):
+        regime = Regime(source="authors", novel_images=filtered)
+        make_record(tmp_path / filtered, title="BAM", weights="checkpoint", regime=regime)
+    (table,) = fold_tables(load_results(tmp_path))
+    assert sorted(row.cells[0].text for row in table.rows) == ["BAM", "BAM (novel images dropped)"]
+    assert any(note.startswith("Novel images dropped: trained without") for note in table.notes)
+    (alone,) = fold_tables(load_results(tmp_path / "kept"))
+    assert not any("Novel images" in note for note in alone.notes)
+
+
 @pytest.mark.parametrize(
     ("changes", "label"),
     [

@@ -105,6 +105,11 @@ def _labels(lines: Sequence[Line]) -> list[str]:
     found = []
     if any(line.setting.our_reading for line in lines):
         found.append("Our reading: implemented after a paper without public code.")
+    if any("novel images dropped" in method_label(line.setting) for line in lines):
+        found.append(
+            "Novel images dropped: trained without the images that show held-out classes, which is worth points; "
+            "elsewhere those classes are background in training."
+        )
     for line in lines:
         lost = max((s.run.vanished_supports or 0 for r in line.results for s in r.sources), default=0)
         if lost:
