@@ -33,6 +33,8 @@ PANELS: dict[str, tuple[str, ...]] = {
         "plot",
         "gallery",
         "sensitivity",
+        "robustness",
+        "suite",
         "audit",
         "score",
         "sweep",

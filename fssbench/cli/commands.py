@@ -12,6 +12,7 @@ from fssbench.cli import (  # noqa: F401
     plugins,
     report,
     reproduce,
+    robustness,
     run,
     site,
     sweep,
