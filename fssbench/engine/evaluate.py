@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fssbench.engine.ahead import Ahead
 from fssbench.engine.assemble import assemble
+from fssbench.engine.build import compile_method
 from fssbench.engine.clock import Clock
 from fssbench.engine.counting import Resolution
 from fssbench.engine.devices import in_parts, let_go
@@ -84,6 +85,16 @@ class Report:
     encoded_images: int
     episodes: int
     store: StoreStatistics
+
+
+def placed(method: Method, settings: Settings) -> Method:
+    """The method where and as the settings say: device, memory layout, compiled. Itself, changed."""
+    method.to(settings.device)
+    if settings.channels_last:
+        method.to(memory_format=torch.channels_last)
+    if settings.compile:
+        compile_method(method)
+    return method
 
 
 def evaluate_fold(

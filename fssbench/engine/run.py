@@ -7,13 +7,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from fssbench.banks.bank import open_bank
-from fssbench.engine.build import build_method, checkpoint_entries, code_sha256, compile_method, encoder_sha256
+from fssbench.engine.build import build_method, checkpoint_entries, code_sha256, encoder_sha256
 from fssbench.engine.counting import Resolution
 from fssbench.engine.devices import numerics
-from fssbench.engine.evaluate import Contender, Counted, Settings, evaluate_fold
+from fssbench.engine.evaluate import Contender, Counted, Settings, evaluate_fold, placed
 from fssbench.engine.job import Job, Outcome, Progress, RunRequest
 from fssbench.engine.needs import encoder_key
 from fssbench.errors import UsageError
@@ -94,12 +92,7 @@ def _run_fold(bank: Bank, fold: int, jobs: Sequence[Job], settings: Settings, pr
             by_method.setdefault(job.spec_key, []).append(job)
     groups: dict[Hashable, list[tuple[Method, list[Job]]]] = {}
     for same in by_method.values():
-        method = same[0].method_for(fold)
-        method.to(settings.device)
-        if settings.channels_last:
-            method.to(memory_format=torch.channels_last)
-        if settings.compile:
-            compile_method(method)
+        method = placed(same[0].method_for(fold), settings)
         groups.setdefault(encoder_key(method, encoder_sha256(method)), []).append((method, same))
     for group in groups.values():
         for shots in _draws(bank, group):

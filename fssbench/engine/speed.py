@@ -18,18 +18,21 @@ import torch
 from numpy.typing import NDArray
 
 from fssbench.engine.devices import describe, numerics, peak_memory
-from fssbench.engine.evaluate import Contender, Counted, Report, Settings, evaluate_fold
-from fssbench.engine.inputs import normalise, read_pixels
+from fssbench.engine.evaluate import Contender, Counted, Report, Settings, evaluate_fold, placed
+from fssbench.engine.inputs import fit_label, normalise, read_pixels
 from fssbench.engine.plan import distinct, other_classes
 from fssbench.engine.sources import BankImages
 from fssbench.errors import FssbenchError
-from fssbench.method import EpisodeBatch, Features, Method, SupportBatch
+from fssbench.method import OBJECT, EpisodeBatch, Features, Method, Preprocess, SupportBatch
 
 if TYPE_CHECKING:
     from fssbench.banks.bank import Bank, Episodes
 
 BATCHES = (1, 2, 4, 8, 16)
 TRIES = 5
+SUPPORTS = 64  # that the usual one is looked for among
+
+Work = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,10 @@ def measure(
     whole = bank.episodes(fold, max(shots))
     drawn = _some(whole, np.arange(min(episodes or len(whole.query), len(whole.query))))
     rows = np.arange(len(drawn.query))
-    method.to(settings.device)
+    placed(method, settings)
     settings = replace(settings, exact_times=True)
+    if settings.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(settings.device)
     with numerics(settings.device, settings.precision):
         _warm_up(bank, fold, name, method, drawn, settings)
         total, report, taken = _timed(bank, fold, drawn, name, method, shots, settings, advance)
@@ -165,6 +170,17 @@ def _some(episodes: Episodes, rows: NDArray[np.int64]) -> Episodes:
     return replace(episodes, **{name: value[rows] for name, value in parts.items() if value is not None})
 
 
+def _usual_support(
+    images: BankImages, drawn: Episodes, how: Preprocess, device: torch.device
+) -> tuple[int, torch.Tensor]:
+    """The support whose object is of median size at the network's input, 1 x H x W: heads' work may follow from it."""
+    first = zip(drawn.support[:, 0, 0].tolist(), drawn.classes[:, 0].tolist(), strict=True)
+    labels = {key: fit_label(images.support_codes(*key, ()), how) for key in list(dict.fromkeys(first))[:SUPPORTS]}
+    by_size = sorted(labels, key=lambda key: int((labels[key] == OBJECT).sum()))
+    usual = by_size[len(by_size) // 2]
+    return usual[0], labels[usual][None].to(device)
+
+
 class _Parts:
     """The parts of the floor, each timed alone on the bank's own images."""
 
@@ -188,77 +204,80 @@ class _Parts:
                 }
             )
         images = BankImages(bank, settings.annotation)
+        self._image, self._label = _usual_support(images, drawn, method.support_input, settings.device)
         self._ways = int(drawn.classes.shape[1])
         self._layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         self._query, self._support = (
-            normalise(read_pixels(images, image, how)[None].to(settings.device), how)
-            for image, how in ((queries[0], method.query_input), (supports[0], method.support_input))
+            normalise(read_pixels(images, image, how)[None].to(settings.device), how).contiguous(
+                memory_format=self._layout
+            )
+            for image, how in ((queries[0], method.query_input), (self._image, method.support_input))
         )
 
     def encode_each(self) -> float:
         """Seconds an image in the encoder, at the best batch size."""
-        query, layout = self._query, self._layout
-        return self._best(
-            lambda batch: self._method.encode(query.expand(batch, -1, -1, -1).contiguous(memory_format=layout))
-        )
+
+        def encoder(batch: int) -> Work:
+            images = self._query.expand(batch, -1, -1, -1).contiguous(memory_format=self._layout)
+            return lambda: self._method.encode(images)
+
+        return self._best(encoder)
 
     def pool_each(self) -> float:
         """Seconds a support in `encode_support`; 0 where the method has none."""
         if not self.supports:
             return 0.0
         features = self._support_features()
-        return self._best(lambda batch: self._method.encode_support(self._support_batch(features, batch)), (1, 2, 4))
+
+        def pooling(batch: int) -> Work:
+            supports = self._support_batch(features, batch)
+            return lambda: self._method.encode_support(supports)
+
+        return self._best(pooling, (1, 2, 4))
 
     def head_each(self, shot: int) -> float:
         """Seconds an episode in `segment`, at the best batch size."""
         query = self._method.encode(self._query)
-        features = self._support_features()
-        pooled = self._method.encode_support(self._support_batch(features, 1))
+        pooled = self._method.encode_support(self._support_batch(self._support_features(), 1))
+        ways = 1 if self._method.info.max_ways == 1 else self._ways
 
-        def head(batch: int) -> None:
-            ways = 1 if self._method.info.max_ways == 1 else self._ways
-            shape = batch, ways, shot
+        def head(batch: int) -> Work:
             count = batch * ways * shot
-            labels = self._labels(1).expand(count, -1, -1)
-            for _ in range(self._ways // ways):
-                self._method.segment(
-                    EpisodeBatch.of(
-                        shape,
-                        (self._query.shape[-2], self._query.shape[-1]),
-                        {n: v.expand(batch, *v.shape[1:]).contiguous() for n, v in query.items()},
-                        {n: v.expand(count, *v.shape[1:]).contiguous() for n, v in pooled.items()},
-                        labels,
-                        query_pixels=self._query.expand(batch, -1, -1, -1),
-                        support_pixels=self._support.expand(count, -1, -1, -1),
-                    )
-                )
+            episodes = EpisodeBatch.of(
+                (batch, ways, shot),
+                (self._query.shape[-2], self._query.shape[-1]),
+                {name: torch.cat([value] * batch) for name, value in query.items()},
+                {name: torch.cat([value] * count) for name, value in pooled.items()},
+                self._label.expand(count, -1, -1),
+                query_pixels=self._query.expand(batch, -1, -1, -1),
+                support_pixels=self._support.expand(count, -1, -1, -1),
+            )
+            return lambda: [self._method.segment(episodes) for _ in range(self._ways // ways)]
 
         return self._best(head, (1, 2, 4, 8))
 
     def _support_features(self) -> Features:
         return self._method.encode(self._support) if self._method.encodes_support else {}
 
-    def _labels(self, count: int) -> torch.Tensor:
-        height, width = self._support.shape[-2:]
-        labels = torch.zeros(count, height, width, dtype=torch.uint8, device=self._settings.device)
-        labels[:, height // 4 : height // 2, width // 4 : width // 2] = 1
-        return labels
-
     def _support_batch(self, features: Features, count: int) -> SupportBatch:
         return SupportBatch(
             {name: value.expand(count, *value.shape[1:]) for name, value in features.items()},
-            self._labels(count),
+            self._label.expand(count, -1, -1),
             lambda: self._support.expand(count, -1, -1, -1),
         )
 
-    def _best(self, work: Callable[[int], object], batches: Sequence[int] = BATCHES) -> float:
-        """Seconds an item at the best batch size, each size's being the median of its tries, as machines are noisy."""
+    def _best(self, prepared: Callable[[int], Work], batches: Sequence[int] = BATCHES) -> float:
+        """Seconds an item at the best batch size, each size's being the median of its tries, as machines are noisy.
+
+        `prepared` gets everything ready for a batch; only what it returns is timed.
+        """
         best = float("inf")
         for batch in batches:
             tries: list[float] = []
+            work = prepared(batch)
             for _ in range(1 + TRIES):  # the first warms up
                 start = time.perf_counter()
-                work(batch)
+                work()
                 if self._settings.device.type == "cuda":
                     torch.cuda.synchronize(self._settings.device)
                 tries.append((time.perf_counter() - start) / batch)
