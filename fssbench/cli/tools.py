@@ -91,7 +91,7 @@ def predict(
                 picture.save(temporary, "PNG")
         written.append({"query": str(path), "mask": str(targets[path][0]), "overlay": str(targets[path][1])})
         if not as_json:
-            typer.echo(f"{targets[path][0]} {targets[path][1]}")
+            typer.echo(f"wrote {targets[path][0]}\nwrote {targets[path][1]}")
     if as_json:
         print_json(written)
 
@@ -108,12 +108,14 @@ def export_command(
     """Write a bank's images, support masks and episodes as plain files, for a program in any language."""
     from fssbench.banks.bank import open_bank
     from fssbench.cli.app import track
+    from fssbench.cli.data import quoted
     from fssbench.export import export
 
     with open_bank(bank) as opened:
         manifest = export(opened, out, folds=numbers(folds), shots=shots, truth=truth, force=force, progress=track)
+        used = shots or opened.shots
     typer.echo(f"wrote {manifest}; masks for it go into a folder of <fold>/<episode>.png with a copy of that manifest:")
-    typer.echo(f"  fssbench score FOLDER --bank {bank} --shots {shots or 'K'} --name NAME")
+    typer.echo(f"  fssbench score FOLDER --bank {quoted(bank)} --shots {used} --name NAME")
 
 
 @app.command("score")
