@@ -38,6 +38,7 @@ PANELS: dict[str, tuple[str, ...]] = {
         "audit",
         "score",
         "sweep",
+        "cross-domain",
         "reproduce",
     ),
     "Methods": ("methods", "new-method", "train", "predict", "speed"),

@@ -31,7 +31,7 @@ def generate_episodes(
     seed: int | None = typer.Option(None, help="Seed (default: the protocol's)."),
     seeds: list[str] | None = typer.Option(None, help="Several seeds: one run each."),
     lists: str | None = typer.Option(None, help="Image list: voc-val, oslsm, hsnet, trainaug, no-novel, ..."),
-    split: str | None = typer.Option(None, help="COCO's class split: interleaved or consecutive."),
+    split: str | None = typer.Option(None, help="Class split: interleaved or consecutive (COCO), from-coco (PASCAL)."),
     min_area: int | None = typer.Option(None, help="Pixels a class must cover (default: the protocol's)."),
     supports_per_query: int = typer.Option(1, help="Different support sets for each query."),
     auxiliary: int = typer.Option(0, help="Images of each class beside the supports, known by class only."),

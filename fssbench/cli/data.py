@@ -151,7 +151,7 @@ def doctor_command(
     dataset: str = typer.Argument(help="A data set: pascal5i, coco20i, ..., module:Class, or your dataset.toml."),
     root: Path | None = ROOT,
     lists: str | None = typer.Option(None, "--lists", help="Image list, as for generate-episodes."),
-    split: str | None = typer.Option(None, "--split", help="COCO's class split: interleaved or consecutive."),
+    split: str | None = typer.Option(None, "--split", help="Class split, as for generate-episodes."),
     quick: bool = typer.Option(False, "--quick", help="Read headers of images only: overlooks truncated ones."),
     sheet: Path | None = typer.Option(None, "--sheet", metavar="PNG", help="Draw eight images with their masks."),
     force: bool = FORCE,

@@ -1,4 +1,4 @@
-"""`fssbench sweep`."""
+"""`fssbench sweep` and `fssbench cross-domain`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from fssbench.cli.app import app, errors, messages, print_json
+from fssbench.cli.app import app, errors, messages, numbers, print_json
 
 
 @app.command("sweep")
@@ -39,3 +39,47 @@ def sweep(
         errors.print("[bold red]failed:[/]", f"{task}: {error}", soft_wrap=True)
     if failed:
         raise typer.Exit(2)
+
+
+@app.command("cross-domain")
+def cross_domain(
+    methods: list[str] = typer.Argument(..., help="Methods by name."),
+    root: Path | None = typer.Option(None, "--root", help="Where all the data lie [$FSSBENCH_DATA or data]."),
+    backbone: str | None = typer.Option(None, "--backbone", help="Another backbone than the paper's."),
+    recipe: str = typer.Option("paper", "--recipe", help="paper: as its authors trained it; lite: small, comparable."),
+    steps: int | None = typer.Option(None, "--steps", min=1, help="Optimiser steps, instead of the recipe's."),
+    weights: str | None = typer.Option(None, "--weights", help="imagenet or random: test untrained methods."),
+    shots: list[str] | None = typer.Option(None, "--shots", metavar="K...", help="Shots. [1 5]"),
+    episodes: int | None = typer.Option(None, "--episodes", min=1, help="A data set. [600, FSS-1000: 2400]"),
+    seed: int = typer.Option(0, "--seed", min=0, help="Of the training."),
+    banks: Path = typer.Option(Path("episodes"), "--banks", help="Folder of the banks; made where they lack."),
+    out: Path = typer.Option(Path("results"), "--out", help="Folder of the records."),
+    allow_contaminated: bool = typer.Option(
+        False, "--allow-contaminated", help="Test also classes whose names are among PASCAL's; records are marked."
+    ),
+    banks_only: bool = typer.Option(False, "--banks-only", help="Make the four banks and nothing else."),
+) -> None:
+    """Train on PASCAL, test on DeepGlobe, ISIC 2018, Chest X-ray and FSS-1000, and print the suite's table."""
+    from fssbench.errors import UsageError
+    from fssbench.reports.entries.results import load_results
+    from fssbench.reports.formats.render import render_tables
+    from fssbench.reports.studies.robustness import suite_lines
+    from fssbench.reports.tables.robustness import suite_table
+    from fssbench.training.cross_domain import CrossDomain, carry_out, make_banks
+
+    if weights not in (None, "imagenet", "random"):
+        raise UsageError(f"--weights {weights}: expected imagenet or random, which train nothing.")
+    asked = CrossDomain(
+        methods, root, backbone, recipe, steps, tuple(numbers(shots) or (1, 5)), seed, episodes, banks, out=out,
+        weights=weights, allow_contaminated=allow_contaminated,
+    )  # fmt: skip
+
+    def say(text: str) -> None:
+        messages.print(text, markup=False, soft_wrap=True)
+
+    if banks_only:
+        for path in make_banks(asked, say):
+            typer.echo(path)
+        return
+    found = load_results(*(outcome.folder for outcome in carry_out(asked, say)))
+    typer.echo(render_tables("markdown", [suite_table("cross-domain", suite_lines("cross-domain", found))]), nl=False)

@@ -38,6 +38,7 @@ class _Pool(NamedTuple):
     pairs: Literal["val", "oslsm", "train"] | None = None  # a published list of pairs
     training: bool = False  # the classes are those the fold does not hold out
     drop_novel: bool = False  # no image that shows a held-out class
+    whole: bool = False  # of training: nothing is held out, for tests on other data sets
 
 
 POOLS: dict[str, _Pool] = {
@@ -46,14 +47,24 @@ POOLS: dict[str, _Pool] = {
     "hsnet": _Pool("val", "val"),
     "trainaug": _Pool("trainaug"),  # PANet tests on held-out classes of training images
     "train": _Pool("trainaug", training=True),
+    "whole": _Pool("trainaug", training=True, whole=True),
     "train-oslsm": _Pool("trainaug", "train", training=True),
     "no-novel": _Pool("trainaug", training=True, drop_novel=True),
     "train-oslsm-no-novel": _Pool("trainaug", "train", training=True, drop_novel=True),  # SG-One and PMMs
 }
 
+# Which classes a fold holds out. From COCO: those that COCO-20i's interleaved fold of that number does not train on, by
+# RePRI's rule; its own table takes 7 for cat and 8 for car, which VOC has the other way round.
+_FROM_COCO = ((1, 4, 9, 11, 12, 15), (2, 6, 13, 18), (3, 7, 16, 17, 19, 20), (5, 8, 10, 14))
+SPLITS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "default": tuple(tuple(range(5 * i + 1, 5 * i + 6)) for i in range(4)),
+    "from-coco": _FROM_COCO,
+    "from-coco-repri": tuple(tuple({7: 8, 8: 7}.get(c, c) for c in fold) for fold in _FROM_COCO),
+}
+
 
 class Pascal5i(Dataset):
-    """VOC 2012; `pool` is one of `POOLS`, "voc-val" by default.
+    """VOC 2012; `pool` is one of `POOLS`, "voc-val" by default, `split` one of `SPLITS`.
 
     A list at the root (`ImageSets/Segmentation/{val,trainaug}.txt`) says which images there are: an image that it
     leaves out is not there, one that it names must be. Without one the complete published list holds.
@@ -69,6 +80,8 @@ class Pascal5i(Dataset):
         if self.pool not in POOLS:
             raise UsageError(unknown_name("image list of pascal5i", self.pool, POOLS))
         self._pool = POOLS[self.pool]
+        if self._pool.whole:
+            self.folds = ((),)
         self.root = voc_folder(root)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -85,7 +98,7 @@ class Pascal5i(Dataset):
         return self._without_novel(fold)
 
     def fold_classes(self, fold: int) -> tuple[int, ...]:
-        """The five held-out classes, or the fifteen others for a training pool."""
+        """The held-out classes; the others for a training pool, which are all for "whole"."""
         held_out = self.folds[fold]
         return tuple(c for c in self.class_names if c not in held_out) if self._pool.training else held_out
 

@@ -232,13 +232,13 @@ def _run(sweep: Sweep, task: Task, say: Callable[[str], None]) -> None:
     request = RunRequest(
         [spec], task.data.bank, Settings(device=pick_device("auto")), sweep.shots, task.data.folds, sweep.out
     )
-    for outcome in run_methods(request, _Quiet(say)):
+    for outcome in run_methods(request, Quiet(say)):
         if outcome.state == "failed":
             raise MethodError(outcome.message)
         say(f"{outcome.state}: {outcome.folder}")
 
 
-class _Quiet:
+class Quiet:
     """A run's progress without its bar."""
 
     def __init__(self, say: Callable[[str], None]) -> None:

@@ -13,15 +13,21 @@ from PIL import Image
 from fssbench.banks.bank import open_bank
 from fssbench.banks.generate import Request, generate
 from fssbench.banks.verify import problems
+from fssbench.cli import main
 from fssbench.dataset_conformance import CHECKS, Subject
 from fssbench.datasets.base import Dataset, layers
 from fssbench.datasets.chestxray import ChestXray
+from fssbench.datasets.coco20i import Coco20i
 from fssbench.datasets.deepglobe import DeepGlobe
 from fssbench.datasets.isaid5i import Isaid5i, published_pairs
 from fssbench.datasets.isic2018 import Isic2018, published_classes
+from fssbench.datasets.pascal5i import CLASSES, SPLITS, Pascal5i
 from fssbench.datasets.registry import open_under
 from fssbench.errors import DataError, UsageError
 from fssbench.protocol import find_protocol
+from fssbench.records import find_records, read_run
+from fssbench.regime import folded
+from fssbench.reports.studies import robustness as studies
 
 RNG = np.random.default_rng(0)
 
@@ -159,3 +165,41 @@ def test_of_isaid_each_fold_has_its_own_lines_and_training_those_of_the_others(t
     assert "of the 10063 (image, class) pairs" in data.shortfall()
     (root / "remote_sensing/iSAID_patches/val").rename(root / "remote_sensing/iSAID_patches/train")
     assert Isaid5i(root, pool="train").fold_classes(1) == (1, 2, 3, 4, 5, 11, 12, 13, 14, 15)
+
+
+def test_one_command_trains_on_all_of_pascal_and_tests_on_every_member_of_the_suite(
+    make_voc: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    members = {"deepglobe": deepglobe, "isic2018": isic, "chestxray": chest}
+    monkeypatch.setattr(studies, "SUITES", {"cross-domain": tuple(members)})
+    monkeypatch.chdir(tmp_path)
+    root = make_voc({f"2007_{n:06}": [1 + n % 20] for n in range(100)}, "data", "trainaug")
+    for number, path in enumerate(sorted((root / "VOCdevkit/VOC2012/SegmentationClassAug").iterdir())):
+        labels = np.zeros((48, 64), np.uint8)
+        labels[2:46, 8:60] = 1 + number % 20 if number < 60 else 1  # 2288 px; 1: enough to hold some back
+        Image.fromarray(labels).save(path)
+    for make in members.values():
+        make(root)
+    command = ["cross-domain", "toy_training:Learner", "--root", str(root), "--backbone", "toy", "--steps", "2"]
+    with pytest.raises(SystemExit, match="0"):
+        main([*command, "--shots", "1", "--episodes", "6"])
+    runs = [read_run(folder) for folder in find_records(Path("results"))]
+    assert sorted(run.bank.dataset for run in runs) == sorted(members)
+    for run in runs:
+        regime = run.weights[0].regime
+        assert regime is not None
+        assert regime.dataset == "pascal5i"
+        assert regime.classes == Pascal5i.class_names
+        assert run.bank.protocol["name"] == "hsnet"
+    table = capsys.readouterr().out.splitlines()
+    mean = sum(run.summary["miou"] for run in runs) / 3
+    assert any(f"| {100 * mean:.1f} [" in line for line in table)
+
+
+def test_pascal_classes_that_coco_has_not_trained_on_are_four_folds_of_all_twenty() -> None:
+    for split in ("from-coco", "from-coco-repri"):
+        assert sorted(c for fold in SPLITS[split] for c in fold) == list(range(1, 21))
+    names = dict(enumerate(CLASSES, start=1))
+    for fold, held_out in enumerate(SPLITS["from-coco"]):
+        trained = {folded(name) for number, name in Coco20i.class_names.items() if (number - 1) % 4 != fold}
+        assert {c for c, name in names.items() if folded(name) not in trained} == set(held_out)
