@@ -102,7 +102,6 @@ def method_label(setting: Setting) -> str:
     extra += ["our reading"] if setting.our_reading else []
     extra += ["saw test classes"] if setting.contaminated else []
     extra += ["selected on test classes"] if '"selected_on": "novel"' in setting.regime else []
-    extra += ["novel images dropped"] if '"novel_images": "dropped"' in setting.regime else []
     return f"{setting.title} ({', '.join(extra)})" if extra else setting.title
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from fssbench.protocol import Protocol
@@ -10,6 +11,12 @@ from fssbench.reports.entries.lens import limits
 from fssbench.reports.entries.lines import DATASETS, Line, method_label
 from fssbench.reports.entries.results import Place
 from fssbench.reports.papers.beside import Beside, sentence
+
+_FILTERS = {
+    "dropped": "left out",
+    "masked": "used, those classes being masked,",
+    "kept": "used, those classes being background,",
+}
 
 
 def lead(place: Place, lines: Sequence[Line], why: str, lens: Protocol | None) -> tuple[str, ...]:
@@ -105,11 +112,13 @@ def _labels(lines: Sequence[Line]) -> list[str]:
     found = []
     if any(line.setting.our_reading for line in lines):
         found.append("Our reading: implemented after a paper without public code.")
-    if any("novel images dropped" in method_label(line.setting) for line in lines):
-        found.append(
-            "Novel images dropped: trained without the images that show held-out classes, which is worth points; "
-            "elsewhere those classes are background in training."
-        )
+    filters: dict[str, set[str]] = {}
+    for line in lines:
+        for said in json.loads(line.setting.regime or "{}").get("novel_images", "").split(" and "):
+            filters.setdefault(said, set()).add(line.setting.title)
+    parts = [f"{words} by {listed(sorted(filters[said]))}" for said, words in _FILTERS.items() if said in filters]
+    if parts:  # worth points, so it is said of every training
+        found.append(f"Training images that show held-out classes: {'; '.join(parts)}.")
     for line in lines:
         lost = max((s.run.vanished_supports or 0 for r in line.results for s in r.sources), default=0)
         if lost:
