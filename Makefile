@@ -52,7 +52,7 @@ docs: $(VENV)/.docs
 
 # Tables in these pages are what the commands in their comments print.
 pages: $(VENV)/.test
-	$(BIN)/cog -r README.md results/lite/README.md
+	$(BIN)/cog -I docs -r README.md results/lite/README.md
 
 bench: $(VENV)/.test
 	for b in $(filter-out %/mutants.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$b || exit 1; done
