@@ -191,7 +191,7 @@ class Run:
         if self.rank == 0:
             if last_stage:
                 self._save("last", data, stage, total, None)
-                if not marks:
+                if position.best is None:  # nothing could be chosen on
                     self._save("best", data, stage, total, "nothing")
             save_state(state, self.method, updater.optimiser, position)
         self.done_steps = total
@@ -232,13 +232,22 @@ class Run:
             settings = Settings(request.device, precision=request.precision)
             found = evaluate_method(self.method, bank, stage.shots, [request.fold], settings).summary
         miou = found["folds"][str(request.fold)]["miou"] if "folds" in found else None
-        self.told.say(f"step {position.step}: validation mIoU {100 * (miou or 0):.1f}")
-        if log is not None and miou is not None:
+        if miou is None:
+            self.told.say(f"step {position.step}: no validation mIoU, as a class has no episode")
+            return position
+        if log is not None:
             log.tell(position.step - 1, {"validation mIoU": miou})
-        if miou is not None and (position.best is None or miou > position.best):
+        better = position.best is None or miou > position.best
+        if better:
             position = position.but(best=miou, best_step=position.step)
-            if self.rank == 0:
-                self._save("best", data, stage, position.step, "novel" if request.select_on_test else "base")
+        best = (
+            "the best so far"
+            if better
+            else f"best so far {100 * (position.best or 0):.1f} at step {position.best_step}"
+        )
+        self.told.say(f"step {position.step}: validation mIoU {100 * miou:.1f}, {best}")
+        if better and self.rank == 0:
+            self._save("best", data, stage, position.step, "novel" if request.select_on_test else "base")
         return position
 
     def _bank(self, data: TrainingData, stage: Stage) -> Path:
