@@ -27,6 +27,7 @@ def training_state(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_file_is_described_with_its_wrappers_and_the_method_that_it_fits(
     training_state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

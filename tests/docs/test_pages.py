@@ -36,6 +36,7 @@ def without_numbers(lines: list[str]) -> list[str]:
     return [re.sub(r"[-\d.* ]+", "", line) for line in lines]
 
 
+@pytest.mark.slow
 def test_the_tutorial_goes_from_nothing_to_tables_and_a_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,7 +19,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case_file" in metafunc.fixturenames:
         files = find_cases(metafunc.config.getoption("--cases", default=HERE))
         both = [(file, route) for file in files for route in ("whole", "cached")]
-        slow = [pytest.mark.slow if route == "cached" and _size(file) > 200 else () for file, route in both]
+        slow = [
+            pytest.mark.slow if _size(file) > 200 or (route == "cached" and "5shot" in file.name) else ()
+            for file, route in both
+        ]
         params = [
             pytest.param(*each, marks=marks, id=f"{each[0].stem}-{each[1]}")
             for each, marks in zip(both, slow, strict=True)
