@@ -109,4 +109,4 @@ def test_the_command_prints_conditions_by_method(
         main(["robustness", str(records(tmp_path, make_record))])
     out = capsys.readouterr().out
     (fog,) = [line for line in out.splitlines() if line.startswith("| queries fog-3")]
-    assert "| 20.0 | -20.0 \\[" in fog
+    assert " 20.0 | -20.0 \\[" in fog
