@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fssbench.cli.app import main
+from fssbench.errors import UsageError
 from fssbench.records import find_records, read_run
 from fssbench.training import sweep as module
 from fssbench.training.sweep import carry_out, read_sweep, tasks
@@ -82,3 +83,17 @@ def test_a_dry_run_makes_nothing_and_a_wrong_field_is_named(file: Path, capsys: 
         main(["sweep", str(file)])
     assert stopped.value.code == 2
     assert "data.0.episode" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_part_of_a_sweep_keeps_its_order_and_knows_its_methods(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.toml"
+    path.write_text(
+        'methods = ["panet", "canet", "ssp"]\nbackbone = "efficientnet_lite0"\nout = "r"\n'
+        '[[data]]\ndataset = "shapes5i"\nfolds = [0]\nbank = "b.h5"\n',
+        encoding="utf-8",
+    )
+    sweep = read_sweep(path)
+    assert sweep.only(["ssp", "panet"]).methods == ("panet", "ssp")
+    assert sweep.only([]) == sweep
+    with pytest.raises(UsageError, match="method of the sweep"):
+        sweep.only(["panets"])
