@@ -46,7 +46,7 @@ class WholeBackbone(Backbone):
         self.check_size((images.shape[-2], images.shape[-1]))
         names = list(self.strides)
         count = names.index(self.last) + 1 if self.last else len(names)
-        return dict(zip(names, self._read(self.body, images, count), strict=False))
+        return dict(zip(names[:count], self._read(self.body, images, count), strict=True))
 
 
 def stages(name: str, output_stride: int, count: int, needs: Needs) -> Backbone:
@@ -142,21 +142,21 @@ def _pyramid(name: str, output_stride: int, count: int) -> Backbone:
     names = [f"c{6 - found + index}" for index in range(found)]
     wanted = [key for key in names if int(key[1:]) <= count]
     common: dict[str, Any] = {
-        "channels": dict(zip(wanted, net.feature_info.channels(), strict=False)),
-        "strides": dict(zip(wanted, net.feature_info.reduction(), strict=False)),
+        "channels": dict(zip(wanted, net.feature_info.channels()[: len(wanted)], strict=True)),
+        "strides": dict(zip(wanted, net.feature_info.reduction()[: len(wanted)], strict=True)),
         "signature": f"{name} {options}",
         "imagenet": partial(_published, name, **options),
         "multiple": _patch(net),
     }
     mean, std = _scale(net)
     if isinstance(net, FeatureListNet):
-        return Backbone(name, net, _steps(net, names, wanted), mean=mean, std=std, **common)
+        return Backbone(name, net, _steps(net, wanted), mean=mean, std=std, **common)
     return WholeBackbone(
         name, net, {}, mean=mean, std=std, read=lambda body, images, first: body(images)[:first], **common
     )
 
 
-def _steps(net: FeatureListNet, names: list[str], wanted: list[str]) -> dict[str, Step]:
+def _steps(net: FeatureListNet, wanted: list[str]) -> dict[str, Step]:
     """The modules of a list network from one map to the next; those behind the last wanted map are dropped."""
     positions_first = str(getattr(net, "output_fmt", "NCHW")).endswith("NHWC")
     groups: list[list[str]] = [[]]
@@ -172,10 +172,9 @@ def _steps(net: FeatureListNet, names: list[str], wanted: list[str]) -> dict[str
             x = body[module](x)
         return x.permute(0, 3, 1, 2) if positions_first else x
 
-    steps: dict[str, Step] = {}
-    for key, group in zip(names, groups, strict=False):
-        if key in wanted:
-            steps[key] = partial(run, group, key == names[0])
+    steps: dict[str, Step] = {
+        key: partial(run, group, key == wanted[0]) for key, group in zip(wanted, groups[: len(wanted)], strict=True)
+    }
     for module in [module for group in groups[len(wanted) :] for module in group]:
         del net[module]
     return steps

@@ -74,14 +74,15 @@ def vgg(
         return F.max_pool2d(x, 3, 1, 1) if fifth_pool and block is blocks[-1] else x
 
     after = [*accumulate((1, *strides), mul)]
-    after.append(after[-1])
+    if pools_last:
+        after = [*after[1:], after[-1]]
     return Backbone(
         name, body, {f"c{stage}": partial(run, block) for stage, block in enumerate(blocks, 1)},
         {"c1": 64, "c2": 128, "c3": 256, "c4": 512, "c5": 512},
         f"{name} strides={strides} pool={pool_kernel} ceil={ceil_mode} dilation5={dilation5} "
         f"relu={last_relu} pool5={fifth_pool} pools_last={pools_last}",
         lambda: _torchvision_weights(name),
-        strides=dict(zip(("c1", "c2", "c3", "c4", "c5"), after[1:] if pools_last else after, strict=False)),
+        strides=dict(zip(("c1", "c2", "c3", "c4", "c5"), after, strict=True)),
     )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -12,11 +11,21 @@ from typing import TYPE_CHECKING
 import typer
 
 from fssbench.cli.app import app, track
-from fssbench.cli.results import BACKBONE, DATASET, METHOD, RESULTS, SHOTS, SORT, WEIGHTS, read_results, write_text
+from fssbench.cli.results import (
+    BACKBONE,
+    DATASET,
+    METHOD,
+    RESULTS,
+    SHOTS,
+    SORT,
+    WEIGHTS,
+    read_results,
+    show_tables,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from fssbench.reports.entries.results import Result
-    from fssbench.reports.tables.model import Table
 
 
 class Format(StrEnum):
@@ -74,7 +83,7 @@ def report(
         found = [through(result, lens) for result in track(found, "scoring again")]
     view = View(digits=digits, published=with_published, intervals=intervals, lens=lens)
     if on_screen and not (per_class and with_published):
-        _print(class_tables(found, view) if per_class else fold_tables(found, view))
+        show_tables(class_tables(found, view) if per_class else fold_tables(found, view), None, None, force)
         return
     write_text(render(name or "markdown", found, view, per_class=per_class), out, force)
 
@@ -89,7 +98,7 @@ def _report_paper(
 
     paper = find_paper(name)
     if on_screen:
-        _print(paper_tables(paper, found, digits))
+        show_tables(paper_tables(paper, found, digits), None, None, force)
     else:
         write_text(render_paper(output or "markdown", paper, found, digits), out, force)
 
@@ -131,7 +140,6 @@ def compare(
     """Paired tests on shared episodes: which differences are real, by class, and where they are largest."""
     import json
 
-    from fssbench.reports.formats.render import render_tables
     from fssbench.reports.studies.comparison import compare as compare_results
     from fssbench.reports.studies.comparison import comparison_data, sets_to_compare
     from fssbench.reports.tables.comparison import comparison_tables
@@ -148,10 +156,7 @@ def compare(
         write_text(text, out, force)
         return
     tables = [table for each in comparisons for table in comparison_tables(each, digits, ranks=ranks)]
-    if output is None and out is None and sys.stdout.isatty():
-        _print(tables)
-    else:
-        write_text(render_tables((output or TextFormat.MARKDOWN).value, tables), out, force)
+    show_tables(tables, output and output.value, out, force)
 
 
 @app.command("agreement")
@@ -173,7 +178,6 @@ def agreement(
     import json
     from dataclasses import asdict
 
-    from fssbench.reports.formats.render import render_tables
     from fssbench.reports.studies.agreement import agreement as agreement_of
     from fssbench.reports.studies.comparison import sets_to_compare
     from fssbench.reports.tables.agreement import agreement_table
@@ -192,15 +196,4 @@ def agreement(
         write_text(json.dumps({"schema": 1, "agreement": data}, indent=1, ensure_ascii=False) + "\n", out, force)
         return
     tables = [agreement_table(each) for each in found]
-    if output is None and out is None and sys.stdout.isatty():
-        _print(tables)
-    else:
-        write_text(render_tables((output or TextFormat.MARKDOWN).value, tables), out, force)
-
-
-def _print(tables: Sequence[Table]) -> None:
-    from rich.console import Console
-
-    from fssbench.reports.formats.terminal import to_terminal
-
-    to_terminal(tables, Console(highlight=False))
+    show_tables(tables, output and output.value, out, force)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from fssbench.cli.app import detail, messages, numbers, words
 
 if TYPE_CHECKING:
     from fssbench.reports.entries.results import Result
+    from fssbench.reports.tables.model import Table
 
 RESULTS = typer.Argument(None, help="Records, or folders of records. [results]", show_default=False)
 METHOD = typer.Option(None, "--method", metavar="NAME", help="Only this method; may be repeated, or `a,b`.")
@@ -47,6 +49,19 @@ def read_results(
     detail(f"{len(found)} results in {', '.join(map(str, roots))}")
     wanted = Wanted(words(method), words(backbone), words(dataset), numbers(shots) or (), words(weights))
     return ordered(wanted.choose(found), sort)
+
+
+def show_tables(tables: Sequence[Table], output: str | None, out: Path | None, force: bool) -> None:
+    """As wide as the terminal where nothing else is asked for, else as text: to a file, a pipe or stdout."""
+    from rich.console import Console
+
+    from fssbench.reports.formats.render import render_tables
+    from fssbench.reports.formats.terminal import to_terminal
+
+    if output is None and out is None and sys.stdout.isatty():
+        to_terminal(tables, Console(highlight=False))
+    else:
+        write_text(render_tables(output or "markdown", tables), out, force)
 
 
 def write_text(text: str, out: Path | None, force: bool) -> None:

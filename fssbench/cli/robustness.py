@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,18 @@ from typing import TYPE_CHECKING
 import typer
 
 from fssbench.cli.app import app
-from fssbench.cli.results import BACKBONE, DATASET, FORCE, JSON, METHOD, RESULTS, SHOTS, read_results, write_text
+from fssbench.cli.results import (
+    BACKBONE,
+    DATASET,
+    FORCE,
+    JSON,
+    METHOD,
+    RESULTS,
+    SHOTS,
+    read_results,
+    show_tables,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from fssbench.reports.tables.model import Table
@@ -74,14 +84,7 @@ def suite_command(
 def _show(tables: Sequence[Table], data: object, as_json: bool, out: Path | None, force: bool) -> None:
     import json
 
-    from rich.console import Console
-
-    from fssbench.reports.formats.render import render_tables
-    from fssbench.reports.formats.terminal import to_terminal
-
     if as_json:
         write_text(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n", out, force)
-    elif out is None and sys.stdout.isatty():
-        to_terminal(tables, Console(highlight=False))
     else:
-        write_text(render_tables("markdown", tables), out, force)
+        show_tables(tables, None, out, force)

@@ -98,7 +98,7 @@ class NeedsThePrecision(Sound):
 
 class TakesAnything(Sound):
     def load_official(self, state: Mapping[str, Tensor]) -> None:
-        self.load_state_dict(dict(state), strict=False)
+        self.load_state_dict(dict(state), strict=False)  # the fault that has to be found
 
 
 FAULTS: dict[type[Sound], tuple[str, str]] = {

@@ -45,14 +45,15 @@ def config(case: Case) -> BAMConfig:
     )
 
 
-def base_labels(case: Case, items: list[dict[str, Any]], classes: Sequence[int] = ()) -> Tensor:
+def base_labels(case: Case, items: list[dict[str, Any]], classes: Sequence[int] | None = None) -> Tensor:
     """B x H x W: the masks of other base classes in order, then (in episodes) their own, then the void strip."""
     labels = torch.zeros(len(items), *case.size, dtype=torch.int64)
     for label, item in zip(labels, items, strict=True):
         for name, number in item["base"]:
             label[case.mask(name) == 1] = number
-    for label, item, own in zip(labels, items, classes, strict=False):
-        label[case.mask(item["query_mask"]) == 1] = own + 1
+    if classes is not None:
+        for label, item, own in zip(labels, items, classes, strict=True):
+            label[case.mask(item["query_mask"]) == 1] = own + 1
     labels[:, :STRIP] = VOID
     return labels
 
