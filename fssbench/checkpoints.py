@@ -15,7 +15,8 @@ from torch import Tensor
 
 from fssbench.errors import CheckpointError, FssbenchError
 from fssbench.files import atomic_path, sha256_file
-from fssbench.method import Method, load_converted
+from fssbench.method import Method
+from fssbench.official import load_converted
 from fssbench.regime import Regime
 from fssbench.registry import BUILT_IN, find_method
 from fssbench.settings import parse_settings

@@ -7,26 +7,31 @@ computed when, caches what can be cached, resizes, takes the argmax and scores; 
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
-from fssbench.datasets import masks
-from fssbench.errors import CheckpointError, EmptySupportWarning
+from fssbench.batches import BACKGROUND as BACKGROUND
+from fssbench.batches import OBJECT as OBJECT
+from fssbench.batches import OTHER_WAY as OTHER_WAY
+from fssbench.batches import UNLABELLED as UNLABELLED
+from fssbench.batches import VOID as VOID
+from fssbench.batches import EpisodeBatch as EpisodeBatch
+from fssbench.batches import Features as Features
+from fssbench.batches import SupportBatch as SupportBatch
+from fssbench.batches import foreground as foreground
+from fssbench.batches import warn_if_empty as warn_if_empty
+from fssbench.errors import CheckpointError
+from fssbench.official import load_converted as load_converted
+from fssbench.official import strip_prefix as strip_prefix
 
 if TYPE_CHECKING:
     from fssbench.training.recipe import Recipe
 
-Features = dict[str, Tensor]
-
-# What a pixel of a support label can be. A query label has 0, 1..N (its way) and 255.
-BACKGROUND, OBJECT, OTHER_WAY, UNLABELLED, VOID = 0, 1, 2, 3, masks.VOID
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -98,26 +103,6 @@ class MethodInfo:
 
 
 @dataclass(frozen=True)
-class SupportBatch:
-    """M support images with their labels, each to be looked at on its own."""
-
-    features: Features  # what `encode` gave: name -> M x C x h x w; empty if not `encodes_support`
-    labels: Tensor  # M x H x W uint8: BACKGROUND, OBJECT, OTHER_WAY, UNLABELLED, VOID
-    load_pixels: Callable[[], Tensor] = field(repr=False)
-    shots: int = 1  # in training: so many that follow each other belong to one episode and way
-
-    @cached_property
-    def pixels(self) -> Tensor:
-        """M x 3 x H x W, preprocessed. Loaded on first use."""
-        return self.load_pixels()
-
-    @property
-    def foreground(self) -> Tensor:
-        """M x 1 x H x W, 1.0 where the pixel is labelled as the object."""
-        return foreground(self.labels).unsqueeze(1)
-
-
-@dataclass(frozen=True)
 class Term:
     """A loss as a mean that can be taken over several processes: the sum, and what it is a mean over."""
 
@@ -127,140 +112,6 @@ class Term:
     def mean(self) -> Tensor:
         """The mean; 0 where there is nothing to take it over."""
         return self.total / self.count.clamp_min(1e-12)
-
-
-Loaded = Callable[[], Tensor]
-
-
-@dataclass(frozen=True)
-class EpisodeBatch:
-    """B episodes of N ways and K shots, as `Method.segment` and `Method.loss` see them. Made by `EpisodeBatch.of`."""
-
-    query: Features  # what `encode` gave: name -> B x C x h x w
-    support: Features  # what `encode_support` gave: name -> B x N x K x ...
-    size: tuple[int, int, int]  # B, N, K
-    query_shape: tuple[int, int]  # H x W of the query's network input
-    load_support_labels: Loaded = field(repr=False)  # these three: loaded on first use
-    auxiliary: Features | None = None  # what `encode` gave for images known by class only: B x N x A x C x h x w
-    query_labels: Tensor | None = None  # B x H x W int64: 0, 1..N, 255; training only
-    classes: Tensor | None = None  # B int64: place of the (first way's) class among the base classes; training only
-    base_labels: Tensor | None = None  # B x H x W int64: the query's 0, 1 + place of the base class, 255; training only
-    load_query_pixels: Loaded | None = field(default=None, repr=False)
-    load_support_pixels: Loaded | None = field(default=None, repr=False)
-
-    @classmethod
-    def of(
-        cls,
-        size: tuple[int, int, int],
-        query_shape: tuple[int, int],
-        query: Features,
-        support: Features,
-        labels: Tensor | Loaded,
-        *,
-        auxiliary: Features | None = None,
-        query_pixels: Tensor | Loaded | None = None,
-        support_pixels: Tensor | Loaded | None = None,
-        query_labels: Tensor | None = None,
-        classes: Tensor | None = None,
-        base_labels: Tensor | None = None,
-    ) -> EpisodeBatch:
-        """Episodes from lists of their parts, episodes outermost, then ways, then shots.
-
-        `support`, `labels` and `support_pixels` hold B N K items, `auxiliary` B N A, the others B. Labels and pixels
-        may be given as functions, which are called when a method asks for them.
-        """
-        b, n, _ = size
-        return cls(
-            query=query,
-            support={name: value.unflatten(0, size) for name, value in support.items()},
-            size=size,
-            query_shape=query_shape,
-            load_support_labels=lambda: _loaded(labels).unflatten(0, size),
-            auxiliary=None
-            if auxiliary is None
-            else {name: value.unflatten(0, (b, n, -1)) for name, value in auxiliary.items()},
-            query_labels=query_labels,
-            classes=classes,
-            base_labels=base_labels,
-            load_query_pixels=None if query_pixels is None else lambda: _loaded(query_pixels),
-            load_support_pixels=None if support_pixels is None else lambda: _loaded(support_pixels).unflatten(0, size),
-        )
-
-    @cached_property
-    def support_labels(self) -> Tensor:
-        """B x N x K x H x W uint8, see `SupportBatch.labels`. Loaded on first use."""
-        return self.load_support_labels()
-
-    @cached_property
-    def query_pixels(self) -> Tensor:
-        """B x 3 x H x W, preprocessed. Loaded on first use."""
-        if self.load_query_pixels is None:
-            raise RuntimeError("this EpisodeBatch was built without query pixels")
-        return self.load_query_pixels()
-
-    @cached_property
-    def support_pixels(self) -> Tensor:
-        """B x N x K x 3 x H x W, preprocessed. Loaded on first use."""
-        if self.load_support_pixels is None:
-            raise RuntimeError("this EpisodeBatch was built without support pixels")
-        return self.load_support_pixels()
-
-    @property
-    def support_foreground(self) -> Tensor:
-        """B x N x K x H x W, 1.0 where the pixel is labelled as its way's object."""
-        return foreground(self.support_labels)
-
-    def select(self, episodes: slice) -> EpisodeBatch:
-        """Some of the episodes, as views."""
-        return self._changed(lambda x: x[episodes], lambda x: x[episodes])
-
-    def expand(self, times: int) -> EpisodeBatch:
-        """One episode `times` times, as views. Raises `ValueError` for a batch of several."""
-        if self.size[0] != 1:
-            raise ValueError(f"expected a batch of 1 episode to repeat, found {self.size[0]}")
-        return self._changed(lambda x: x.expand(times, *x.shape[1:]), lambda x: x.expand(times, *x.shape[1:]))
-
-    def way(self, way: int) -> EpisodeBatch:
-        """The 1-way episodes of one way, as views. For inference: labels of queries are left out."""
-        one = self._changed(lambda x: x, lambda x: x[:, way : way + 1])
-        return replace(one, query_labels=None, classes=None, base_labels=None)
-
-    def shots(self, count: int) -> EpisodeBatch:
-        """The episodes with their first `count` supports a way, as views."""
-        return self._changed(lambda x: x, lambda x: x[:, :, :count], auxiliary=lambda x: x)
-
-    def _changed(
-        self,
-        episodes: Callable[[Tensor], Tensor],
-        supports: Callable[[Tensor], Tensor],
-        auxiliary: Callable[[Tensor], Tensor] | None = None,
-    ) -> EpisodeBatch:
-        """A view: `episodes` on what leads with B, `supports` on what leads with B x N x K (or A)."""
-
-        def of_episodes(value: Tensor | None) -> Tensor | None:
-            return None if value is None else episodes(value)
-
-        query_pixels, support_pixels = self.load_query_pixels, self.load_support_pixels
-        b, n, k = supports(torch.empty(self.size, device="meta")).shape
-        return EpisodeBatch(
-            query={name: episodes(value) for name, value in self.query.items()},
-            support={name: supports(value) for name, value in self.support.items()},
-            size=(b, n, k),
-            query_shape=self.query_shape,
-            load_support_labels=lambda: supports(self.support_labels),
-            auxiliary=None
-            if self.auxiliary is None
-            else {name: (auxiliary or supports)(value) for name, value in self.auxiliary.items()},
-            query_labels=of_episodes(self.query_labels),
-            classes=of_episodes(self.classes),
-            base_labels=of_episodes(self.base_labels),
-            load_query_pixels=None if query_pixels is None else lambda: episodes(self.query_pixels),
-            load_support_pixels=None if support_pixels is None else lambda: supports(self.support_pixels),
-        )
-
-
-def _loaded(value: Tensor | Loaded) -> Tensor:
-    return value if isinstance(value, Tensor) else value()
 
 
 class Method(nn.Module):
@@ -381,23 +232,6 @@ def strongest(logits: Tensor, dim: int) -> Tensor:
     return torch.zeros_like(best, dtype=torch.uint8) if label is None else label
 
 
-def foreground(labels: Tensor) -> Tensor:
-    """1.0 where a support label is the object."""
-    return (labels == OBJECT).float()
-
-
-def warn_if_empty(labels: Tensor) -> None:
-    """An `EmptySupportWarning` if any support, ... x H x W, has no pixel of its object."""
-    empty = ~(labels == OBJECT).flatten(-2).any(-1)
-    if empty.any():
-        warnings.warn(
-            f"{int(empty.sum())} of {empty.numel()} supports have no pixel of their object at {labels.shape[-2]} x "
-            f"{labels.shape[-1]}: expected at least one. Look at their masks, or choose a larger input.",
-            EmptySupportWarning,
-            stacklevel=3,
-        )
-
-
 def build_episodes(
     method: Method,
     query: Tensor,
@@ -431,40 +265,6 @@ def build_episodes(
         classes=classes,
         base_labels=base_labels,
     )
-
-
-def load_converted(method: nn.Module, state: Mapping[str, Tensor], unused: tuple[str, ...] = ()) -> None:
-    """Load a state dict that was renamed to our names; refuse anything missing, left over or of another shape.
-
-    `unused` names entries of the authors' files that are known to play no part (prefixes).
-    """
-    kept = {k: v for k, v in state.items() if not k.startswith(unused)} if unused else dict(state)
-    ours = method.state_dict()
-    missing = sorted(set(ours) - set(kept))
-    foreign = sorted(set(kept) - set(ours))
-    shapes = [
-        f"{k} (expected {tuple(ours[k].shape)}, found {tuple(kept[k].shape)})"
-        for k in sorted(set(ours) & set(kept))
-        if ours[k].shape != kept[k].shape
-    ]
-    problems = [
-        f"{title}: {', '.join(names[:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}"
-        for title, names in (("missing", missing), ("not known", foreign), ("wrong shape", shapes))
-        if names
-    ]
-    if problems:
-        raise CheckpointError(
-            f"the checkpoint does not fit {type(method).__name__}: {'; '.join(problems)}. "
-            "Check method, backbone and config against those the checkpoint was trained with."
-        )
-    method.load_state_dict(dict(kept))
-
-
-def strip_prefix(state: Mapping[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
-    """A state dict without the prefix that DataParallel puts before every name."""
-    if state and all(name.startswith(prefix) for name in state):
-        return {name.removeprefix(prefix): value for name, value in state.items()}
-    return dict(state)
 
 
 def finite(logits: Tensor) -> bool:
