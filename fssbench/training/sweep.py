@@ -59,13 +59,19 @@ class Sweep(_Table):
     seeds: tuple[int, ...] = (0,)
     steps: PositiveInt | None = None  # instead of the recipe's
     untrained: bool = True  # records of each method before training too
+    training_free: tuple[str, ...] = ()  # methods that are run as they are
+    settings: tuple[str, ...] = ()  # of these, as `--set` has them; the others have the recipe's
 
     def only(self, methods: Sequence[str]) -> Sweep:
         """The part of the sweep that concerns these methods, in the sweep's order; all of it where none are named."""
+        known = (*self.methods, *self.training_free)
         for method in methods:
-            if method not in self.methods:
-                raise UsageError(unknown_name("method of the sweep", method, self.methods))
-        return self.model_copy(update={"methods": tuple(m for m in self.methods if m in methods)}) if methods else self
+            if method not in known:
+                raise UsageError(unknown_name("method of the sweep", method, known))
+        if not methods:
+            return self
+        parts = {"methods": self.methods, "training_free": self.training_free}
+        return self.model_copy(update={part: tuple(m for m in of if m in methods) for part, of in parts.items()})
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,8 @@ def _tasks(sweep: Sweep, records: list[Run]) -> Iterator[Task]:
     for data in sweep.data:
         yield Task("bank", data, done=data.bank.exists())
         ours = _of_bank(records, data.bank)
+        for method in sweep.training_free:
+            yield Task("run", data, method, folds=data.folds, done=_recorded(ours, sweep, data, method, None))
         for method in sweep.methods:
             if sweep.untrained:
                 done = _recorded(ours, sweep, data, method, None)
@@ -226,7 +234,8 @@ def _run(sweep: Sweep, task: Task, say: Callable[[str], None]) -> None:
     from fssbench.training.request import recipe_settings
 
     trained = task.weights is not None
-    settings = () if trained else recipe_settings(task.method, sweep.recipe)
+    free = task.method in sweep.training_free
+    settings = sweep.settings if free else () if trained else recipe_settings(task.method, sweep.recipe)
     weights = str(task.weights) if trained else "imagenet"
     spec = MethodSpec(task.method, settings, sweep.backbone, weights, task.seed)
     request = RunRequest(

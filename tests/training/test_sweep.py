@@ -97,3 +97,18 @@ def test_a_part_of_a_sweep_keeps_its_order_and_knows_its_methods(tmp_path: Path)
     assert sweep.only([]) == sweep
     with pytest.raises(UsageError, match="method of the sweep"):
         sweep.only(["panets"])
+
+
+def test_a_training_free_method_is_run_as_it_is_with_the_sweeps_settings(
+    file: Path, own_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 'training_free = ["prototype"]\nsettings = ["size=33,33"]\n'
+    file.write_text(free + file.read_text().replace('"toy"', '"efficientnet_lite0"'))
+    sweep = read_sweep(file).only(["prototype"])
+    assert [str(task) for task in tasks(sweep)] == ["bank bank.h5", "run prototype on folder, folds 0 1, untrained"]
+    assert carry_out(sweep, own_images, print) == []
+    runs = [read_run(folder) for folder in find_records(Path("results"))]
+    assert [(run.method.name, run.shot, run.method.config["size"]) for run in runs] == [
+        ("prototype", k, [33, 33]) for k in (1, 2)
+    ]
+    assert all(task.done for task in tasks(sweep))
