@@ -67,7 +67,7 @@ def report(
     """Tables of results: method x backbone x weights, folds, mean and FB-IoU for each shot."""
     from fssbench.protocol import find_protocol
     from fssbench.reports.entries.lens import through
-    from fssbench.reports.formats.render import render
+    from fssbench.reports.render import render
     from fssbench.reports.tables.layouts import View, class_tables, fold_tables
 
     name = "json" if as_json else None if output is None else output.value
@@ -92,8 +92,8 @@ def _report_paper(
     name: str, found: list[Result], output: str | None, on_screen: bool, digits: int, out: Path | None, force: bool
 ) -> None:
     """A paper's tables; without records, unless they were asked for, they show what is published."""
-    from fssbench.reports.formats.render import render_paper
     from fssbench.reports.papers.paper import find_paper
+    from fssbench.reports.render import render_paper
     from fssbench.reports.tables.paper import paper_tables
 
     paper = find_paper(name)

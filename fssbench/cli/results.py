@@ -55,8 +55,8 @@ def show_tables(tables: Sequence[Table], output: str | None, out: Path | None, f
     """As wide as the terminal where nothing else is asked for, else as text: to a file, a pipe or stdout."""
     from rich.console import Console
 
-    from fssbench.reports.formats.render import render_tables
     from fssbench.reports.formats.terminal import to_terminal
+    from fssbench.reports.render import render_tables
 
     if output is None and out is None and sys.stdout.isatty():
         to_terminal(tables, Console(highlight=False))

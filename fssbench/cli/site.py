@@ -98,7 +98,7 @@ def plot(
     force: bool = FORCE,
 ) -> None:
     """Draw RESULTS: by class, by object size, by episode, by shots; PNG and SVG."""
-    from fssbench.reports.board.entries import collect
+    from fssbench.reports.entries.rankings import collect
     from fssbench.reports.pictures.plots import draw_all
 
     found = read_results(results, method, backbone, dataset, shots)

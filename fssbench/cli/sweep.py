@@ -62,7 +62,7 @@ def cross_domain(
     """Train on PASCAL, test on DeepGlobe, ISIC 2018, Chest X-ray and FSS-1000, and print the suite's table."""
     from fssbench.errors import UsageError
     from fssbench.reports.entries.results import load_results
-    from fssbench.reports.formats.render import render_tables
+    from fssbench.reports.render import render_tables
     from fssbench.reports.studies.robustness import suite_lines
     from fssbench.reports.tables.robustness import suite_table
     from fssbench.training.cross_domain import CrossDomain, carry_out, make_banks

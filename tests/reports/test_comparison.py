@@ -11,7 +11,7 @@ import pytest
 from fssbench.errors import RecordError, UsageError
 from fssbench.records import Record
 from fssbench.reports.entries.results import load_results
-from fssbench.reports.formats.render import render_tables
+from fssbench.reports.render import render_tables
 from fssbench.reports.studies.comparison import compare, comparison_data
 from fssbench.reports.tables.comparison import comparison_tables
 

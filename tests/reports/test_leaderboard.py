@@ -15,8 +15,9 @@ from fssbench.cli.app import main
 from fssbench.errors import UsageError
 from fssbench.protocol import PFENET
 from fssbench.regime import Regime
+from fssbench.reports.board.axis import axis_of
 from fssbench.reports.board.build import build_site
-from fssbench.reports.board.entries import axis_of, slug
+from fssbench.reports.entries.rankings import slug
 from fssbench.reports.entries.results import load_results
 from fssbench.reports.papers.paper import papers
 

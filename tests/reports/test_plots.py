@@ -14,7 +14,7 @@ from PIL import Image
 
 from fssbench.cli.app import main
 from fssbench.records import COLUMNS
-from fssbench.reports.board.entries import Bank, collect
+from fssbench.reports.entries.rankings import Bank, collect
 from fssbench.reports.entries.results import load_results
 from fssbench.reports.pictures.plots import (
     by_class,

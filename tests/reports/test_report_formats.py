@@ -24,8 +24,8 @@ from fssbench.reports.entries.lens import through
 from fssbench.reports.entries.results import Result, load_results
 from fssbench.reports.formats.latex import document
 from fssbench.reports.formats.markdown import to_markdown
-from fssbench.reports.formats.render import render
 from fssbench.reports.formats.terminal import to_terminal
+from fssbench.reports.render import render
 from fssbench.reports.tables.layouts import View, class_tables, fold_tables
 from fssbench.reports.tables.model import Cell, Column, Row, Table, number, ranked
 

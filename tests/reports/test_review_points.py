@@ -17,17 +17,18 @@ from fssbench.errors import UsageError
 from fssbench.records import Record
 from fssbench.regime import Regime
 from fssbench.reports.board.build import build_site
-from fssbench.reports.board.entries import collect
-from fssbench.reports.entries.lines import lines_of
+from fssbench.reports.board.paper import paper_of
+from fssbench.reports.entries.lines import entries_of, lines_of
+from fssbench.reports.entries.rankings import collect
 from fssbench.reports.entries.results import load_results
 from fssbench.reports.entries.uncertainty import result_intervals
 from fssbench.reports.formats.latex import to_latex
 from fssbench.reports.formats.markdown import to_markdown
-from fssbench.reports.formats.render import render
 from fssbench.reports.papers.beside import beside
 from fssbench.reports.pictures.plots import shots
 from fssbench.reports.pictures.style import style
-from fssbench.reports.studies.comparison import compare, entries_of, sets_to_compare
+from fssbench.reports.render import render
+from fssbench.reports.studies.comparison import compare, sets_to_compare
 from fssbench.reports.studies.sensitivity import sensitivity, text
 from fssbench.reports.tables.layouts import View, fold_tables
 from fssbench.reports.tables.model import Cell, Column, Row, Table
@@ -149,7 +150,7 @@ def test_a_relation_network_is_found_among_published_numbers(make_record: Make, 
 def test_batch_normalisation_in_a_backbones_name_hides_no_paper_on_the_site(make_record: Make, tmp_path: Path) -> None:
     make_record(tmp_path / "a", "pfenet", title="PFENet", dataset="pascal5i", backbone="vgg16_bn")
     (bank,) = collect(load_results(tmp_path), with_intervals=False)
-    assert bank.boards[0].entries[0].paper is not None
+    assert paper_of(bank.boards[0].entries[0]) is not None
 
 
 def test_one_ordinary_record_does_not_end_the_sensitivity_of_others(

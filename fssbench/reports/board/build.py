@@ -7,12 +7,16 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fssbench.errors import UsageError
 from fssbench.files import sync_folder
-from fssbench.reports.board.entries import Track, collect
-from fssbench.reports.board.pages import DrawGallery, write_pages
+from fssbench.reports.board.pages import write_pages
+from fssbench.reports.entries.rankings import Track, collect
 from fssbench.reports.entries.results import Result
+
+if TYPE_CHECKING:
+    from fssbench.reports.pictures.gallery import DrawGallery
 
 MARKER = ".fssbench-site.json"  # lists every file of the site, so that a file somebody added is noticed
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from fssbench.reports.board.entries import Bank, Board, Entry
-from fssbench.reports.board.scores import Score
-from fssbench.reports.tables.data import csv_of
+from fssbench.reports.board.paper import Paper
+from fssbench.reports.entries.rankings import Bank, Board, Ranked
+from fssbench.reports.entries.scores import Score
+from fssbench.reports.formats.plain import to_csv
 
 
-def ranking_csv(bank: Bank, board: Board) -> str:
+def ranking_csv(bank: Bank, board: Board, papers: Mapping[str, Paper | None]) -> str:
     """A board: rank, names, scores with bounds, the paper's number, device and time."""
-    return csv_of([_row(bank, entry) for entry in board.entries])
+    return to_csv([_row(bank, entry, papers[entry.slug]) for entry in board.entries])
 
 
 def classes_csv(board: Board) -> str:
@@ -22,10 +24,10 @@ def classes_csv(board: Board) -> str:
         for entry in board.entries
         for one in entry.scores.classes
     ]  # fmt: skip
-    return csv_of(rows)
+    return to_csv(rows)
 
 
-def _row(bank: Bank, entry: Entry) -> dict[str, Any]:
+def _row(bank: Bank, entry: Ranked, paper: Paper | None) -> dict[str, Any]:
     low, high = entry.ranks or (None, None)
     row: dict[str, Any] = {
         "rank": entry.rank, "rank_low": low, "rank_high": high, "method": entry.title, "backbone": entry.run.backbone,
@@ -35,8 +37,8 @@ def _row(bank: Bank, entry: Entry) -> dict[str, Any]:
     for fold in bank.fold_numbers:
         row |= _score(f"fold{fold}", entry.scores.folds.get(fold) or Score(None))
     return row | {
-        "paper": entry.paper.value if entry.paper else None,
-        "paper_verified": entry.paper.verified if entry.paper else None,
+        "paper": paper.value if paper else None,
+        "paper_verified": paper.verified if paper else None,
         "trainings": entry.scores.trainings,
         "device": entry.run.environment.device,
         "precision": entry.run.environment.precision,

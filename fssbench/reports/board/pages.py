@@ -7,28 +7,23 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from fssbench import __version__
+from fssbench.reports.board.axis import Axis, axis_of
 from fssbench.reports.board.downloads import classes_csv, ranking_csv
-from fssbench.reports.board.entries import Bank, Board, Entry, axis_of
+from fssbench.reports.board.paper import Paper, paper_of, published_on
+from fssbench.reports.entries.rankings import Bank, Board, Ranked
+from fssbench.reports.formats.html import environment_of
+from fssbench.reports.papers.paper import papers
+
+if TYPE_CHECKING:
+    from fssbench.reports.pictures.gallery import DrawGallery
 
 TEMPLATES = Path(__file__).parent / "templates"
 ASSETS = ("style.css", "site.js", "icon.svg")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture of a result's gallery, lying beside its page."""
-
-    file: str
-    width: int
-    height: int
-    iou: float
-    alt: str
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -44,14 +39,16 @@ class MatrixRow:
         return max((value for value in self.ious if value is not None), default=None)
 
 
-Pictures = Sequence[tuple[str, Sequence[Picture]]]
-DrawGallery = Callable[[Entry, Path], Pictures]
-
-
 def write_pages(folder: Path, banks: Sequence[Bank], gallery: DrawGallery | None = None) -> None:
     """Write the whole site into `folder`. `gallery` draws a result's pictures into a folder that it is given."""
     entries = [entry for bank in banks for board in bank.boards for entry in board.entries]
-    environment = _environment(total=len(entries), version=__version__)
+    found = {entry.slug: paper_of(entry) for entry in entries}
+    environment = environment_of(TEMPLATES)
+    environment.filters.update(_FILTERS)
+    environment.globals |= {
+        "total": len(entries), "version": __version__, "paper_of": found, "published_on": published_on,
+        "references": papers(), "axis_of_board": lambda board: _axis(board, found),
+    }  # fmt: skip
     for name in ASSETS:
         shutil.copyfile(TEMPLATES / name, folder / name)
     index = environment.get_template("index.html").render(
@@ -64,7 +61,7 @@ def write_pages(folder: Path, banks: Sequence[Bank], gallery: DrawGallery | None
     _write(folder / "index.html", index)
     for bank in banks:
         for board in bank.boards:
-            _write_board(folder, environment, bank, board)
+            _write_board(folder, environment, bank, board, found)
             for entry in board.entries:
                 _write_record(folder, environment, bank, board, entry, gallery)
 
@@ -114,16 +111,25 @@ def class_matrix(board: Board) -> list[tuple[int, list[MatrixRow]]]:
     return list(folds.items())
 
 
-def _write_board(folder: Path, environment: Environment, bank: Bank, board: Board) -> None:
+def _axis(board: Board, papers: Mapping[str, Paper | None]) -> Axis:
+    """The scale of a board's figures: it holds every mean with its interval, and the papers' numbers."""
+    scores = [entry.scores.miou for entry in board.entries]
+    published = [paper.value for entry in board.entries if (paper := papers[entry.slug])]
+    return axis_of([*(bound for s in scores for bound in (s.value, s.low, s.high)), *published])
+
+
+def _write_board(
+    folder: Path, environment: Environment, bank: Bank, board: Board, papers: Mapping[str, Paper | None]
+) -> None:
     template = environment.get_template("board.html")
     page = template.render(root="../", bank=bank, board=board, matrix=class_matrix(board))
     _write(folder / "boards" / f"{board.slug}.html", page)
-    _write(folder / "boards" / f"{board.slug}.csv", ranking_csv(bank, board))
+    _write(folder / "boards" / f"{board.slug}.csv", ranking_csv(bank, board, papers))
     _write(folder / "boards" / f"{board.slug}-classes.csv", classes_csv(board))
 
 
 def _write_record(
-    folder: Path, environment: Environment, bank: Bank, board: Board, entry: Entry, gallery: DrawGallery | None
+    folder: Path, environment: Environment, bank: Bank, board: Board, entry: Ranked, gallery: DrawGallery | None
 ) -> None:
     home = folder / "records" / entry.slug
     home.mkdir(parents=True)
@@ -147,24 +153,10 @@ def _write_record(
         shutil.copyfile(source.path / "run.json", home / name)
 
 
-def _addresses(entry: Entry) -> list[str]:
+def _addresses(entry: Ranked) -> list[str]:
     """Web addresses of the weights, as the checkpoints' cards give them; no other kind of address becomes a link."""
     known = [one.source for result in entry.results for s in result.sources for one in s.run.weights.values()]
     return sorted({source for source in known if re.fullmatch(r"https?://[^\s\"'<>]+", source)})
-
-
-def _environment(**shared: Any) -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.globals.update(shared)
-    environment.filters.update(_FILTERS)
-    return environment
 
 
 def _percent(value: float | None) -> str:

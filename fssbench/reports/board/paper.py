@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fssbench.reports.entries.lines import Line
-from fssbench.reports.entries.results import Result
+from fssbench.reports.entries.rankings import Board, Ranked
 from fssbench.reports.papers.beside import beside
-from fssbench.reports.papers.registry import backbone_key, scores_for
+from fssbench.reports.papers.registry import PaperScores, all_papers, backbone_key, scores_for
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class Paper:
     difference: float | None  # ours minus the paper's (the middle of a range), where the two can be compared
 
 
-def paper_of(result: Result, ours: float | None) -> Paper | None:
+def paper_of(entry: Ranked) -> Paper | None:
     """What the paper reports for this method, backbone, data set, way and shot; None if it reports nothing."""
+    result, ours = entry.first, entry.scores.miou.value
     found = scores_for(result.setting, result.place, result.shot).get(backbone_key(result.run.backbone))
     if found is None or found.miou is None:
         return None
@@ -39,3 +40,8 @@ def paper_of(result: Result, ours: float | None) -> Paper | None:
         note="" if span.verified else "Known from memory only, not checked against a source.",
         difference=ours - value if ours is not None and comparable else None,
     )
+
+
+def published_on(board: Board) -> list[PaperScores]:
+    """What papers report on a board's data set, way and shot: on episodes and under rules of their own."""
+    return all_papers(board.entries[0].first.place.dataset, board.way, board.shot)

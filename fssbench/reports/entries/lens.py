@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fssbench.protocol import Protocol
+from fssbench.reports.entries.differences import draw_differences, resolution_difference
 from fssbench.reports.entries.results import Result, rescore
-from fssbench.reports.papers.differences import draw_differences, resolution_difference
 from fssbench.scoring.rules import rules_of
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from fssbench.records import Run
 from fssbench.reports.entries.results import Place, Result, Setting
 
 WEIGHTS = {
@@ -18,8 +19,7 @@ WEIGHTS = {
     "authors": "authors' checkpoint",
     "external": "predictions from elsewhere",
 }
-
-
+UNTRAINED = ("imagenet", "published", "random", "none", "external")
 DATASETS = {"pascal5i": "PASCAL-5i", "coco20i": "COCO-20i", "fss1000": "FSS-1000", "shapes5i": "Shapes-5i"}
 
 
@@ -53,6 +53,36 @@ class Line:
     def scores(self, shot: int) -> Scores | None:
         """The numbers for `shot`; None if it was not run."""
         return scores_of(self.shots[shot]) if shot in self.shots else None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One setting at one shot with all its trainings: what is compared and ranked."""
+
+    results: tuple[Result, ...]
+
+    @property
+    def first(self) -> Result:
+        """The first training."""
+        return self.results[0]
+
+    @property
+    def run(self) -> Run:
+        """The first of the records that the first training is made of."""
+        return self.first.run
+
+    @property
+    def one_training(self) -> bool:
+        """Whether weights were trained, but only once: nobody knows what another training would give."""
+        return len(self.results) == 1 and self.first.setting.weights not in UNTRAINED
+
+
+def entries_of(results: Sequence[Result]) -> list[Entry]:
+    """Results that differ in their training only, together."""
+    groups: dict[tuple[Place, Setting, int], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.place, result.setting, result.shot), []).append(result)
+    return [Entry(tuple(group)) for group in groups.values()]
 
 
 def scores_of(results: Sequence[Result]) -> Scores:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fssbench.reports.tables.model import Table
 
 
-def to_html(tables: Sequence[Table]) -> str:
-    """All tables on one page; every text is escaped."""
-    environment = Environment(
-        loader=PackageLoader("fssbench.reports.formats"),
+def environment_of(folder: Path) -> Environment:
+    """Templates that escape every text and know every name they use."""
+    return Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("report.html").render(tables=tables)
+
+
+def to_html(tables: Sequence[Table]) -> str:
+    """All tables on one page."""
+    return environment_of(Path(__file__).parent / "templates").get_template("report.html").render(tables=tables)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fssbench.protocol import PROTOCOLS
-from fssbench.reports.entries.lines import Line
-from fssbench.reports.papers.differences import (
+from fssbench.reports.entries.differences import (
     draw_differences,
     input_difference,
     resolution_difference,
     rule_differences,
 )
+from fssbench.reports.entries.lines import Line
 from fssbench.reports.papers.registry import PaperScores, backbone_key, scores_for
 
 TRAINING_FREE = ("persam", "matcher", "gfsam")  # their papers train nothing either

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +15,29 @@ from fssbench.banks.bank import Bank
 from fssbench.errors import RecordError
 from fssbench.files import atomic_path
 from fssbench.predictions import FILE, open_predictions
-from fssbench.reports.board.entries import Entry, slug
-from fssbench.reports.board.pages import DrawGallery, Picture, Pictures
+from fssbench.reports.entries.rankings import Ranked, slug
 from fssbench.reports.entries.results import Result, Source, episodes_of
 from fssbench.reports.pictures.strips import stacked, strip
 from fssbench.scoring.metrics import BACKGROUND_CLASS
 from fssbench.scoring.pixels import iou
 
 GROUPS = ("best", "median", "worst")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a result's gallery on the site, lying beside its page."""
+
+    file: str
+    width: int
+    height: int
+    iou: float
+    alt: str
+    caption: str
+
+
+Pictures = Sequence[tuple[str, Sequence[Picture]]]
+DrawGallery = Callable[[Ranked, Path], Pictures]
 
 
 @dataclass(frozen=True)
@@ -80,13 +95,13 @@ def write_gallery(result: Result, banks: Mapping[str, Reference], folder: Path, 
 def site_gallery(banks: Mapping[str, Reference], count: int = 4) -> DrawGallery:
     """What `build_site` calls for every entry: JPEGs beside its page, nothing where masks or images are missing."""
 
-    def gallery(entry: Entry, home: Path) -> Pictures:
-        if not can_draw(entry.result, banks):
+    def gallery(entry: Ranked, home: Path) -> Pictures:
+        if not can_draw(entry.first, banks):
             return []
-        bank = bank_of(entry.result, banks)
+        bank = bank_of(entry.first, banks)
         return [
-            (name.capitalize(), list(_pictures(entry.result, bank, name, chosen, home)))
-            for name, chosen in pick(episodes_of(entry.result), count).items()
+            (name.capitalize(), list(_pictures(entry.first, bank, name, chosen, home)))
+            for name, chosen in pick(episodes_of(entry.first), count).items()
         ]
 
     return gallery

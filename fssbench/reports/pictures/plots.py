@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from fssbench.reports.board.entries import Bank, Board, Entry
-from fssbench.reports.board.scores import Score, episode_iou
 from fssbench.reports.entries.lines import method_label
+from fssbench.reports.entries.rankings import Bank, Board, Ranked
 from fssbench.reports.entries.results import episodes_of
+from fssbench.reports.entries.scores import Score, episode_iou
 from fssbench.reports.pictures.style import BAR, FAINT, INK, colour, mark_folds, marker, new_figure, save, style
 from fssbench.scoring.metrics import BACKGROUND_CLASS
 from fssbench.scoring.pixels import iou
@@ -139,7 +139,7 @@ def shots(bank: Bank) -> Figure | None:
     for board in boards:
         for entry in board.entries:
             if entry.scores.miou.value is not None:
-                key = (_label(entry), str(entry.result.setting))
+                key = (_label(entry), str(entry.first.setting))
                 lines.setdefault(key, {}).setdefault(board.shot, entry.scores.miou)
     several = {key: points for key, points in lines.items() if len(points) > 1}
     if not several:
@@ -171,13 +171,13 @@ BOARD_PLOTS: dict[str, Callable[[Bank, Board], Figure | None]] = {
 }
 
 
-def _rows(entry: Entry) -> pd.DataFrame:
+def _rows(entry: Ranked) -> pd.DataFrame:
     """The episodes of all trainings."""
     return pd.concat([episodes_of(result) for result in entry.results], ignore_index=True)
 
 
-def _label(entry: Entry) -> str:
-    setting = entry.result.setting
+def _label(entry: Ranked) -> str:
+    setting = entry.first.setting
     words = [method_label(setting), entry.run.backbone, setting.checkpoint]
     words += [f"{len(entry.results)} trainings"] if len(entry.results) > 1 else []
     words += [entry.trained] if entry.trained != "trained" else []

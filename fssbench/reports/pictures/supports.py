@@ -9,7 +9,7 @@ from PIL import Image
 
 from fssbench.audit.bank import Reference
 from fssbench.files import atomic_path
-from fssbench.reports.board.entries import slug
+from fssbench.reports.entries.rankings import slug
 from fssbench.reports.entries.results import Result, episodes_of
 from fssbench.reports.pictures.gallery import Picked, bank_of, caption, draw, episode_scores
 from fssbench.reports.pictures.strips import stacked

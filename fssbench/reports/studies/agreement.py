@@ -9,12 +9,12 @@ import numpy as np
 from scipy.stats import rankdata, spearmanr
 
 from fssbench.errors import UsageError
-from fssbench.reports.entries.lines import method_label
+from fssbench.reports.entries.lines import Entry, entries_of, method_label
 from fssbench.reports.entries.results import Result, episodes_of
 from fssbench.reports.entries.uncertainty import LEVEL, SEED
 from fssbench.reports.papers.beside import TRAINING_FREE
 from fssbench.reports.papers.registry import NAMES, PaperScores, paper_scores
-from fssbench.reports.studies.comparison import Entry, check_comparable, entries_of
+from fssbench.reports.studies.comparison import check_comparable
 from fssbench.scoring.clusters import Floats, build_clusters
 from fssbench.scoring.intervals import RESAMPLES, resample, statistics
 from fssbench.scoring.rules import rules_of

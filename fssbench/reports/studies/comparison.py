@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fssbench.errors import RecordError, UsageError, unknown_name
-from fssbench.reports.entries.lines import method_label, title, weights_label
+from fssbench.reports.entries.lines import Entry, entries_of, method_label, title, weights_label
 from fssbench.reports.entries.results import Result, episodes_of
 from fssbench.scoring.clusters import holm, holm_levels, rank_intervals
 from fssbench.scoring.paired import (
@@ -28,28 +28,6 @@ from fssbench.scoring.paired import (
 from fssbench.scoring.rules import rules_of
 
 LEVEL = 0.05  # what counts as significant, after Holm's correction
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One setting at one shot with all its trainings: what is compared."""
-
-    results: tuple[Result, ...]
-
-    @property
-    def first(self) -> Result:
-        return self.results[0]
-
-    @property
-    def one_training(self) -> bool:
-        """Whether weights were trained, but only once: nobody knows what another training would give."""
-        return len(self.results) == 1 and self.first.setting.weights not in (
-            "imagenet",
-            "published",
-            "random",
-            "none",
-            "external",
-        )
 
 
 @dataclass(frozen=True)
@@ -88,14 +66,6 @@ class Comparison:
 
 
 Track = Callable[[Sequence[tuple[int, int]], str], Iterable[tuple[int, int]]]
-
-
-def entries_of(results: Sequence[Result]) -> list[Entry]:
-    """Results that differ in their training only, together."""
-    groups: dict[tuple[object, ...], list[Result]] = {}
-    for result in results:
-        groups.setdefault((result.place, result.setting, result.shot), []).append(result)
-    return [Entry(tuple(group)) for group in groups.values()]
 
 
 def sets_to_compare(results: Sequence[Result], *, across_shots: bool = False) -> list[list[Result]]:

@@ -18,9 +18,9 @@ from scipy import stats
 from fssbench.banks.corruptions import clean_id
 from fssbench.errors import RecordError, UsageError, unknown_name
 from fssbench.names import SEPARATOR
+from fssbench.reports.entries.lines import Entry, entries_of
 from fssbench.reports.entries.results import Place, Result, Setting, episodes_of
 from fssbench.reports.entries.uncertainty import LEVEL, result_intervals
-from fssbench.reports.studies.comparison import Entry, entries_of
 from fssbench.scoring.intervals import Interval
 from fssbench.scoring.paired import Difference, Measured, measure, paired_differences
 from fssbench.scoring.rules import rules_of

@@ -5,9 +5,6 @@ Ten digits are more than any measurement holds and fewer than processors agree o
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,10 +18,10 @@ from fssbench.scoring.intervals import Interval
 SCHEMA = 1
 
 
-def to_json(results: Sequence[Result], view: View, *, per_class: bool = False) -> str:
-    """Strict JSON; with `per_class` a row a class, as in CSV.
+def document(results: Sequence[Result], view: View, *, per_class: bool = False) -> dict[str, Any]:
+    """What JSON holds; with `per_class` a row a class, as in CSV.
 
-    {"schema": 1, "tables": [{place, what must be said, "rows": [entry, ...]}]}; fractions, null where undefined."""
+    {"schema": 1, "tables": [{place, what must be said, "rows": [entry, ...]}]}; fractions, None where undefined."""
     places = places_of(results)
     tables = []
     for place, members in places.items():
@@ -37,34 +34,18 @@ def to_json(results: Sequence[Result], view: View, *, per_class: bool = False) -
             for row in (_class_rows(entry) if per_class else [entry])
         ]
         tables.append({**_place(place), "remarks": list(said), "rows": rows})
-    return json_of({"schema": SCHEMA, "tables": tables})
+    return {"schema": SCHEMA, "tables": tables}
 
 
-def to_csv(results: Sequence[Result], view: View, *, per_class: bool = False) -> str:
-    """One row a line and shot (and class); the first columns say which rows can be compared. Fractions."""
-    rows = [
+def flat_rows(results: Sequence[Result], view: View, *, per_class: bool = False) -> list[dict[str, Any]]:
+    """What CSV holds: a row a line and shot (and class); the first columns say which can be compared. Fractions."""
+    return [
         {**_place(place), **flat}
         for place, members in places_of(results).items()
         for shown in shown_lines(members, view)
         for entry in _entries(shown)
         for flat in (_class_rows(entry) if per_class else [_fold_row(entry)])
     ]
-    return csv_of(rows)
-
-
-def json_of(value: Any) -> str:
-    """Strict JSON with a line's end."""
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def csv_of(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as CSV, a column for every name that occurs."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows({name: _plain(value) for name, value in row.items()} for row in rows)
-    return text.getvalue()
 
 
 def _place(place: Place) -> dict[str, Any]:
@@ -163,14 +144,3 @@ def _class_rows(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
         bound = entry["class_intervals"].get(name, {})
         row = {**{key: entry[key] for key in kept}, "class": name, "iou": value}
         yield row | {key: bound[key] for key in ("low", "high") if key in bound}
-
-
-def _plain(value: Any) -> Any:
-    """Empty for what does not exist; a spreadsheet must not take a name for a formula."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        value = "; ".join(map(str, value))
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value

@@ -9,8 +9,9 @@ from fssbench.reports.entries.results import Result
 from fssbench.reports.formats.html import to_html
 from fssbench.reports.formats.latex import to_latex
 from fssbench.reports.formats.markdown import to_markdown
+from fssbench.reports.formats.plain import to_csv, to_json
 from fssbench.reports.papers.paper import Paper
-from fssbench.reports.tables.data import csv_of, json_of, to_csv, to_json
+from fssbench.reports.tables.data import document, flat_rows
 from fssbench.reports.tables.layouts import View, class_tables, fold_tables
 from fssbench.reports.tables.model import Table
 from fssbench.reports.tables.paper import paper_data, paper_tables
@@ -23,16 +24,16 @@ def render(name: str, results: Sequence[Result], view: View, *, per_class: bool 
     if per_class and view.published:
         raise UsageError("--with-published: no source prints IoU by class. Leave out --per-class, or this.")
     if name == "json":
-        return to_json(results, view, per_class=per_class)
+        return to_json(document(results, view, per_class=per_class))
     if name == "csv":
-        return to_csv(results, view, per_class=per_class)
+        return to_csv(flat_rows(results, view, per_class=per_class))
     return render_tables(name, class_tables(results, view) if per_class else fold_tables(results, view))
 
 
 def render_paper(name: str, paper: Paper, results: Sequence[Result], digits: int = 1) -> str:
     """A paper's tables in a format by its name; `csv` and `json` have one entry a cell."""
     if name in ("csv", "json"):
-        return (json_of if name == "json" else csv_of)(paper_data(paper, results))
+        return (to_json if name == "json" else to_csv)(paper_data(paper, results))
     return render_tables(name, paper_tables(paper, results, digits))
 
 

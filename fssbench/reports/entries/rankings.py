@@ -1,25 +1,17 @@
-"""What the leaderboard ranks: results grouped into banks and boards. Those of two fingerprints never meet in one."""
+"""Rankings: results grouped into banks and boards, best first. Those of two fingerprints never meet in one."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import groupby
 
-from fssbench.records import Run
-from fssbench.reports.board.paper import Paper, paper_of
-from fssbench.reports.board.scores import Scores, scores_of
-from fssbench.reports.entries.lines import DATASETS
+from fssbench.reports.entries.lines import DATASETS, Entry, entries_of
 from fssbench.reports.entries.results import Result, episodes_of
-from fssbench.reports.papers.paper import Paper as Reference
-from fssbench.reports.papers.paper import papers
-from fssbench.reports.papers.registry import PaperScores, all_papers
-from fssbench.reports.studies.comparison import entries_of
+from fssbench.reports.entries.scores import Scores, scores_of
 from fssbench.scoring.paired import measure, possible_ranks
 from fssbench.scoring.rules import rules_of
 
@@ -29,26 +21,14 @@ TRAINED = {"external": "external", "authors": "authors", "checkpoint": "trained"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One setting at one shot, with all its trainings. `slug` is safe in a path and a URL; `rank` only where all folds
-    were run, and no tested class was trained on. `ranks` is what the pairwise tests leave open."""
+class Ranked(Entry):
+    """An entry with its numbers. `slug` is safe in a path and a URL; `rank` only where all folds were run, and no
+    tested class was trained on. `ranks` is what the pairwise tests leave open."""
 
     slug: str
-    results: tuple[Result, ...]
     scores: Scores
-    paper: Paper | None
     rank: int | None = None
     ranks: tuple[int, int] | None = None
-
-    @property
-    def result(self) -> Result:
-        """The first training."""
-        return self.results[0]
-
-    @property
-    def run(self) -> Run:
-        """The first of the records that the result is made of."""
-        return self.result.run
 
     @property
     def title(self) -> str:
@@ -57,7 +37,7 @@ class Entry:
     @property
     def trained(self) -> str:
         """Where the weights are from: "trained" here, by the "authors", "untrained", or "external" (not known)."""
-        kinds = self.result.setting.weights.split(" and ")
+        kinds = self.first.setting.weights.split(" and ")
         return next((TRAINED[kind] for kind in ("external", "authors", "checkpoint") if kind in kinds), "untrained")
 
     @property
@@ -70,12 +50,7 @@ class Entry:
     @property
     def contaminated(self) -> bool:
         """Whether the checkpoint was trained on tested classes."""
-        return self.result.setting.contaminated
-
-    @property
-    def reference(self) -> Reference | None:
-        """The method's paper, where fssbench knows it."""
-        return papers().get(self.run.method.name)
+        return self.first.setting.contaminated
 
     @property
     def seconds(self) -> float | None:
@@ -93,25 +68,6 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Axis:
-    """A common scale for the figures of a table, from `low` to `high` (fractions), 200 units wide."""
-
-    low: float
-    high: float
-
-    def x(self, value: float) -> float:
-        """Where a fraction stands, in units of the figure, kept inside it."""
-        return round(6 + 188 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low), 2)
-
-    @property
-    def ticks(self) -> list[float]:
-        """Round values inside the axis, three to six of them."""
-        step = next(s for s in (0.05, 0.1, 0.2, 0.25) if (self.high - self.low) / s <= 5.001)
-        first = math.ceil(self.low / step - 1e-9)
-        return [round(i * step, 4) for i in range(first, int(self.high / step + 1e-9) + 1)]
-
-
-@dataclass(frozen=True)
 class Board:
     """One ranking: one bank, one protocol, one way, one shot; best first, those without a mean last.
 
@@ -122,17 +78,11 @@ class Board:
     way: int
     shot: int
     part: tuple[tuple[int, int], ...]
-    entries: tuple[Entry, ...]
-    axis: Axis
+    entries: tuple[Ranked, ...]
 
     @property
     def ranked(self) -> int:
         return sum(entry.rank is not None for entry in self.entries)
-
-    @cached_property
-    def published(self) -> list[PaperScores]:
-        """What papers report on this data set, way and shot: on episodes and under rules of their own."""
-        return all_papers(self.entries[0].result.place.dataset, self.way, self.shot)
 
 
 @dataclass(frozen=True)
@@ -182,29 +132,20 @@ def slug(*words: object) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text).strip("-")[:80] or "unnamed"
 
 
-def axis_of(values: Sequence[float | None]) -> Axis:
-    """The narrowest axis in steps of 5 % that holds all values, at least 10 % wide."""
-    known = [value for value in values if value is not None] or [0.0, 1.0]
-    low = math.floor(min(known) * 20 - 0.2) / 20
-    high = math.ceil(max(known) * 20 + 0.2) / 20
-    return Axis(max(0.0, low), min(1.0, max(high, low + 0.1)))
-
-
-def _bank_key(entry: Entry) -> tuple[str, str, str, str]:
-    place = entry.result.place
+def _bank_key(entry: Ranked) -> tuple[str, str, str, str]:
+    place = entry.first.place
     return place.dataset, place.protocol, place.fingerprint, place.protocol_hash
 
 
-def _entry(results: tuple[Result, ...], with_intervals: bool) -> Entry:
-    scores = scores_of(results, with_intervals)
-    return Entry(slug(results[0].run.id), results, scores, paper_of(results[0], scores.miou.value))
+def _entry(results: tuple[Result, ...], with_intervals: bool) -> Ranked:
+    return Ranked(results, slug(results[0].run.id), scores_of(results, with_intervals))
 
 
-def _unique(entries: Sequence[Entry]) -> list[Entry]:
+def _unique(entries: Sequence[Ranked]) -> list[Ranked]:
     """Slugs that no two records share: those that clash get a piece of their run's hash."""
     slugs = Counter(entry.slug for entry in entries)
 
-    def own(entry: Entry) -> str:
+    def own(entry: Ranked) -> str:
         if slugs[entry.slug] == 1:
             return entry.slug
         return f"{entry.slug}-{hashlib.sha256(entry.run.model_dump_json().encode()).hexdigest()[:8]}"
@@ -212,13 +153,13 @@ def _unique(entries: Sequence[Entry]) -> list[Entry]:
     return [replace(entry, slug=own(entry)) for entry in entries]
 
 
-def _bank(entries: Sequence[Entry], with_ranks: bool) -> Bank:
+def _bank(entries: Sequence[Ranked], with_ranks: bool) -> Bank:
     run = entries[0].run
     dataset, protocol, fingerprint, protocol_hash = _bank_key(entries[0])
     name = slug(dataset, protocol, fingerprint[:8], protocol_hash[:4])
 
-    def key(entry: Entry) -> tuple[int, int, tuple[tuple[int, int], ...]]:
-        return entry.run.way, entry.run.shot, entry.result.place.episodes
+    def key(entry: Ranked) -> tuple[int, int, tuple[tuple[int, int], ...]]:
+        return entry.run.way, entry.run.shot, entry.first.place.episodes
 
     boards = [_board(name, list(group), with_ranks) for _, group in groupby(sorted(entries, key=key), key=key)]
     return Bank(
@@ -234,8 +175,8 @@ def _bank(entries: Sequence[Entry], with_ranks: bool) -> Bank:
     )
 
 
-def _board(bank: str, entries: Sequence[Entry], with_ranks: bool) -> Board:
-    def key(entry: Entry) -> tuple[bool, float, str, str, str]:
+def _board(bank: str, entries: Sequence[Ranked], with_ranks: bool) -> Board:
+    def key(entry: Ranked) -> tuple[bool, float, str, str, str]:
         value = entry.scores.miou.value
         return value is None, -(value or 0.0), entry.title, entry.run.backbone, entry.slug
 
@@ -245,14 +186,12 @@ def _board(bank: str, entries: Sequence[Entry], with_ranks: bool) -> Board:
         replace(entry, rank=None if value is None else 1 + sum(other is not None and other > value for other in values))
         for entry, value in zip(ordered, values, strict=True)
     )
-    shown = [bound for e in ranked for bound in (e.scores.miou.value, e.scores.miou.low, e.scores.miou.high)]
-    shown += [entry.paper.value for entry in ranked if entry.paper]
-    way, shot, part = ranked[0].run.way, ranked[0].run.shot, ranked[0].result.place.episodes
+    way, shot, part = ranked[0].run.way, ranked[0].run.shot, ranked[0].first.place.episodes
     words = [f"{fold}x{count}" for fold, count in part]
-    return Board(slug(bank, f"{way}way", f"{shot}shot", *words), way, shot, part, ranked, axis_of(shown))
+    return Board(slug(bank, f"{way}way", f"{shot}shot", *words), way, shot, part, ranked)
 
 
-def _with_rank_intervals(entries: list[Entry]) -> list[Entry]:
+def _with_rank_intervals(entries: list[Ranked]) -> list[Ranked]:
     """Ranks that tests after Holm leave open, among the entries that are ranked."""
     ranked = [entry for entry in entries if entry.scores.miou.value is not None and not entry.contaminated]
     if len(ranked) < 2:
