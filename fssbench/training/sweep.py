@@ -44,6 +44,8 @@ class Data(_Table):
     episodes: PositiveInt | None = None  # a fold; None: the protocol's
     auxiliary: int = Field(0, ge=0)  # images known by class only, a way
     skip_short_classes: bool = False
+    steps: PositiveInt | None = None  # here, and below, None: as the sweep says
+    untrained: bool | None = None
 
 
 class Sweep(_Table):
@@ -117,7 +119,7 @@ def _tasks(sweep: Sweep, records: list[Run]) -> Iterator[Task]:
         for method in sweep.training_free:
             yield Task("run", data, method, folds=data.folds, done=_recorded(ours, sweep, data, method, None))
         for method in sweep.methods:
-            if sweep.untrained:
+            if sweep.untrained if data.untrained is None else data.untrained:
                 done = _recorded(ours, sweep, data, method, None)
                 yield Task("run", data, method, folds=data.folds, done=done)
             for seed in sweep.seeds:
@@ -219,7 +221,7 @@ def _train(sweep: Sweep, task: Task, root: Path | None, say: Callable[[str], Non
 
     request = TrainRequest(
         task.method, task.data.dataset, task.folds[0], checkpoints(sweep, task.data, task.seed), root,
-        recipe=sweep.recipe, backbone=sweep.backbone, steps=sweep.steps, seed=task.seed, validate=1,
+        recipe=sweep.recipe, backbone=sweep.backbone, steps=task.data.steps or sweep.steps, seed=task.seed, validate=1,
         device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
     )  # fmt: skip
     Training(request, Told(say), kept).train()

@@ -85,6 +85,22 @@ def test_a_dry_run_makes_nothing_and_a_wrong_field_is_named(file: Path, capsys: 
     assert "data.0.episode" in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_data_set_has_its_own_steps_and_may_leave_untrained_records_out(
+    file: Path, own_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = file.read_text().replace("untrained = false", "untrained = true").replace("folds = [0, 1]", "folds = [0]")
+    file.write_text(text + "steps = 3\n" + text.partition("[[data]]")[2].join(["[[data]]", "untrained = false\n"]))
+    sweep = read_sweep(file)
+    assert [(t.kind, t.weights is None) for t in tasks(sweep)] == [
+        ("bank", True), ("run", True), ("train", True), ("run", False), ("bank", True), ("train", True), ("run", False),
+    ]  # fmt: skip
+    monkeypatch.setattr(module, "_run", lambda *_: None)
+    first = tasks(sweep)[2]
+    carry_out(sweep.model_copy(update={"data": (first.data,)}), own_images, print)
+    (log,) = Path("checkpoints").rglob("log.csv")
+    assert len(log.read_text().splitlines()) == 1 + 3
+
+
 def test_a_part_of_a_sweep_keeps_its_order_and_knows_its_methods(tmp_path: Path) -> None:
     path = tmp_path / "sweep.toml"
     path.write_text(
