@@ -18,9 +18,12 @@ from fssbench.errors import UsageError
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
-_KEEP = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 64 << 20}
-_GLIBC_DEFAULT = {_M_MMAP_MAX: 65536, _M_TRIM_THRESHOLD: 128 << 10, _M_TOP_PAD: 128 << 10}
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4  # malloc.h
+_KEEP = {_M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 64 << 20}
+_KEEP_ALL, _KEEP_SMALLER = {_M_MMAP_MAX: 0}, {_M_MMAP_THRESHOLD: 32 << 20}
+_GLIBC_DEFAULT = {
+    _M_MMAP_MAX: 65536, _M_MMAP_THRESHOLD: 128 << 10, _M_TRIM_THRESHOLD: 128 << 10, _M_TOP_PAD: 128 << 10
+}  # fmt: skip
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -71,12 +74,13 @@ def kept_memory() -> Iterator[None]:
 
     By default every activation is mapped and unmapped, and the kernel clears its pages anew each time: some 60,000 page
     faults an image, a third of an encoder's time on a CPU. Afterwards glibc has its defaults again, and the kernel the
-    memory.
+    memory. Where the process may have so many addresses and no more (`ulimit -v`), tensors above 32 MB are not kept:
+    what is free between two small ones would count, and may be a few bytes too short for the next.
     """
     libc: ctypes.CDLL | None = None
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
-        for option, value in _KEEP.items():
+        for option, value in (_KEEP | (_KEEP_SMALLER if _addresses_are_limited() else _KEEP_ALL)).items():
             libc.mallopt(option, value)
     try:
         yield
@@ -85,6 +89,14 @@ def kept_memory() -> Iterator[None]:
             for option, value in _GLIBC_DEFAULT.items():
                 libc.mallopt(option, value)
             libc.malloc_trim(0)
+
+
+def _addresses_are_limited() -> bool:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import resource
+import os
+import subprocess
+import sys
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 import torch
 import toy_methods
 from toy_runs import frames
 
 from fssbench.engine.devices import in_parts
 from fssbench.records import read_record
+
+PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 
 
 def test_what_a_failed_part_made_is_gone_before_the_next_try() -> None:
@@ -60,33 +64,48 @@ def test_a_method_that_failed_leaves_no_tensor_behind(run: Any, monkeypatch: Any
     assert not any(alive)
 
 
-ROOM, EACH = 450 << 20, 100 << 20  # bytes that the process may still take, and that an episode takes
+STARVED = """
+import os, resource, sys
+from pathlib import Path
+import torch, toy_methods
+from toy_fixtures import Listener
+from fssbench.engine.build import MethodSpec
+from fssbench.engine.evaluate import Settings
+from fssbench.engine.run import RunRequest, run_methods
+
+bank, out = map(Path, sys.argv[1:])
+EACH = 256 << 20  # bytes that an episode takes: of addresses, which the limit counts, not of memory
+
+def run(name):
+    specs = [MethodSpec("toy_methods:Toy", weights="random")]
+    request = RunRequest(specs, bank, Settings(torch.device("cpu")), folds=(0,), out=out / name)
+    (outcome,) = run_methods(request, Listener())
+    assert outcome.state == "finished", outcome.message
+
+def hungry(self, episodes, plain=toy_methods.Toy.segment):
+    print(episodes.size[0], flush=True)
+    held = [torch.empty(EACH, dtype=torch.uint8) for _ in range(episodes.size[0])]
+    return plain(self, episodes)
+
+run("whole")  # and everything is imported
+toy_methods.Toy.segment = hungry
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 5 * EACH // 2, resource.RLIM_INFINITY))
+run("starved")
+"""
 
 
-def _starved(run: Any, out: Path, log: Path) -> None:
-    """A run in a process that really has no memory for the batch it begins with."""
-    plain = toy_methods.Toy.segment
-
-    def hungry(self: Any, episodes: Any) -> torch.Tensor:
-        with log.open("a") as file:
-            file.write(f"{episodes.size[0]} ")
-        held = [torch.ones(EACH // 4) for _ in range(episodes.size[0])]
-        return plain(self, episodes) + 0 * sum(one[0] for one in held)
-
-    toy_methods.Toy.segment = hungry  # type: ignore[method-assign]
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, resource.RLIM_INFINITY))
-    run("Toy", out=out, folds=(0,))
-
-
-def test_a_process_without_memory_for_a_batch_goes_on_with_smaller_ones(run: Any, tmp_path: Path) -> None:
-    whole = frames(run("Toy", out=tmp_path, folds=(0,)))[0]
-    log = tmp_path / "sizes"
-    child = multiprocessing.get_context("fork").Process(target=_starved, args=(run, tmp_path / "starved", log))
-    child.start()
-    child.join()
-    first, *later = map(int, log.read_text().split())
-    assert first * EACH > ROOM
-    assert sum(size for size in later if size * EACH < ROOM) >= 20  # every episode, in batches that may fit
-    (record,) = (tmp_path / "starved").rglob("run.json")
-    pd.testing.assert_frame_equal(read_record(record.parent).episodes, whole)
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems limit no process's addresses")
+def test_a_process_without_memory_for_a_batch_goes_on_with_smaller_ones(bank: Path, tmp_path: Path) -> None:
+    # A process of its own, in which nothing but the episodes takes much: an arena or a thread's stack is 8 to 128 MB.
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(PLUGINS), environment.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", STARVED, str(bank), str(tmp_path)], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    sizes = [int(size) for size in done.stdout.split()]
+    assert sizes[0] > 2
+    assert sum(size for size in sizes if size <= 2) >= 20  # every episode, in batches that fit
+    whole, starved = (read_record(next((tmp_path / name).rglob("run.json")).parent) for name in ("whole", "starved"))
+    pd.testing.assert_frame_equal(starved.episodes, whole.episodes)
