@@ -338,6 +338,12 @@ ELSEWHERE: dict[tuple[str, str], dict[str, Any]] = {
         "2400 5-shot episodes hold one image twice. Each number of shots is its own draw.",
     },
     **{(name, "hsnet"): _CYCLIC for name in ("deepglobe", "isic2018", "chestxray")},
+    ("lvis92i", "hsnet"): {
+        **_CYCLIC,
+        "episodes": 2300,
+        "note": "Matcher's and GF-SAM's test: the classes by turns, query and supports drawn from a class's images, "
+        "supports with replacement. The order of a class's images is not published: same distribution, other episodes.",
+    },
     ("isaid5i", "hsnet"): {
         "pool": "default",
         "one_pass": True,

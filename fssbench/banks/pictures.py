@@ -55,8 +55,8 @@ def pixel_hash(picture: Image.Image) -> str:
 
 def _joined(groups: Iterable[set[str]]) -> list[set[str]]:
     """Groups that share a member as one."""
-    found: list[set[str]] = []
+    home: dict[str, set[str]] = {}
     for group in groups:
-        touching = [other for other in found if other & group]
-        found = [other for other in found if not other & group] + [group.union(*touching)]
-    return found
+        joined = group.union(*(home[member] for member in group if member in home))
+        home.update(dict.fromkeys(joined, joined))
+    return list({id(group): group for group in home.values()}.values())

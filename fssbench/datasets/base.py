@@ -22,6 +22,18 @@ def difference(ids: Collection[Hashable], published: Collection[Hashable] | int,
     return f"{there} of the {total} images of the published list {pool}{foreign}"
 
 
+def other_classes(folds: Sequence[Sequence[int]], published: Sequence[int], name: str) -> str:
+    """What `Dataset.shortfall` says of classes that follow from the files: how many a fold, if not as published.
+
+    >>> other_classes([(1, 2), (3,)], [2, 2], "parts"), other_classes([(1,)], [1], "parts")
+    ('2, 1 classes a fold, where parts has 2, 2', '')
+    """
+    found = [len(fold) for fold in folds]
+    if found == list(published):
+        return ""
+    return f"{', '.join(map(str, found))} classes a fold, where {name} has {', '.join(map(str, published))}"
+
+
 class Dataset(ABC):
     """A data set with class ids 1..C, folds of held-out classes, and the masks of every image.
 
@@ -77,7 +89,7 @@ class Dataset(ABC):
         return self
 
     def same_files(self) -> Sequence[Sequence[str]]:
-        """Groups of images whose files hold the same bytes, where the data set may have such; else none."""
+        """Groups of images that must not meet in an episode: files of the same bytes, crops of one photograph."""
         return ()
 
     def shortfall(self) -> str:

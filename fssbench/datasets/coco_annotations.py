@@ -6,7 +6,7 @@ pycocotools, which draws the polygons, is C code that trusts its caller: every v
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fssbench.datasets.json_stream import entries
+from fssbench.datasets.masks import VOID, Labels
 from fssbench.datasets.runs import checked_runs, draw_runs, paint_runs, parse_runs
 from fssbench.errors import DataError
 
@@ -30,6 +31,8 @@ class Annotation:
     category: int
     crowd: bool
     segmentation: Any  # polygons as arrays x, y, x, y, ...; or {"size": [h, w], "counts": runs or text}; or as found
+    whole: int = 0  # PACO: the annotation of the object that a part belongs to; of an object its own number
+    box: tuple[float, ...] = ()  # PACO: x, y, width, height
 
 
 @dataclass
@@ -76,7 +79,7 @@ def _image(entry: dict[str, Any]) -> Instances:
     height, width = int(entry["height"]), int(entry["width"])
     if height < 1 or width < 1 or height * width > LARGEST:
         raise ValueError(f"size {height} x {width}")
-    name = entry["file_name"]
+    name = entry["file_name"] if "file_name" in entry else "/".join(entry["coco_url"].split("/")[-2:])  # LVIS
     if not isinstance(name, str) or name.startswith("/") or "\\" in name or {"", ".."} & set(name.split("/")):
         raise ValueError(f"file name {name!r}")
     return Instances(int(entry["id"]), name, height, width)
@@ -84,10 +87,10 @@ def _image(entry: dict[str, Any]) -> Instances:
 
 def _annotation(entry: dict[str, Any]) -> tuple[int, Annotation]:
     segmentation = _packed(entry.get("segmentation"))
-    annotation = Annotation(
-        int(entry.get("id", 0)), int(entry["category_id"]), bool(entry.get("iscrowd", 0)), segmentation
-    )
-    return int(entry["image_id"]), annotation
+    number, category, crowd = int(entry.get("id", 0)), int(entry["category_id"]), bool(entry.get("iscrowd", 0))
+    whole = int(entry.get("obj_ann_id", 0))
+    box = tuple(map(float, entry["bbox"])) if whole else ()
+    return int(entry["image_id"]), Annotation(number, category, crowd, segmentation, whole, box)
 
 
 def _packed(segmentation: Any) -> Any:
@@ -102,7 +105,20 @@ def _packed(segmentation: Any) -> Any:
     return tuple(array.astype(np.float64) for array in arrays) if numbers else segmentation
 
 
-def paint(labels: NDArray[np.uint8], value: int, annotation: Annotation, image: Instances, where: str) -> None:
+def masks_by_class(annotations: Iterable[Annotation], image: Instances, where: str) -> dict[int, Labels]:
+    """Class -> H x W with the class's id where any of its annotations is: classes may share pixels.
+
+    Raises `DataError` as `paint` does.
+    """
+    masks: dict[int, Labels] = {}
+    for annotation in annotations:
+        kind = np.uint8 if annotation.category < VOID else np.uint16
+        empty = np.zeros((image.height, image.width), dtype=kind, order="F")
+        paint(masks.setdefault(annotation.category, empty), annotation.category, annotation, image, where)
+    return {class_id: np.ascontiguousarray(labels) for class_id, labels in sorted(masks.items())}
+
+
+def paint(labels: Labels, value: int, annotation: Annotation, image: Instances, where: str) -> None:
     """Give the pixels of one annotation a value in `labels`, H x W in Fortran's order as COCO's runs are.
 
     Raises `DataError` if the annotation is not what COCO's format allows, or without pycocotools.

@@ -107,6 +107,28 @@ SOURCES: dict[str, Source] = {
     ),
 }
 
+_IMAGES_2017 = "The photographs are COCO 2017's, train and val: `fssbench download coco20i --parts val2017,train2017`."
+
+SOURCES["lvis92i"] = Source(
+    archives=(Archive("lvis_v1_val", "https://dl.fbaipublicfiles.com/LVIS/lvis_v1_val.json.zip"),),
+    layout="LVIS/lvis_v1_val.json, and the photographs in coco/val2017 and coco/train2017, or in LVIS/coco",
+    note=_IMAGES_2017,
+    folder="LVIS",
+)
+SOURCES["paco_part"] = Source(
+    archives=(
+        Archive(
+            "paco_lvis_v1",
+            "https://dl.fbaipublicfiles.com/paco/annotations/paco_lvis_v1.zip",
+            digest="sha256:02ac4edb22c251e07853e6231d69aec3fad0a180f03de2f8c880650322debc80",
+        ),
+    ),
+    layout="PACO-Part/paco/paco_lvis_v1_val.json and ..._train.json, and the photographs in coco/val2017 and "
+    "coco/train2017, or in PACO-Part/coco",
+    note=_IMAGES_2017,
+    folder="PACO-Part/paco",
+)
+
 for _name, _layout, _where in (
     ("deepglobe", "Deepglobe/<1..6>/test/origin/*.jpg and .../groundtruth/*.png (PATNet's tiles)",
      "DeepGlobe 2018 is published on Kaggle behind a login, its tiles by links in https://github.com/slei109/PATNet"),
@@ -116,6 +138,10 @@ for _name, _layout, _where in (
      "The chest X-rays are published on Kaggle behind a login (nikhilpandey360/chest-xray-masks-and-labels)"),
     ("isaid5i", "remote_sensing/iSAID_patches/{train,val}/{images,semantic_png}/*.png (GF-SAM's patches)",
      "The patches of iSAID are published by a Google Drive link in https://github.com/ANDYZAQ/GF-SAM"),
+    ("pascal_part", "Pascal-Part/VOCdevkit/VOC2010 with JPEGImages, all_obj_part_to_image.json and "
+     "Annotations_Part_json_merged_part_classes",
+     "PASCAL VOC 2010's photographs and Matcher's annotations of parts (pascal.zip) are published by links in "
+     "https://github.com/aim-uofa/Matcher"),
 ):  # fmt: skip
     SOURCES[_name] = Source((Archive(_name, None),), _layout, f"{_where}: fetch and unpack them by hand.")
 
