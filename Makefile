@@ -77,7 +77,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 
 $(VENV)/.test: pyproject.toml constraints.txt
 	$(call venv)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lite,coco,foundation,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lite,coco,foundation,cluster,dev]"
 	@touch $@
 
 $(VENV)/.docs: pyproject.toml constraints.txt

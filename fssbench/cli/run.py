@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,24 +10,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from fssbench.cli.app import app, errors, messages, numbers, print_json
-from fssbench.errors import UsageError
+from fssbench.cli.cluster import CLUSTER, CPUS, GPUS, MEMORY, asked_of, parse_bytes
 
 if TYPE_CHECKING:
     from fssbench.engine.job import Outcome
-
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-
-def parse_bytes(text: str) -> int:
-    """Bytes from '4GB', '512M' or '1e9'. Raises `UsageError`.
-
-    >>> parse_bytes("1.5GB")
-    1610612736
-    """
-    found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?)i?b?\s*", text.lower())
-    if not found:
-        raise UsageError(f"expected a size such as 4GB or 500M, found {text!r}")
-    return int(float(found[1]) * _UNITS[found[2]])
 
 
 @app.command("run")
@@ -72,6 +57,10 @@ def run(
     channels_last: bool = typer.Option(False, "--channels-last", help="Memory layout of the encoder."),
     compile_: bool = typer.Option(False, "--compile", help="torch.compile encoder and head."),
     seed: int = typer.Option(0, "--seed", help="Seed of random weights."),
+    cluster: str | None = CLUSTER,
+    gpus_per_task: float | None = GPUS,
+    cpus_per_task: float = CPUS,
+    memory_per_task: str | None = MEMORY,
     as_json: bool = typer.Option(False, "--json", help="Print the outcomes as JSON."),
 ) -> None:
     """Run methods on the episodes of a bank and write a record for each number of shots.
@@ -86,7 +75,7 @@ def run(
     from fssbench.engine.run import RunRequest, run_methods
 
     chosen = Settings(
-        device=pick_device(device),
+        device=pick_device("cpu" if cluster else device),
         precision=precision,
         annotation=annotation,
         workers=workers,
@@ -117,7 +106,13 @@ def run(
     messages.print(f"bank {request.bank}", markup=False)
     try:
         with RunProgress(messages, " ".join(methods)) as progress:
-            outcomes = run_methods(request, progress)
+            if cluster:
+                from fssbench.cluster.run import run_on_cluster
+
+                ask = asked_of(cluster, gpus_per_task, cpus_per_task, memory_per_task, device)
+                outcomes = run_on_cluster(request, ask, progress)[0]
+            else:
+                outcomes = run_methods(request, progress)
     except KeyboardInterrupt:
         from fssbench.engine.provenance import command_line
 

@@ -171,7 +171,7 @@ def speed(
     import tempfile
 
     from fssbench.banks.bank import open_bank
-    from fssbench.cli.run import parse_bytes
+    from fssbench.cli.cluster import parse_bytes
     from fssbench.engine.build import build_method
     from fssbench.engine.devices import pick_device
     from fssbench.engine.evaluate import Settings

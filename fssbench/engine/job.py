@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,16 +18,14 @@ import torch
 from numpy.typing import NDArray
 
 from fssbench.engine.build import MethodSpec, build_method
-from fssbench.engine.devices import describe
 from fssbench.engine.evaluate import Counted, Settings
 from fssbench.engine.inputs import fit_label
 from fssbench.engine.journal import Journal, Lock, same_run
-from fssbench.engine.provenance import environment
 from fssbench.engine.rows import frame_of, ways_of
 from fssbench.engine.sources import BankImages
 from fssbench.method import OBJECT, Method
 from fssbench.predictions import FILE, encode_label, write_predictions
-from fssbench.records import MethodEntry, Run, WeightsEntry, write_record
+from fssbench.records import Environment, MethodEntry, Run, WeightsEntry, write_record
 from fssbench.score import bank_entry
 from fssbench.scoring.metrics import summarise
 from fssbench.scoring.rules import rules_of
@@ -89,8 +87,9 @@ class Job:
         folds: Sequence[int],
         bank: Bank,
         request: RunRequest,
-        settings: Settings,
+        where: Environment,
     ) -> None:
+        settings = request.settings
         self.spec, self._method, self.weights, self.shot, self.folds = spec, method, weights, shot, list(folds)
         self._bank, self._request = bank, request
         self.journal: Journal | None = None
@@ -98,6 +97,8 @@ class Job:
         self.error: Exception | None = None
         self.seconds: dict[str, float] = {}
         self._loaded_for = folds[0]
+        self._left_out: dict[int, frozenset[int]] = {}
+        self._hosts: set[str] = set()
         self._episodes = {fold: bank.episodes(fold, shot) for fold in folds}
         config = method.config.model_dump(mode="json")
         what = {
@@ -108,7 +109,7 @@ class Job:
         self.id = _record_name(spec.name, config["backbone"], weights[folds[0]].kind, what, bank)
         self.identity = {
             **what,
-            "device": describe(settings.device),
+            "device": where.device,
             "torch": torch.__version__,
             "channels_last": settings.channels_last,
             "compile": settings.compile,
@@ -119,9 +120,7 @@ class Job:
         }
         self.spec_key = json.dumps([spec.name, config, sorted((f, w.sha256) for f, w in weights.items())])
         self.folder = request.out / self.id
-        # Taken now: the checkout may have moved on by the time the run is done.
-        options: dict[str, object] = {"channels_last": settings.channels_last, "compile": settings.compile}
-        self._environment = environment(settings.device, settings.precision, options)
+        self.environment = where
         self.outcome = Outcome(spec.name, shot, self.folder, "failed")
 
     def begin(self, stack: ExitStack, progress: Progress) -> None:
@@ -157,10 +156,27 @@ class Job:
         """Episodes in all, done ones included."""
         return sum(len(episodes.query) for episodes in self._episodes.values())
 
+    def done_of(self, fold: int) -> frozenset[int]:
+        """The episodes of a fold that are in the journal, or were left out."""
+        return frozenset(episode for f, episode in self.done_episodes if f == fold) | self._left_out.get(
+            fold, frozenset()
+        )
+
+    def leave_out(self, fold: int, episodes: Collection[int]) -> None:
+        """These are in another journal."""
+        self._left_out[fold] = frozenset(episodes)
+
     def pending(self, fold: int) -> NDArray[np.int64]:
-        """The episodes of a fold that are not in the journal."""
-        done = {episode for f, episode in self.done_episodes if f == fold}
+        """The episodes of a fold that are still to do."""
+        done = self.done_of(fold)
         return np.array([e for e in range(len(self._episodes[fold].query)) if e not in done], dtype=np.int64)
+
+    def merge(self, line: bytes, host: str) -> int:
+        """Take a step of another journal, made on `host`; returns how many of its episodes are new."""
+        if self.journal is None:
+            raise RuntimeError("`begin` comes first")
+        self._hosts.add(host)
+        return self.journal.merge(line)
 
     def take(self, fold: int, rows: Sequence[Counted]) -> None:
         """Write a step to the journal: counts and predictions of the episodes that were not done."""
@@ -197,6 +213,7 @@ class Job:
     def _run(self, settings: Settings, summary: dict[str, Any]) -> Run:
         info, bank = self._method.info, self._bank
         merged = info.max_ways is not None and bank.ways > info.max_ways
+        hosts = {"host": ", ".join(sorted(self._hosts))} if self._hosts else {}
         return Run(
             id=self.id,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -219,7 +236,7 @@ class Job:
             folds=self.folds,
             seed=self.spec.seed,
             vanished_supports=self._vanished(settings),
-            environment=self._environment,
+            environment=self.environment.model_copy(update=hosts),
             seconds={phase: round(value, 3) for phase, value in self.seconds.items()},
             summary=summary,
         )

@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -80,6 +80,7 @@ class Journal:
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path = path
         self.rows: dict[Key, tuple[int, ...]] = {}
+        self.told: Callable[[bytes], None] = lambda line: None  # of every step that is written from now on
         self._masks: dict[tuple[int, int], int] = {}  # (fold, episode) -> where its step begins in the file
         header = json.loads(json.dumps(identity))
         try:
@@ -110,8 +111,33 @@ class Journal:
             "masks": {episode: base64.b64encode(data).decode() for episode, data in masks.items()},
         }
         place = self._file.tell()
-        self._write(step)
+        line = self._write(step)
         self._take(step, place)
+        self.told(line)
+
+    def merge(self, line: bytes) -> int:
+        """Add the step of another journal of the same run; returns how many of its episodes were not here.
+
+        Raises `RecordError` for a line that did not arrive whole.
+        """
+        step = _unsealed(line)
+        if step is None:
+            raise RecordError(f"{self.path}: a step came damaged from another journal. Run the same command again.")
+        fold = step["fold"]
+        rows = [row for row in step["rows"] if (fold, *row[:2]) not in self.rows]
+        new = {episode for episode, *_ in rows}
+        if rows:
+            masks = {int(e): base64.b64decode(data) for e, data in step["masks"].items() if int(e) in new}
+            self.append(fold, [(episode, way, counts) for episode, way, *counts in rows], masks)
+        return len(new)
+
+    def steps(self) -> list[bytes]:
+        """The lines of all steps so far, for `merge`."""
+        end = self._file.tell()
+        self._file.seek(0)
+        lines = self._file.readlines()[1:]
+        self._file.seek(end)
+        return lines
 
     def masks(self) -> Iterator[tuple[int, int, bytes]]:
         """(fold, episode, PNG file) of every prediction, by fold and episode."""
@@ -134,9 +160,10 @@ class Journal:
         self.close()
         self.path.unlink(missing_ok=True)
 
-    def _write(self, value: Mapping[str, Any]) -> None:
+    def _write(self, value: Mapping[str, Any]) -> bytes:
+        line = _sealed(value)
         try:
-            self._file.write(_sealed(value))
+            self._file.write(line)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -144,6 +171,7 @@ class Journal:
                 f"{self.path} could not be written ({error.strerror}). What was written before is safe; make room and "
                 "run the same command again to go on."
             ) from error
+        return line
 
     def _read(self, identity: dict[str, Any]) -> int:
         """Read the steps; returns the number of bytes that are whole."""

@@ -14,8 +14,10 @@ from fssbench.engine.devices import numerics
 from fssbench.engine.evaluate import Contender, Counted, Settings, evaluate_fold, placed
 from fssbench.engine.job import Job, Outcome, Progress, RunRequest
 from fssbench.engine.needs import encoder_key
+from fssbench.engine.provenance import environment
 from fssbench.errors import UsageError
 from fssbench.method import Method
+from fssbench.records import Environment
 from fssbench.regime import Regime, exposure
 
 if TYPE_CHECKING:
@@ -32,32 +34,63 @@ def run_methods(request: RunRequest, progress: Progress) -> list[Outcome]:
     """
     with ExitStack() as stack:
         bank = stack.enter_context(open_bank(request.bank))
-        folds, shots = _checked(bank, request)
-        settings = replace(request.settings, resolution=scoring_resolution(bank))
-        jobs: list[Job] = []
-        for spec in request.methods:
-            classes = {fold: {c: bank.class_names[c] for c in bank.fold_classes[fold]} for fold in folds}
-            entries = checkpoint_entries(
-                spec, classes, bank.dataset, allow_contaminated=request.allow_contaminated
-            )  # of every fold, before the first episode
-            for fold, entry in entries.items():
-                seen = exposure(entry.regime or Regime(), bank.dataset, classes[fold], fold)
-                if seen.state == "unknown":
-                    progress.say(f"{entry.path}: not known whether it saw the classes of fold {fold}: {seen.reason}")
-            method, first = build_method(spec, folds[0])
-            weights = entries or dict.fromkeys(folds, first)
-            code = code_sha256([method])
-            jobs += [Job(spec, method, weights, code, shot, folds, bank, request, settings) for shot in shots]
-        for job in jobs:
-            job.begin(stack, progress)
-        open_jobs = [job for job in jobs if job.journal is not None]
-        progress.total(sum(job.episodes_to_do for job in open_jobs), sum(len(job.done_episodes) for job in open_jobs))
+        jobs = prepare(bank, request, progress, environment_of(request.settings))
+        open_jobs = begin(jobs, stack, progress)
+        settings = scored(bank, request.settings)
         with numerics(settings.device, settings.precision):
-            for fold in folds:
-                _run_fold(bank, fold, open_jobs, settings, progress)
+            for fold in jobs[0].folds:
+                for group in grouped(fold, open_jobs, settings):
+                    for shots in draws(bank, group):
+                        evaluate_group(bank, fold, shots, group, settings, progress)
         for job in open_jobs:
             job.finish(settings)
         return [job.outcome for job in jobs]
+
+
+def environment_of(settings: Settings) -> Environment:
+    """What records made in this process with these settings say about it; taken when a run begins.
+
+    The checkout may have moved on by the time the run is done.
+    """
+    options: dict[str, object] = {"channels_last": settings.channels_last, "compile": settings.compile}
+    return environment(settings.device, settings.precision, options)
+
+
+def prepare(bank: Bank, request: RunRequest, progress: Progress, where: Environment) -> list[Job]:
+    """A job for every method and number of shots, methods outermost; nothing is written yet.
+
+    Raises `FssbenchError` for anything wrong with the request.
+    """
+    folds, shots = _checked(bank, request)
+    jobs: list[Job] = []
+    for spec in request.methods:
+        classes = {fold: {c: bank.class_names[c] for c in bank.fold_classes[fold]} for fold in folds}
+        entries = checkpoint_entries(
+            spec, classes, bank.dataset, allow_contaminated=request.allow_contaminated
+        )  # of every fold, before the first episode
+        for fold, entry in entries.items():
+            seen = exposure(entry.regime or Regime(), bank.dataset, classes[fold], fold)
+            if seen.state == "unknown":
+                progress.say(f"{entry.path}: not known whether it saw the classes of fold {fold}: {seen.reason}")
+        method, first = build_method(spec, folds[0])
+        weights = entries or dict.fromkeys(folds, first)
+        code = code_sha256([method])
+        jobs += [Job(spec, method, weights, code, shot, folds, bank, request, where) for shot in shots]
+    return jobs
+
+
+def begin(jobs: Sequence[Job], stack: ExitStack, progress: Progress) -> list[Job]:
+    """Take the records' folders; returns the jobs that are not finished. `stack` gives the folders back."""
+    for job in jobs:
+        job.begin(stack, progress)
+    open_jobs = [job for job in jobs if job.journal is not None]
+    progress.total(sum(job.episodes_to_do for job in open_jobs), sum(len(job.done_episodes) for job in open_jobs))
+    return open_jobs
+
+
+def scored(bank: Bank, settings: Settings) -> Settings:
+    """The settings with the resolution at which this bank's predictions are scored."""
+    return replace(settings, resolution=scoring_resolution(bank))
 
 
 def scoring_resolution(bank: Bank) -> Resolution:
@@ -84,35 +117,32 @@ def _checked(bank: Bank, request: RunRequest) -> tuple[list[int], list[int]]:
     return folds, list(request.shots)
 
 
-def _run_fold(bank: Bank, fold: int, jobs: Sequence[Job], settings: Settings, progress: Progress) -> None:
-    """All jobs on one fold, those with equal encoders together."""
+Group = list[tuple[Method, list[Job]]]  # methods that share an encoder, with their numbers of shots
+
+
+def grouped(fold: int, jobs: Sequence[Job], settings: Settings) -> list[Group]:
+    """All jobs with anything left to do on one fold, those with equal encoders together."""
     by_method: dict[str, list[Job]] = {}
     for job in jobs:
         if job.error is None and len(job.pending(fold)):
             by_method.setdefault(job.spec_key, []).append(job)
-    groups: dict[Hashable, list[tuple[Method, list[Job]]]] = {}
+    groups: dict[Hashable, Group] = {}
     for same in by_method.values():
         method = placed(same[0].method_for(fold), settings)
         groups.setdefault(encoder_key(method, encoder_sha256(method)), []).append((method, same))
-    for group in groups.values():
-        for shots in _draws(bank, group):
-            _evaluate(bank, fold, shots, group, settings, progress)
+    return list(groups.values())
 
 
-def _draws(bank: Bank, group: Sequence[tuple[Method, Sequence[Job]]]) -> list[list[int]]:
+def draws(bank: Bank, group: Group) -> list[list[int]]:
     """The numbers of shots that are run together: all of a nested draw, else each for itself."""
     shots = sorted({job.shot for _, same in group for job in same})
     return [shots] if bank.protocol.nested else [[shot] for shot in shots]
 
 
-def _evaluate(
-    bank: Bank,
-    fold: int,
-    shots: Sequence[int],
-    group: Sequence[tuple[Method, Sequence[Job]]],
-    settings: Settings,
-    progress: Progress,
+def evaluate_group(
+    bank: Bank, fold: int, shots: Sequence[int], group: Group, settings: Settings, progress: Progress
 ) -> None:
+    """One pass over a fold's images for all methods of a group; what fails is in the jobs' `error`."""
     taking_part = [(method, [job for job in same if job.shot in shots]) for method, same in group]
     pairs = [(_contender(method, same), same) for method, same in taking_part if same]
     episodes = bank.episodes(fold, max(shots))

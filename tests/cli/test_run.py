@@ -18,7 +18,7 @@ from PIL import Image
 from fssbench.banks.bank import open_bank
 from fssbench.checkpoints import Card, save_checkpoint
 from fssbench.cli import main
-from fssbench.cli.run import parse_bytes
+from fssbench.cli.cluster import parse_bytes
 from fssbench.engine import run as engine_run
 from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.evaluate import Settings

@@ -19,9 +19,8 @@ import torch
 import toy_methods
 from toy_runs import frames
 
-from fssbench.engine import job as engine_job
+from fssbench.engine import provenance, store
 from fssbench.engine import run as engine_run
-from fssbench.engine import store
 from fssbench.errors import RecordError
 
 
@@ -113,7 +112,7 @@ def test_another_setting_that_may_change_a_count_does_not_go_on(run, tmp_path: P
     for options, words in (({"head_batch": 3}, "head_batch: then 8, now 3"), ({"encode_batch": 2}, "encode_batch")):
         with pytest.raises(RecordError, match=words):
             run("ToyDies", out=tmp_path, **options)
-    for place, name in ((torch, "__version__"), (engine_job, "describe")):
+    for place, name in ((torch, "__version__"), (provenance, "describe")):
         with monkeypatch.context() as patch, pytest.raises(RecordError, match="another"):
             patch.setattr(place, name, "another" if place is torch else lambda device: "another")
             run("ToyDies", out=tmp_path)

@@ -1,0 +1,80 @@
+"""`fssbench run --cluster`: the records of `fssbench run`, whose episodes were done on many machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+from fssbench.banks.bank import open_bank
+from fssbench.cluster.connect import Ask, connected
+from fssbench.cluster.episodes import Group
+from fssbench.cluster.schedule import Counts, Schedule, Work
+from fssbench.engine.devices import describe, pick_device
+from fssbench.engine.job import Job, Outcome, Progress, RunRequest
+from fssbench.engine.run import begin, draws, environment_of, grouped, prepare
+from fssbench.records import Environment
+
+
+def run_on_cluster(request: RunRequest, ask: Ask, progress: Progress) -> tuple[list[Outcome], Counts]:
+    """As `run_methods`, with a task for each group of methods that shares an encoder on a fold."""
+    with ExitStack() as stack:
+        ray = stack.enter_context(connected(ask, progress.say))
+        schedule = Schedule(ray, ask, progress.say)
+        stack.callback(schedule.close)
+        records = Records(request, ask, where(schedule, request, ask), stack, progress)
+        schedule.add(records.works)
+        schedule.run()
+        records.finish()
+        return records.outcomes, schedule.counts
+
+
+class Records:
+    """Records in the making whose episodes come from a cluster."""
+
+    def __init__(
+        self, request: RunRequest, ask: Ask, environment: Environment, stack: ExitStack, progress: Progress
+    ) -> None:
+        bank = stack.enter_context(open_bank(request.bank))
+        self._request, self._ask, self._progress = request, ask, progress
+        self._all = prepare(bank, request, progress, environment)
+        self._open = begin(self._all, stack, progress)
+        self.works: list[Work] = []
+        for fold in self._all[0].folds:
+            for group in grouped(fold, self._open, request.settings):
+                jobs = [job for _, same in group for job in same]
+                self.works += [self._work(fold, [job for job in jobs if job.shot in shots])
+                               for shots in draws(bank, group)]  # fmt: skip
+
+    def _work(self, fold: int, jobs: Sequence[Job]) -> Work:
+        specs = [spec for spec in self._request.methods if any(job.spec is spec for job in jobs)]
+        shots = sorted({job.shot for job in jobs})
+        asked = {(id(job.spec), job.shot): job for job in jobs}
+        return Group(
+            replace(self._request, methods=specs, shots=shots),
+            [asked.get((id(spec), shot)) for spec in specs for shot in shots],
+            fold, self._ask.device, self._progress.say, self._progress.advance,
+        )  # fmt: skip
+
+    def finish(self) -> None:
+        """Make the records of the journals."""
+        for job in self._open:
+            job.finish(self._request.settings)
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """One a record, in the order asked for."""
+        return [job.outcome for job in self._all]
+
+
+def where(schedule: Schedule, request: RunRequest, ask: Ask) -> Environment:
+    """What this process says of itself, with a node's device: nodes with another are refused."""
+    device = schedule.ask(_device, ask.device, ask.cpus)
+    return environment_of(request.settings).model_copy(update={"device": device})
+
+
+def _device(name: str, cpus: float) -> str:
+    import torch
+
+    torch.set_num_threads(max(1, int(cpus)))
+    return describe(pick_device(name))
