@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +11,13 @@ import typer
 
 from fssbench.cli.app import app, track
 from fssbench.cli.results import (
-    BACKBONE,
-    DATASET,
-    METHOD,
-    RESULTS,
-    SHOTS,
-    SORT,
-    WEIGHTS,
-    read_results,
+    DIGITS,
+    FILE,
+    FORCE,
+    FORMAT,
+    Chosen,
+    about_results,
+    show,
     show_tables,
     write_text,
 )
@@ -39,17 +37,10 @@ class Format(StrEnum):
 
 
 @app.command("report")
+@about_results(sort=True)
 def report(
-    results: list[Path] | None = RESULTS,
-    output: Format | None = typer.Option(
-        None, "--format", "-f", help="What to print. [a table as wide as the terminal; markdown into a pipe or file]"
-    ),
-    method: list[str] | None = METHOD,
-    backbone: list[str] | None = BACKBONE,
-    dataset: list[str] | None = DATASET,
-    shots: list[str] | None = SHOTS,
-    sort: str = SORT,
-    weights: list[str] | None = WEIGHTS,
+    chosen: Chosen,
+    output: Format | None = FORMAT,
     paper: str | None = typer.Option(
         None, "--paper", metavar="NAME", help="The comparison tables of a paper, as in `canet`, with what was measured."
     ),
@@ -59,9 +50,9 @@ def report(
     protocol: str | None = typer.Option(
         None, "--protocol", help="Accumulate as another codebase does, as in `pfenet`."
     ),
-    digits: int = typer.Option(1, "--digits", min=0, max=6, help="Digits after the point."),
-    out: Path | None = typer.Option(None, "--out", help="Write to this file instead of stdout."),
-    force: bool = typer.Option(False, "--force", help="Overwrite --out."),
+    digits: int = DIGITS,
+    out: Path | None = FILE,
+    force: bool = FORCE,
     as_json: bool = typer.Option(False, "--json", help="The same as `--format json`."),
 ) -> None:
     """Tables of results: method x backbone x weights, folds, mean and FB-IoU for each shot."""
@@ -70,15 +61,14 @@ def report(
     from fssbench.reports.render import render
     from fssbench.reports.tables.layouts import View, class_tables, fold_tables
 
-    name = "json" if as_json else None if output is None else output.value
+    name = "json" if as_json else output
     on_screen = name is None and out is None and sys.stdout.isatty()
-    read = partial(read_results, results, method, backbone, dataset, shots, sort, weights)
     if paper is not None:
-        nothing = results is None and not Path("results").is_dir()
-        _report_paper(paper, [] if nothing else read(), name, on_screen, digits, out, force)
+        nothing = chosen.results is None and not Path("results").is_dir()
+        _report_paper(paper, [] if nothing else chosen.read(), name, on_screen, digits, out, force)
         return
     lens = None if protocol is None else find_protocol(protocol)
-    found = read()
+    found = chosen.read()
     if lens is not None:
         found = [through(result, lens) for result in track(found, "scoring again")]
     view = View(digits=digits, published=with_published, intervals=intervals, lens=lens)
@@ -113,69 +103,55 @@ class TextFormat(StrEnum):
 
 
 @app.command("compare")
+@about_results(sort=True)
 def compare(
-    results: list[Path] | None = RESULTS,
+    chosen: Chosen,
     against: str | None = typer.Option(
         None, "--against", metavar="BASELINE", help="Only with this one: a method, or a record. [every pair]"
     ),
-    output: TextFormat | None = typer.Option(
-        None, "--format", "-f", help="What to print. [a table as wide as the terminal; markdown into a pipe or file]"
-    ),
-    method: list[str] | None = METHOD,
-    backbone: list[str] | None = BACKBONE,
-    dataset: list[str] | None = DATASET,
-    shots: list[str] | None = SHOTS,
-    sort: str = SORT,
-    weights: list[str] | None = WEIGHTS,
+    output: TextFormat | None = FORMAT,
     ranks: bool = typer.Option(False, "--ranks", help="Only the table of ranks, not the pairs."),
     across_shots: bool = typer.Option(
         False, "--across-shots", help="Compare also results of different shots. [only those of the same]"
     ),
     episodes: int = typer.Option(5, "--episodes", min=0, help="How many of the most different episodes to list."),
-    digits: int = typer.Option(1, "--digits", min=0, max=6, help="Digits after the point."),
-    out: Path | None = typer.Option(None, "--out", help="Write to this file instead of stdout."),
-    force: bool = typer.Option(False, "--force", help="Overwrite --out."),
+    digits: int = DIGITS,
+    out: Path | None = FILE,
+    force: bool = FORCE,
     as_json: bool = typer.Option(False, "--json", help="The same as `--format json`."),
 ) -> None:
     """Paired tests on shared episodes: which differences are real, by class, and where they are largest."""
-    import json
-
     from fssbench.reports.studies.comparison import compare as compare_results
     from fssbench.reports.studies.comparison import comparison_data, sets_to_compare
     from fssbench.reports.tables.comparison import comparison_tables
 
-    found = read_results(results, method, backbone, dataset, shots, sort, weights)
-    if sort == "name":  # as named on the command line
-        order = [*enumerate(results or ())]
+    found = chosen.read()
+    if chosen.sort == "name":  # as named on the command line
+        order = [*enumerate(chosen.results or ())]
         found.sort(key=lambda r: next((i for i, f in order if r.sources[0].path.is_relative_to(f)), 0))
     sets = sets_to_compare(found, across_shots=across_shots)
     comparisons = [compare_results(each, extremes=episodes, against=against, track=track) for each in sets]
-    if as_json or output is TextFormat.JSON:
-        data = [comparison_data(each) for each in comparisons]
-        text = json.dumps(data[0] if len(data) == 1 else data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        write_text(text, out, force)
-        return
-    tables = [table for each in comparisons for table in comparison_tables(each, digits, ranks=ranks)]
-    show_tables(tables, output and output.value, out, force)
+    data = [comparison_data(each) for each in comparisons]
+    show(
+        [table for each in comparisons for table in comparison_tables(each, digits, ranks=ranks)],
+        data[0] if len(data) == 1 else data,
+        "json" if as_json else output,
+        out,
+        force,
+    )
 
 
 @app.command("agreement")
+@about_results()
 def agreement(
-    results: list[Path] | None = RESULTS,
+    chosen: Chosen,
     papers: str = typer.Option("pascal5i", "--papers", metavar="DATASET", help="Whose published numbers to stand by."),
-    output: TextFormat | None = typer.Option(
-        None, "--format", "-f", help="What to print. [a table as wide as the terminal; markdown into a pipe or file]"
-    ),
-    method: list[str] | None = METHOD,
-    backbone: list[str] | None = BACKBONE,
-    dataset: list[str] | None = DATASET,
-    shots: list[str] | None = SHOTS,
-    out: Path | None = typer.Option(None, "--out", help="Write to this file instead of stdout."),
-    force: bool = typer.Option(False, "--force", help="Overwrite --out."),
+    output: TextFormat | None = FORMAT,
+    out: Path | None = FILE,
+    force: bool = FORCE,
     as_json: bool = typer.Option(False, "--json", help="The same as `--format json`."),
 ) -> None:
     """Whether methods stand in the papers' order on our episodes: Spearman's rank correlation, by number of shots."""
-    import json
     from dataclasses import asdict
 
     from fssbench.reports.studies.agreement import agreement as agreement_of
@@ -183,17 +159,14 @@ def agreement(
     from fssbench.reports.tables.agreement import agreement_table
 
     by_place: dict[object, list[Result]] = {}
-    for result in read_results(results, method, backbone, dataset, shots):
+    for result in chosen.read():
         by_place.setdefault(result.place, []).append(result)
     found = [agreement_of(each, papers) for place in by_place.values() for each in sets_to_compare(place)]
-    if as_json or output is TextFormat.JSON:
-        data = [
-            {"dataset": each.results[0].place.dataset, "shot": each.results[0].shot, "papers": each.papers_dataset,
-             "spearman": each.spearman, "low": each.low, "high": each.high,
-             "methods": [asdict(standing) for standing in each.standings]}
-            for each in found
-        ]  # fmt: skip
-        write_text(json.dumps({"schema": 1, "agreement": data}, indent=1, ensure_ascii=False) + "\n", out, force)
-        return
-    tables = [agreement_table(each) for each in found]
-    show_tables(tables, output and output.value, out, force)
+    data = [
+        {"dataset": each.results[0].place.dataset, "shot": each.results[0].shot, "papers": each.papers_dataset,
+         "spearman": each.spearman, "low": each.low, "high": each.high,
+         "methods": [asdict(standing) for standing in each.standings]}
+        for each in found
+    ]  # fmt: skip
+    document = {"schema": 1, "agreement": data}
+    show([agreement_table(each) for each in found], document, "json" if as_json else output, out, force)

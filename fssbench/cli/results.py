@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,40 +18,91 @@ if TYPE_CHECKING:
     from fssbench.reports.entries.results import Result
     from fssbench.reports.tables.model import Table
 
-RESULTS = typer.Argument(None, help="Records, or folders of records. [results]", show_default=False)
-METHOD = typer.Option(None, "--method", metavar="NAME", help="Only this method; may be repeated, or `a,b`.")
-BACKBONE = typer.Option(None, "--backbone", metavar="NAME", help="Only this backbone; may be repeated, or `a,b`.")
-DATASET = typer.Option(None, "--dataset", metavar="NAME", help="Only this data set; may be repeated, or `a,b`.")
-SHOTS = typer.Option(None, "--shots", metavar="K...", help="Only these shots, as in `1 5`. [all]")
-WEIGHTS = typer.Option(
-    None, "--weights", metavar="KIND", help="Only these weights: imagenet, checkpoint, authors, random, none; or `a,b`."
-)
-SORT = typer.Option("name", "--sort", metavar="name|mean|date", help="Order of results: by name, best or newest first.")
+Names = list[str] | None
 FORCE = typer.Option(False, "--force", help="Replace what is there.")
 JSON = typer.Option(False, "--json", help="Print one JSON document.")
+DIGITS = typer.Option(1, "--digits", min=0, max=6, help="Digits after the point.")
+FILE = typer.Option(None, "--out", help="Write to this file instead of stdout.")
+FORMAT = typer.Option(
+    None, "--format", "-f", help="What to print. [a table as wide as the terminal; markdown into a pipe or file]"
+)
 
 
-def read_results(
-    folders: Sequence[Path] | None,
-    method: list[str] | None = None,
-    backbone: list[str] | None = None,
-    dataset: list[str] | None = None,
-    shots: list[str] | None = None,
-    sort: str = "name",
-    weights: list[str] | None = None,
-) -> list[Result]:
-    """The results below the folders that fit the filters. A record that cannot be read is skipped with a warning."""
-    from fssbench.reports.entries.choose import Wanted, ordered
-    from fssbench.reports.entries.results import load_results
+@dataclass(frozen=True)
+class Chosen:
+    """The results that a command is about, as its arguments and filters name them."""
 
-    def warn(text: str) -> None:
-        messages.print(f"warning: {text}", markup=False, soft_wrap=True)
+    results: list[Path] | None
+    method: Names
+    backbone: Names
+    dataset: Names
+    shots: Names
+    weights: Names
+    sort: str = "name"
 
-    roots = list(folders or [Path("results")])
-    found = load_results(*roots, skipped=warn)
-    detail(f"{len(found)} results in {', '.join(map(str, roots))}")
-    wanted = Wanted(words(method), words(backbone), words(dataset), numbers(shots) or (), words(weights))
-    return ordered(wanted.choose(found), sort)
+    @property
+    def folders(self) -> list[Path]:
+        return list(self.results or [Path("results")])
+
+    def read(self) -> list[Result]:
+        """The results below the folders that fit. A record that cannot be read is skipped with a warning."""
+        from fssbench.reports.entries.choose import Wanted, ordered
+        from fssbench.reports.entries.results import load_results
+
+        def warn(text: str) -> None:
+            messages.print(f"warning: {text}", markup=False, soft_wrap=True)
+
+        found = load_results(*self.folders, skipped=warn)
+        detail(f"{len(found)} results in {', '.join(map(str, self.folders))}")
+        wanted = Wanted(
+            words(self.method),
+            words(self.backbone),
+            words(self.dataset),
+            numbers(self.shots) or (),
+            words(self.weights),
+        )
+        return ordered(wanted.choose(found), self.sort)
+
+
+def _only(what: str, values: str = "may be repeated, or `a,b`.") -> Any:
+    return typer.Option(None, f"--{what}", metavar="NAME", help=f"Only this {what}; {values}")
+
+
+_OPTIONS: dict[str, Any] = {  # how the command line has the fields of a `Chosen`
+    "results": typer.Argument(None, help="Records, or folders of records. [results]", show_default=False),
+    "method": _only("method"),
+    "backbone": _only("backbone"),
+    "dataset": _only("dataset"),
+    "shots": typer.Option(None, "--shots", metavar="K...", help="Only these shots, as in `1 5`. [all]"),
+    "weights": _only("weights", "imagenet, checkpoint, authors, random, none; or `a,b`."),
+    "sort": typer.Option(
+        "name", "--sort", metavar="name|mean|date", help="Order of results: by name, best or newest first."
+    ),
+}
+
+
+def about_results(*, sort: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command gets RESULTS, the filters and, with `sort`, an order, in place of its parameter `chosen`."""
+    names = [name for name in _OPTIONS if sort or name != "sort"]
+    kinds = {name: kind for name, kind in inspect.get_annotations(Chosen, eval_str=True).items() if name in names}
+
+    def around(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(**values: Any) -> None:
+            function(chosen=Chosen(**{name: values.pop(name) for name in names}), **values)
+
+        signature, parameters = inspect.signature(function), []
+        for own in signature.parameters.values():
+            if own.name == "chosen":
+                parameters += [own.replace(name=n, default=_OPTIONS[n], annotation=kinds[n]) for n in names]
+            else:
+                parameters.append(own)
+        parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {k: v for k, v in function.__annotations__.items() if k != "chosen"} | kinds
+        return command
+
+    return around
 
 
 def show_tables(tables: Sequence[Table], output: str | None, out: Path | None, force: bool) -> None:
@@ -62,6 +116,16 @@ def show_tables(tables: Sequence[Table], output: str | None, out: Path | None, f
         to_terminal(tables, Console(highlight=False))
     else:
         write_text(render_tables(output or "markdown", tables), out, force)
+
+
+def show(tables: Sequence[Table], data: object, output: str | None, out: Path | None, force: bool) -> None:
+    """What was found as tables, or as one JSON document where `output` is "json"."""
+    from fssbench.reports.formats.plain import to_json
+
+    if output == "json":
+        write_text(to_json(data), out, force)
+    else:
+        show_tables(tables, output, out, force)
 
 
 def write_text(text: str, out: Path | None, force: bool) -> None:

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import typer
 
 from fssbench.cli.app import app
-from fssbench.cli.results import (
-    BACKBONE,
-    DATASET,
-    FORCE,
-    JSON,
-    METHOD,
-    RESULTS,
-    SHOTS,
-    read_results,
-    show_tables,
-    write_text,
-)
-
-if TYPE_CHECKING:
-    from fssbench.reports.tables.model import Table
-
-OUT = typer.Option(None, "--out", help="Write markdown to this file instead of stdout.")
+from fssbench.cli.results import DIGITS, FILE, FORCE, JSON, Chosen, about_results, show
 
 
 @app.command("robustness")
+@about_results()
 def robustness_command(
-    results: list[Path] | None = RESULTS,
-    method: list[str] | None = METHOD,
-    backbone: list[str] | None = BACKBONE,
-    dataset: list[str] | None = DATASET,
-    shots: list[str] | None = SHOTS,
-    digits: int = typer.Option(1, "--digits", min=0, max=6, help="Digits after the point."),
-    out: Path | None = OUT,
+    chosen: Chosen,
+    digits: int = DIGITS,
+    out: Path | None = FILE,
     force: bool = FORCE,
     as_json: bool = JSON,
 ) -> None:
@@ -45,25 +25,24 @@ def robustness_command(
     from fssbench.reports.studies.robustness import robustness
     from fssbench.reports.tables.robustness import robustness_tables
 
-    found = robustness(read_results(results, method, backbone, dataset, shots))
+    found = robustness(chosen.read())
     data = [
         {"dataset": each.clean.place.dataset, "method": each.clean.setting.method, "shot": each.clean.shot,
          "backbone": each.clean.setting.backbone, "clean": each.miou,
          "conditions": {name: asdict(drop) for name, drop in each.drops.items()}}
         for each in found
     ]  # fmt: skip
-    _show(robustness_tables(found, digits), {"schema": 1, "robustness": data}, as_json, out, force)
+    document = {"schema": 1, "robustness": data}
+    show(robustness_tables(found, digits), document, "json" if as_json else None, out, force)
 
 
 @app.command("suite")
+@about_results()
 def suite_command(
-    suite: str = typer.Argument(help="The suite: cross-domain."),
-    results: list[Path] | None = RESULTS,
-    method: list[str] | None = METHOD,
-    backbone: list[str] | None = BACKBONE,
-    shots: list[str] | None = SHOTS,
-    digits: int = typer.Option(1, "--digits", min=0, max=6, help="Digits after the point."),
-    out: Path | None = OUT,
+    suite: Annotated[str, typer.Argument(help="The suite: cross-domain.")],
+    chosen: Chosen,
+    digits: int = DIGITS,
+    out: Path | None = FILE,
     force: bool = FORCE,
     as_json: bool = JSON,
 ) -> None:
@@ -71,20 +50,12 @@ def suite_command(
     from fssbench.reports.studies.robustness import suite_lines
     from fssbench.reports.tables.robustness import suite_table
 
-    lines = suite_lines(suite, read_results(results, method, backbone, None, shots))
+    lines = suite_lines(suite, chosen.read())
     data = [
         {"method": line.setting.method, "backbone": line.setting.backbone, "shot": line.shot,
          "members": {name: asdict(each) for name, each in line.members.items()},
          "mean": asdict(line.mean) if line.mean else None}
         for line in lines
     ]  # fmt: skip
-    _show([suite_table(suite, lines, digits)], {"schema": 1, "suite": suite, "lines": data}, as_json, out, force)
-
-
-def _show(tables: Sequence[Table], data: object, as_json: bool, out: Path | None, force: bool) -> None:
-    import json
-
-    if as_json:
-        write_text(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n", out, force)
-    else:
-        show_tables(tables, None, out, force)
+    document = {"schema": 1, "suite": suite, "lines": data}
+    show([suite_table(suite, lines, digits)], document, "json" if as_json else None, out, force)

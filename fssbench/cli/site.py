@@ -8,18 +8,7 @@ from pathlib import Path
 import typer
 
 from fssbench.cli.app import App, Group, app, messages, print_json, track
-from fssbench.cli.results import (
-    BACKBONE,
-    DATASET,
-    FORCE,
-    JSON,
-    METHOD,
-    RESULTS,
-    SHOTS,
-    SORT,
-    empty_folder,
-    read_results,
-)
+from fssbench.cli.results import FORCE, JSON, Chosen, about_results, empty_folder
 
 leaderboard = App(cls=Group, help="The static site of results.", no_args_is_help=True)
 app.add_typer(leaderboard, name="leaderboard")
@@ -30,14 +19,11 @@ COUNT = typer.Option(4, "--count", min=1, max=50, help="Episodes of each kind.")
 
 
 @leaderboard.command("build")
+@about_results()
 def leaderboard_build(
-    results: list[Path] | None = RESULTS,
+    chosen: Chosen,
     out: Path = OUT,
     bank: list[Path] | None = BANK,
-    method: list[str] | None = METHOD,
-    backbone: list[str] | None = BACKBONE,
-    dataset: list[str] | None = DATASET,
-    shots: list[str] | None = SHOTS,
     intervals: bool = typer.Option(
         True, "--intervals/--no-intervals", help="Intervals and ranks; without them a large site is built sooner."
     ),
@@ -51,7 +37,7 @@ def leaderboard_build(
     from fssbench.reports.board.build import build_site
     from fssbench.reports.pictures.gallery import site_gallery
 
-    found = read_results(results, method, backbone, dataset, shots)
+    found = chosen.read()
     gallery = site_gallery(find_banks(bank)) if bank else None
     pages = build_site(found, out, force=force, gallery=gallery, with_intervals=intervals, track=track)
     messages.print(f"{len(found)} results, {pages} pages: open {out / 'index.html'}", markup=False)
@@ -88,34 +74,28 @@ def audit_command(
 
 
 @app.command("plot")
+@about_results()
 def plot(
-    results: list[Path] | None = RESULTS,
+    chosen: Chosen,
     out: Path = OUT,
-    method: list[str] | None = METHOD,
-    backbone: list[str] | None = BACKBONE,
-    dataset: list[str] | None = DATASET,
-    shots: list[str] | None = SHOTS,
     force: bool = FORCE,
 ) -> None:
     """Draw RESULTS: by class, by object size, by episode, by shots; PNG and SVG."""
     from fssbench.reports.entries.rankings import collect
     from fssbench.reports.pictures.plots import draw_all
 
-    found = read_results(results, method, backbone, dataset, shots)
+    found = chosen.read()
     empty_folder(out, force)
     for path in draw_all(collect(found, track=track), out):
         sys.stdout.write(f"{path}\n")
 
 
 @app.command("gallery")
+@about_results()
 def gallery(
-    results: list[Path] | None = RESULTS,
+    chosen: Chosen,
     out: Path = OUT,
     bank: list[Path] = typer.Option(..., "--bank", help="The bank that the runs used, or a folder of banks."),
-    method: list[str] | None = METHOD,
-    backbone: list[str] | None = BACKBONE,
-    dataset: list[str] | None = DATASET,
-    shots: list[str] | None = SHOTS,
     count: int = COUNT,
     force: bool = FORCE,
 ) -> None:
@@ -124,7 +104,7 @@ def gallery(
     from fssbench.errors import RecordError
     from fssbench.reports.pictures.gallery import write_gallery
 
-    found = read_results(results, method, backbone, dataset, shots)
+    found = chosen.read()
     empty_folder(out, force)
     banks = find_banks(bank)
     problems = []
@@ -141,15 +121,11 @@ def gallery(
 
 
 @app.command("sensitivity")
+@about_results(sort=True)
 def sensitivity_command(
-    results: list[Path] | None = RESULTS,
+    chosen: Chosen,
     bank: list[Path] | None = BANK,
     out: Path | None = typer.Option(None, "--out", help="With --bank: folder for pictures of best and worst supports."),
-    method: list[str] | None = METHOD,
-    backbone: list[str] | None = BACKBONE,
-    dataset: list[str] | None = DATASET,
-    shots: list[str] | None = SHOTS,
-    sort: str = SORT,
     count: int = COUNT,
     force: bool = FORCE,
     as_json: bool = JSON,
@@ -162,7 +138,7 @@ def sensitivity_command(
 
     if (out is None) != (not bank):
         raise UsageError("expected --out and --bank together: pictures need the bank's images and a place to go.")
-    results_found = read_results(results, method, backbone, dataset, shots, sort)
+    results_found = chosen.read()
     several = [result for result in track(results_found, "reading") if has_several_supports(result)]
     if len(several) < len(results_found) and several:
         left = len(results_found) - len(several)
