@@ -99,6 +99,13 @@ class Environment(_Model):
     command: str = ""
 
 
+class Parameters(_Model):
+    """How many parameters a method has, and how many of them a training of fssbench changed; None: not known."""
+
+    total: Count
+    trained: Count | None
+
+
 class FoldSummary(_Model):
     """The numbers of one fold: fractions, or None where a number does not exist."""
 
@@ -145,7 +152,10 @@ class Run(_Model):
     vanished_supports: Count | None = None  # how many of episodes x ways x shots supports lost their object when they
     # were resized to the network's input; None: not known
     environment: Environment
-    seconds: dict[str, float] = {}  # by phase, this record's own share: those of all records of a run sum to its time
+    # By phase: what was done for this record alone, and its share (by episodes) of what was done for several, such as
+    # encoding an image once; those of all records of a run sum to its time. Empty where a run was cut off and resumed.
+    seconds: dict[str, float] = {}
+    parameters: Parameters | None = None  # of the first fold's method; None in older records and scored masks
     summary: dict[str, Any]  # a `Summary`, as `summarise` in fssbench.scoring gives it; `scores` checks it
 
     def scores(self, folder: Path) -> Summary:

@@ -81,7 +81,7 @@ class Contender:
 class Report:
     """What an evaluation of a fold did, for records and `fssbench speed`."""
 
-    seconds: dict[str, float]
+    clock: Clock
     encoded_images: int
     episodes: int
     store: StoreStatistics
@@ -181,7 +181,7 @@ class _FoldWork:
                     self.done += len(step.rows)
                     advance(len(todo[step.method, step.shot].intersection(step.rows.tolist())))
             self.store.finish(number)
-        return Report(dict(self.clock.seconds), self.maker.encoded_images, self.done, self.store.statistics)
+        return Report(self.clock, self.maker.encoded_images, self.done, self.store.statistics)
 
     def _needs(self, number: int, rows: NDArray[np.int64], shot: int) -> Needs:
         return needs_of(number, self.contenders[number].method, self.episodes, rows, shot)
@@ -259,7 +259,7 @@ class _FoldWork:
 
     def _segment(self, contender: Contender, step: Step, made: dict[Key, Features]) -> None:
         logits = self._logits(contender, step, made)
-        with self.clock.phase("score"):
+        with self.clock.phase("score", step.method, step.shot):
             labels, counts, sound = self.marks.of(contender.method, logits, step.rows)
         for row, fine in zip(step.rows.tolist(), sound, strict=True):
             if not fine:
@@ -268,7 +268,7 @@ class _FoldWork:
                     f"{contender.name} gave logits that are not finite on fold {self.fold}, episode {row} "
                     f"(query {query}, {step.shot}-shot). Nothing of it is counted."
                 )
-        with self.clock.phase("write"):
+        with self.clock.phase("write", step.method, step.shot):
             masks = [x.to("cpu", torch.uint8).numpy() if contender.keeps_masks else None for x in labels]
             contender.take(self.fold, step.shot, list(zip(step.rows.tolist(), counts, masks, strict=True)))
 
@@ -281,7 +281,7 @@ class _FoldWork:
             size = len(rows), ways, step.shot
             needs = self._needs(step.method, np.array(rows), step.shot)
             batch = assemble(contender.method, needs, made, size, self.inputs)
-            with self.clock.phase("head"):
+            with self.clock.phase("head", step.method, step.shot):
                 logits.extend(_segmented(contender.method, batch, ways))
 
         def say(parts: int) -> None:

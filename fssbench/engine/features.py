@@ -115,7 +115,7 @@ class Maker:
         """Everything that one method needs of a batch of images."""
         maps: Features = {}
         if method.encodes_support or any(isinstance(key, MapKey) for _, key in wanted):
-            maps = self._encode(method, pixels, shared, images)
+            maps = self._encode(number, method, pixels, shared, images)
         pooled: list[tuple[int, PooledKey]] = []
         for i, key in wanted:
             if isinstance(key, MapKey):
@@ -128,26 +128,28 @@ class Maker:
         at_once = max(1, len(pixels) // 4)
         for start in range(0, len(pooled), at_once):
             some = pooled[start : start + at_once]
-            made = self._pool(method, maps, pixels, _filled(some, at_once))
+            made = self._pool(number, method, maps, pixels, _filled(some, at_once))
             for m, (_, key) in enumerate(some):
                 keep(key, {name: value[m : m + 1].clone() for name, value in made.items()})
 
-    def _encode(self, method: Method, pixels: Tensor, shared: list[Features], images: int) -> Features:
+    def _encode(self, number: int, method: Method, pixels: Tensor, shared: list[Features], images: int) -> Features:
         """Features of a batch of images; `shared` holds what the encoder gave for an earlier method."""
-        with self._inputs.clock.phase("encode"):
-            if type(method).encode is not Method.encode:
-                self.encoded_images += images
+        own, phase = type(method).encode is not Method.encode, self._inputs.clock.phase
+        self.encoded_images += images if own or not shared else 0
+        if own:
+            with phase("encode", number):
                 return method.encode(pixels)
-            if not shared:
-                self.encoded_images += images
-                try:
+        if not shared:
+            try:
+                with phase("encode"):
                     shared.append(method.encoder(pixels))
-                except Exception as error:
-                    raise _EncoderError from error
+            except Exception as error:
+                raise _EncoderError from error
+        with phase("encode", number):
             return method.project(shared[0])
 
     def _pool(
-        self, method: Method, maps: Features, pixels: Tensor, places: Sequence[tuple[int, PooledKey]]
+        self, number: int, method: Method, maps: Features, pixels: Tensor, places: Sequence[tuple[int, PooledKey]]
     ) -> Features:
         """`encode_support` for M labels."""
         labels = self._inputs.support_labels([key.support for _, key in places], method.support_input)
@@ -157,7 +159,7 @@ class Maker:
             return value[of[0] : of[0] + 1] if len(of) == 1 else torch.stack([value[i] for i in of])
 
         features = {name: taken(value) for name, value in maps.items()} if method.encodes_support else {}
-        with self._inputs.clock.phase("encode"):
+        with self._inputs.clock.phase("encode", number):
             return method.encode_support(SupportBatch(features, labels, lambda: taken(pixels)))
 
     @contextmanager

@@ -21,6 +21,7 @@ from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.evaluate import Counted, Settings
 from fssbench.engine.inputs import fit_label
 from fssbench.engine.journal import Journal, Lock, same_run
+from fssbench.engine.parameters import count_parameters
 from fssbench.engine.rows import frame_of, ways_of
 from fssbench.engine.sources import BankImages
 from fssbench.method import OBJECT, Method
@@ -99,6 +100,7 @@ class Job:
         self._loaded_for = folds[0]
         self._left_out: dict[int, frozenset[int]] = {}
         self._hosts: set[str] = set()
+        self._resumed = False  # what it took before it was cut off is not known
         self._episodes = {fold: bank.episodes(fold, shot) for fold in folds}
         config = method.config.model_dump(mode="json")
         what = {
@@ -136,6 +138,7 @@ class Job:
             journal.unlink()
         self.journal = Journal(journal, self.identity)
         stack.callback(self.journal.close)
+        self._resumed = self.journal.resumed and bool(self.done_episodes)
         if self.journal.resumed:
             progress.say(f"{self.folder}: going on after {len(self.done_episodes)} episodes")
 
@@ -237,7 +240,8 @@ class Job:
             seed=self.spec.seed,
             vanished_supports=self._vanished(settings),
             environment=self.environment.model_copy(update=hosts),
-            seconds={phase: round(value, 3) for phase, value in self.seconds.items()},
+            seconds={} if self._resumed else {phase: round(value, 3) for phase, value in self.seconds.items()},
+            parameters=count_parameters(self._method, self.weights[self._loaded_for]),
             summary=summary,
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fssbench.banks.bank import open_bank
 from fssbench.engine.build import build_method, checkpoint_entries, code_sha256, encoder_sha256
+from fssbench.engine.clock import shares
 from fssbench.engine.counting import Resolution
 from fssbench.engine.devices import numerics
 from fssbench.engine.evaluate import Contender, Counted, Settings, evaluate_fold, placed
@@ -147,11 +148,13 @@ def evaluate_group(
     pairs = [(_contender(method, same), same) for method, same in taking_part if same]
     episodes = bank.episodes(fold, max(shots))
     contenders = [contender for contender, _ in pairs]
+    work = {(n, job.shot): len(job.pending(fold)) for n, (_, same) in enumerate(pairs) for job in same}
     report = evaluate_fold(bank, fold, episodes, contenders, settings, progress.advance, progress.say)
-    for contender, same in pairs:
+    spent = shares(report.clock.spent, work)
+    for number, (contender, same) in enumerate(pairs):
         for job in same:
             job.error = job.error or contender.error
-            for phase, seconds in report.seconds.items():
+            for phase, seconds in spent[number, job.shot].items():
                 job.seconds[phase] = job.seconds.get(phase, 0.0) + seconds
 
 

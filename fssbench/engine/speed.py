@@ -125,7 +125,7 @@ def measure(
         distinct_images=parts.images,
         distinct_supports=parts.supports,
         total=total,
-        phases={**report.seconds, "rest": max(0.0, total - sum(report.seconds.values()))},
+        phases={**report.clock.seconds, "rest": max(0.0, total - sum(report.clock.seconds.values()))},
         episodes_per_second=len(rows) * len(shots) / total,
         encode_each=encode,
         pool_each=pool,

@@ -67,3 +67,22 @@ def test_a_page_links_paper_code_and_weights_but_no_script(site: Path) -> None:
     assert 'href="javascript' not in page
     assert "@inproceedings{zhang2019canet" in page
     assert "BibTeX" not in (site / "records" / "b" / "index.html").read_text()  # a method that fssbench does not know
+
+
+def test_a_page_says_parameters_and_what_an_episode_took_and_a_dash_for_older_records(
+    make_record: Make, tmp_path: Path
+) -> None:
+    """8 s over 4 folds of 20 episodes are 100 ms each; seconds of a record without parameters were of a whole run."""
+    told = {"total": 1_500_000, "trained": 250_000}
+    new = make_record(
+        tmp_path / "r" / "new", "panet", episodes=20, seconds={"encode": 6.0, "head": 2.0}, parameters=told
+    )
+    make_record(tmp_path / "r" / "old", "canet", episodes=20, seconds={"encode": 6.0, "head": 2.0}, seed=2)
+    assert new.run.summary["episodes"] == 80
+    build_site(load_results(tmp_path / "r"), tmp_path / "site", with_intervals=False)
+    page = (tmp_path / "site" / "records" / "new" / "index.html").read_text()
+    assert "1.50 M" in page and "0.25 M trained" in page and "100.0 ms" in page
+    assert "time not known" in (tmp_path / "site" / "records" / "old" / "index.html").read_text()
+    (path,) = [p for p in (tmp_path / "site" / "boards").glob("*.csv") if not p.name.endswith("-classes.csv")]
+    rows = {row["record"]: row for row in csv.DictReader(path.read_text().splitlines())}
+    assert rows["new"]["milliseconds_an_episode"] == "100.0" and rows["old"]["milliseconds_an_episode"] == ""

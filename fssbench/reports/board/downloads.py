@@ -42,7 +42,9 @@ def _row(bank: Bank, entry: Ranked, paper: Paper | None) -> dict[str, Any]:
         "trainings": entry.scores.trainings,
         "device": entry.run.environment.device,
         "precision": entry.run.environment.precision,
-        "seconds_with_jobs_that_shared_the_run": entry.seconds,
+        "parameters": entry.parameters.total if entry.parameters else None,
+        "parameters_trained": entry.parameters.trained if entry.parameters else None,
+        "milliseconds_an_episode": None if entry.milliseconds is None else round(entry.milliseconds, 3),
         "date": entry.run.created,
         "record": entry.run.id,
     }

@@ -175,6 +175,7 @@ _FILTERS: Mapping[str, Callable[..., str]] = {
     "percent": _percent,
     "plain": _plain,
     "signed": _signed,
+    "millions": lambda value: f"{value / 1e6:.2f} M",
     "thousands": lambda value: f"{value:,}".replace(",", " "),
 }
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from fssbench.records import Parameters
 from fssbench.reports.entries.lines import DATASETS, Entry, entries_of
 from fssbench.reports.entries.results import Result, episodes_of
 from fssbench.reports.entries.scores import Scores, scores_of
@@ -53,9 +54,20 @@ class Ranked(Entry):
         return self.first.setting.contaminated
 
     @property
-    def seconds(self) -> float | None:
-        """What the first record's run took, jobs that shared it included; None where it holds no times."""
-        return sum(self.run.seconds.values()) or None
+    def parameters(self) -> Parameters | None:
+        """How many parameters the method has and how many were trained; None in records that do not say."""
+        return self.run.parameters
+
+    @property
+    def milliseconds(self) -> float | None:
+        """What an episode took the first training, its share of what jobs did together included; None if not known.
+
+        Records without `parameters` are from a version that gave each job the seconds of all that ran beside it.
+        """
+        runs = [source.run for source in self.first.sources]
+        if any(run.parameters is None or not run.seconds for run in runs):
+            return None
+        return 1000 * sum(sum(run.seconds.values()) for run in runs) / max(1, self.first.summary.episodes)
 
     @property
     def supervision(self) -> str:
