@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from fssbench.cli.cluster import CLUSTER, CPUS, GPUS, MEMORY, asked_of, parse_by
 
 if TYPE_CHECKING:
     from fssbench.engine.job import Outcome
+    from fssbench.engine.outlook import Outlook
 
 
 @app.command("run")
@@ -61,6 +64,7 @@ def run(
     gpus_per_task: float | None = GPUS,
     cpus_per_task: float = CPUS,
     memory_per_task: str | None = MEMORY,
+    dry_run: bool = typer.Option(False, "--dry-run", help="Say what would run, from where and how long; do nothing."),
     as_json: bool = typer.Option(False, "--json", help="Print the outcomes as JSON."),
 ) -> None:
     """Run methods on the episodes of a bank and write a record for each number of shots.
@@ -72,6 +76,7 @@ def run(
     from fssbench.engine.build import MethodSpec
     from fssbench.engine.devices import pick_device
     from fssbench.engine.evaluate import Settings
+    from fssbench.engine.outlook import outlook
     from fssbench.engine.run import RunRequest, run_methods
 
     chosen = Settings(
@@ -106,6 +111,9 @@ def run(
     messages.print(f"bank {request.bank}", markup=False)
     try:
         with RunProgress(messages, " ".join(methods)) as progress:
+            if dry_run:
+                _foretell(outlook(request, progress), as_json)
+                return
             if cluster:
                 from fssbench.cluster.run import run_on_cluster
 
@@ -119,6 +127,17 @@ def run(
         messages.print(f"interrupted; what is done is kept. To go on: {command_line()}", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     _tell(outcomes, as_json)
+
+
+def _foretell(found: list[Outlook], as_json: bool) -> None:
+    if as_json:
+        print_json([{**asdict(one), "folder": str(one.folder)} for one in found])
+        return
+    for one in found:
+        typer.echo(one)
+    known = [one.seconds for one in found if one.episodes]
+    if len(known) > 1 and None not in known:
+        typer.echo(f"together about {timedelta(seconds=round(sum(s for s in known if s)))}")
 
 
 def _tell(outcomes: list[Outcome], as_json: bool) -> None:

@@ -319,3 +319,39 @@ def test_every_option_of_run_reaches_the_run(tmp_path: Path, monkeypatch) -> Non
     )  # fmt: skip
     specs = [MethodSpec(name, ("size=65,65",), "resnet50", "random", 7) for name in ("panet", "hsnet")]
     assert asked == [RunRequest(specs, Path("b.h5"), settings, [1, 5], [2], Path("o"), True, True, True)]
+
+
+def test_a_dry_run_says_what_would_run_and_how_long_and_writes_nothing(bank: Path, tmp_path: Path, capsys) -> None:
+    """One fold is measured; the other record has as many episodes a second, and only what is not done is counted."""
+    words = run_toy(bank, tmp_path, "--folds", "0")
+    assert fssbench(*words, "--dry-run") == 0
+    (new,) = json.loads(capsys.readouterr().out)
+    assert (new["state"], new["episodes"], new["seconds"]) == ("new", 20, None)
+    assert list(tmp_path.iterdir()) == []
+    assert fssbench(*words) == 0
+    capsys.readouterr()
+    folder = Path(new["folder"])
+    run = json.loads((folder / "run.json").read_text())
+    run["seconds"] = {"head": 10.0}
+    (folder / "run.json").write_text(json.dumps(run))
+    assert fssbench(*run_toy(bank, tmp_path, "--shots", "1", "5"), "--dry-run") == 0
+    one, five = json.loads(capsys.readouterr().out)
+    assert one["measured_in"] == five["measured_in"] == run["id"]
+    assert (five["episodes"], five["speed"], five["seconds"]) == (40, 2.0, 20.0)
+    assert fssbench(*words[:-3], "--folds", "0", "--dry-run") == 0
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_a_dry_run_counts_what_an_unfinished_run_has_done(bank: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fssbench.engine.job.Job.finish", stop)
+    assert fssbench(*run_toy(bank, tmp_path, "--folds", "0")) == 130
+    (journal,) = tmp_path.rglob("journal")
+    before = journal.read_bytes()
+    capsys.readouterr()
+    assert fssbench(*run_toy(bank, tmp_path, "--folds", "0"), "--dry-run") == 0
+    (begun,) = json.loads(capsys.readouterr().out)
+    assert (begun["state"], begun["done"], begun["episodes"]) == ("begun", 20, 0)
+    assert journal.read_bytes() == before
