@@ -20,17 +20,6 @@ from fssbench.datasets.reading import counted, some
 from fssbench.errors import DataError
 from fssbench.progress import Progress
 
-# Images of the published lists, by data set and pool.
-PUBLISHED: dict[tuple[str, str], int] = {
-    ("pascal5i", "voc-val"): 1449,
-    ("pascal5i", "trainaug"): 10582,
-    ("pascal5i", "train"): 10582,
-    ("coco20i", "val2014"): 40137,
-    ("coco20i", "train2014"): 82081,
-    ("coco20i", "val2017"): 4952,
-    ("coco20i", "train2017"): 117266,
-}
-
 FEWEST = 6  # images a class: five shots and a query
 AREA = 2048  # px; the area filter of the default protocol
 EXAMPLES = 3
@@ -58,7 +47,6 @@ class Health:
     dataset: str
     pool: str = ""
     images: int = 0
-    published_images: int | None = None  # of the complete list, where that is known
     min_area: int = AREA  # px that a class must cover in an image
     enough_area: int = 0  # px; the largest filter that leaves each class six images, 0 if none does
     class_images: dict[str, int] = field(default_factory=dict)  # class -> images that show enough of it
@@ -100,7 +88,6 @@ def examine(name: str, opened: Callable[[], Dataset], progress: Progress, *, qui
         return health
     health.dataset = name if name == dataset.name else f"{dataset.name} ({name})"
     health.pool, health.images = dataset.pool, len(ids)
-    health.published_images = PUBLISHED.get((name, dataset.pool))
     health.min_area = AREA if dataset.min_area is None else dataset.min_area
     looks = {image_id: _look(dataset, image_id, quick) for image_id in progress(ids, f"looking at {name}")}
     _count(health, dataset, looks)
@@ -108,7 +95,7 @@ def examine(name: str, opened: Callable[[], Dataset], progress: Progress, *, qui
     if isinstance(dataset, Folder):
         health.findings += _no_class(health, looks)
     health.notes += [
-        *_of_the_list(health),
+        *_split(health, dataset),
         *_filtered(health, dataset, looks),
         *_short(health, dataset),
         *_of_the_pixels(looks),
@@ -196,12 +183,19 @@ def _no_class(health: Health, looks: Mapping[str, _Look]) -> list[Finding]:
     return [Finding(f"expected objects, found none in any of {len(looks)} images: {hint}")]
 
 
-def _of_the_list(health: Health) -> list[str]:
-    if health.published_images is None or health.images == health.published_images:
+def _split(health: Health, dataset: Dataset) -> list[str]:
+    """Whether this is the published split, as far as names and numbers tell, where there is one to compare with."""
+    if type(dataset).shortfall is Dataset.shortfall:
         return []
+    split = f"{health.pool}{'' if dataset.split == 'default' else f', {dataset.split}'}"
+    if missing := dataset.shortfall():
+        return [
+            f"not known to be the published split {split}: {missing}; results on it cannot be compared with published "
+            "ones"
+        ]
     return [
-        f"{health.images} images, where the complete list {health.pool} has {health.published_images}: results on "
-        "this subset cannot be compared with published ones"
+        f"the published split {split}: all of it, by names and numbers; `fssbench attach` of an index bank compares "
+        "every mask and image"
     ]
 
 

@@ -45,6 +45,7 @@ class Protocol(BaseModel):
     class_draw: Literal["balanced", "uniform", "pair", "image"] = "balanced"  # "pair": with the query, from the list
     query_draw: Literal["even", "random", "list", "continued", "shuffled", "reshuffled"] = "even"
     support_draw: Literal["distinct", "replacement"] = "distinct"  # never the query, in either
+    negatives: bool = False  # the ways are drawn by chance, the query's class as often as all others: it may lack them
     nested: bool = True  # the k-shot support is the first k of the K-shot support
     episodes: int = Field(default=1000, gt=0)  # a fold and run
     one_pass: bool = False  # the list is walked once: `episodes` is the most that a fold may have
@@ -88,6 +89,20 @@ class Protocol(BaseModel):
     def hash(self) -> str:
         """SHA-256 of `canonical_json`, hex."""
         return hashlib.sha256(self.canonical_json().encode("ascii")).hexdigest()
+
+    def with_negatives(self) -> Protocol:
+        """This protocol with queries that may lack the classes asked for, drawn and scored as Kang and Cho (2022) do.
+
+        The query is drawn as before, with a class of its own. Of the ways' classes that one is as likely as all others
+        of the fold together: at 1 way every second query was drawn for another class than the one asked for. What is
+        found there counts as false positives of its class. Raises `ProtocolError` for an authors' random stream.
+        """
+        if self.replays:
+            raise ProtocolError(
+                f"protocol {self.name} follows the authors' own random stream, which knows no negatives. Leave "
+                "--negatives out, or use the protocol fssbench."
+            )
+        return self.but(negatives=True, vanished_label="keep", absent_class="zero")
 
     def but(self, **changes: Any) -> Protocol:
         """This protocol with other values, validated. Raises `ProtocolError` for a value that is not allowed."""

@@ -117,6 +117,7 @@ class FoldSummary(_Model):
     classes: dict[str, float | None]  # IoU by class id
     absent: list[int]  # classes of the fold that no episode had
     vanished: int  # episodes whose label held no pixel of their class
+    false_positive_rate: float | None = None  # of pixels of such queries; of protocols with negatives
 
 
 class Summary(_Model):
@@ -129,6 +130,7 @@ class Summary(_Model):
     episodes: int
     runs: int
     missing_folds: list[int]  # of the bank; while there are any, there is no mean
+    false_positive_rate: float | None = None  # mean over folds; of protocols with negatives
     folds: dict[str, FoldSummary]
     rules: dict[str, str]
 

@@ -132,7 +132,9 @@ def test_data_that_is_not_there_at_all_is_one_finding(tmp_path: Path) -> None:
     assert "dataset.toml" in health.findings[0].problem
 
 
-def test_a_subset_of_a_published_list_is_noted(tmp_path: Path) -> None:
+def test_whoever_has_the_images_is_told_whether_they_have_the_published_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     voc = tmp_path / "VOCdevkit" / "VOC2012"
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (voc / folder).mkdir(parents=True)
@@ -143,7 +145,15 @@ def test_a_subset_of_a_published_list_is_noted(tmp_path: Path) -> None:
 
     health = examine("pascal5i", lambda: Pascal5i(tmp_path), lambda items, what: items)
     assert health.healthy
-    assert any("1 images, where the complete list voc-val has 1449" in note for note in health.notes)
+    told = "not known to be the published split voc-val: 1 of the 1449 images of the published list voc-val"
+    assert any(note.startswith(told) for note in health.notes)
+    monkeypatch.setattr(Pascal5i, "shortfall", lambda self: "")
+    health = examine("pascal5i", lambda: Pascal5i(tmp_path), lambda items, what: items)
+    assert any(note.startswith("the published split voc-val: all of it") for note in health.notes)
+
+
+def test_nothing_is_said_of_a_published_split_where_there_is_none(root: Path) -> None:
+    assert not any("published split" in note for note in health_of(root).notes)
 
 
 @pytest.mark.parametrize(("damage", "status"), [(lambda root: None, 0), (colour_mask, 1)])

@@ -102,7 +102,7 @@ def _draw_run(protocol: Protocol, pool: Pool, fold: int, run: int, shape: Shape)
     rows: list[_Row] = []
     ways_rng = stream(seed, fold, *_WAYS)
     for i, (query, class_id) in enumerate(_queries(protocol, pool, fold, run)):
-        classes = _ways(ways_rng, pool, class_id, shape.ways)
+        classes = (_ways_by_chance if protocol.negatives else _ways)(ways_rng, pool, class_id, shape.ways)
         for repeat in range(shape.repeats):
             support = _supports(stream(seed, fold, *_SUPPORTS, i, repeat), protocol, pool, query, classes, shape.shots)
             met = (query, *(image for way in support for image in way))
@@ -165,6 +165,18 @@ def _ways(rng: np.random.Generator, pool: Pool, class_id: int, ways: int) -> tup
     others = sample(rng, [c for c in pool.classes if c != class_id], ways - 1)
     others.insert(below(rng, ways), class_id)
     return tuple(others)
+
+
+def _ways_by_chance(rng: np.random.Generator, pool: Pool, class_id: int, ways: int) -> tuple[int, ...]:
+    """Classes of the fold one after the other, the query's having as many tickets as all the others together."""
+    left, chosen = list(pool.classes), list[int]()
+    if len(left) < 2:
+        raise ProtocolError("negatives: expected at least two classes in a fold, found one. Leave --negatives out.")
+    for _ in range(ways):
+        tickets = [c for c in left for _ in range(len(pool.classes) - 1 if c == class_id else 1)]
+        chosen.append(choose(rng, tickets))
+        left.remove(chosen[-1])
+    return tuple(chosen)
 
 
 def _supports(

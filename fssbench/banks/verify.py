@@ -97,7 +97,8 @@ def _episode_problems(protocol: Protocol, episodes: Episodes) -> Iterator[str]:
     for run in range(len(protocol.seeds)):
         of_run = episodes.run[:] == run
         drawn = Counter(episodes.classes[of_run, 0].tolist()).values()
-        if protocol.class_draw == "balanced" and episodes.classes.shape[1] == 1 and drawn:
+        balanced = protocol.class_draw == "balanced" and not protocol.negatives
+        if balanced and episodes.classes.shape[1] == 1 and drawn:
             spread = max(drawn) - min(drawn)
             if spread > max(groups.values()):
                 yield f"run {run}: the protocol draws every class equally often, found {min(drawn)} to {max(drawn)}"
@@ -126,7 +127,11 @@ def _unseen(bank: Bank, episodes: Episodes, areas: Mapping[int, Mapping[int, int
     ):
         for class_id, images in zip(classes, support.tolist(), strict=True):
             supports |= {(i, class_id) for i in images if i in areas and areas[i].get(class_id, 0) < least}
-        if query in areas and max(areas[query].get(class_id, 0) for class_id in classes) < of_query:
+        if (
+            not protocol.negatives
+            and query in areas
+            and max(areas[query].get(class_id, 0) for class_id in classes) < of_query
+        ):
             queries.add((query, classes[0]))
     for what, wrong, wanted in (("supports", supports, least), ("queries", queries, of_query)):
         if wrong:

@@ -32,6 +32,7 @@ def generate_episodes(
     seeds: list[str] | None = typer.Option(None, help="Several seeds: one run each."),
     lists: str | None = typer.Option(None, help="Image list: voc-val, oslsm, hsnet, trainaug, no-novel, ..."),
     split: str | None = typer.Option(None, help="Class split: interleaved or consecutive (COCO), from-coco (PASCAL)."),
+    negatives: bool = typer.Option(False, "--negatives", help="Queries may lack the classes asked for."),
     min_area: int | None = typer.Option(None, help="Pixels a class must cover (default: the protocol's)."),
     supports_per_query: int = typer.Option(1, help="Different support sets for each query."),
     auxiliary: int = typer.Option(0, help="Images of each class beside the supports, known by class only."),
@@ -49,6 +50,8 @@ def generate_episodes(
 
     chosen = _protocol(protocol, dataset, episodes, seed, numbers(seeds))
     data, chosen = open_under(chosen, dataset, root, pool=lists, split=split)
+    if negatives:
+        chosen = chosen.with_negatives()
     if min_area is not None:
         chosen = chosen.but(min_area=min_area)
     request = Request(
@@ -217,7 +220,8 @@ def _protocol(name: str, dataset: str, episodes: int | None, seed: int | None, s
 
 def _file_name(dataset: str, protocol: Protocol, ways: int, draws: Sequence[int], index: bool) -> str:
     shots = "-".join(map(str, draws))
-    return f"{dataset}-{protocol.name}-{ways}way-{shots}shot{'.index' if index else ''}.h5"
+    name = f"{protocol.name}{'-negatives' if protocol.negatives else ''}"
+    return f"{dataset}-{name}-{ways}way-{shots}shot{'.index' if index else ''}.h5"
 
 
 def _print_summary(bank: Bank, as_json: bool) -> None:

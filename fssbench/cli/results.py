@@ -147,4 +147,4 @@ def empty_folder(out: Path, force: bool) -> None:
     from fssbench.errors import UsageError
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not force:
-        raise UsageError(f"--out {out} is not empty. Name another folder, or write into this one with --force.")
+        raise UsageError(f"{out} is not empty. Name another folder, or write into this one with --force.")

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fssbench.cli.app import app
-from fssbench.cli.results import DIGITS, FILE, FORCE, JSON, Chosen, about_results, show
+from fssbench.cli.app import app, messages
+from fssbench.cli.results import DIGITS, FILE, FORCE, JSON, Chosen, about_results, empty_folder, show
 
 
 @app.command("robustness")
@@ -17,6 +17,7 @@ from fssbench.cli.results import DIGITS, FILE, FORCE, JSON, Chosen, about_result
 def robustness_command(
     chosen: Chosen,
     digits: int = DIGITS,
+    plot: Path | None = typer.Option(None, "--plot", metavar="FOLDER", help="Draw score by severity; PNG and SVG."),
     out: Path | None = FILE,
     force: bool = FORCE,
     as_json: bool = JSON,
@@ -26,6 +27,12 @@ def robustness_command(
     from fssbench.reports.tables.robustness import robustness_tables
 
     found = robustness(chosen.read())
+    if plot is not None:
+        from fssbench.reports.pictures.severity import draw_severities
+
+        empty_folder(plot, force)
+        for path in draw_severities(found, plot):
+            messages.print(f"wrote {path}", markup=False)
     data = [
         {"dataset": each.clean.place.dataset, "method": each.clean.setting.method, "shot": each.clean.shot,
          "backbone": each.clean.setting.backbone, "clean": each.miou,

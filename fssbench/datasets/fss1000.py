@@ -11,7 +11,7 @@ from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 
-from fssbench.datasets.base import Dataset, Mask
+from fssbench.datasets.base import Dataset, Mask, difference
 from fssbench.datasets.decode import binary_png
 from fssbench.datasets.reading import read_file, some
 from fssbench.errors import DataError, UsageError, unknown_name
@@ -72,6 +72,10 @@ class Fss1000(Dataset):
         path = self.root / f"{image_id}.png"
         encoded = read_file(path, "the mask of an image of FSS-1000")
         return Mask(binary_png(encoded, str(path)), self._class_ids[image_id.split("/")[0]])
+
+    def shortfall(self) -> str:
+        there = [image_id for image_id in self._ids if (self.root / f"{image_id}.png").is_file()]
+        return difference(there, self._ids, f"fss1000 {self.pool}")
 
     @cached_property
     def _ids(self) -> tuple[str, ...]:

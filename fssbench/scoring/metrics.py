@@ -188,12 +188,28 @@ def summarise(
                     str(c): _mean([run["folds"][fold]["classes"][c] for run in runs]) for c in fold_classes[fold]
                 },
                 "absent": sorted(set(fold_classes[fold]) - set(part["class_id"].tolist())),
-                "vanished": int(((part["tp"] + part["fn"] == 0) & (part["class_id"] != BACKGROUND_CLASS)).sum()),
+                "vanished": int(_lacking(part).sum()),
+                **({"false_positive_rate": false_positive_rate(part)} if rules.negatives else {}),
             }
             for fold, part in held.items()
         },
-        "rules": asdict(rules),
+        **({"false_positive_rate": _mean([false_positive_rate(p) for p in held.values()])} if rules.negatives else {}),
+        "rules": {name: value for name, value in asdict(rules).items() if name != "negatives"},
     }
+
+
+def false_positive_rate(episodes: pd.DataFrame) -> float | None:
+    """Of the pixels of queries that lack the class asked for, the share that was taken for it; 255 left out.
+
+    None if no query lacks its class.
+    """
+    fp, tn = (int(episodes.loc[_lacking(episodes), name].sum()) for name in ("fp", "tn"))
+    return fp / (fp + tn) if fp + tn else None
+
+
+def _lacking(episodes: pd.DataFrame) -> pd.Series:
+    """Which rows are of a class that their query does not show."""
+    return (episodes["tp"] + episodes["fn"] == 0) & (episodes["class_id"] != BACKGROUND_CLASS)
 
 
 def by_fold(episodes: pd.DataFrame) -> dict[int, pd.DataFrame]:

@@ -27,6 +27,8 @@ class ScoringRules:
     fb_pooling: Literal["fold", "all"] = "fold"
     # The final number: mean of the folds' means, or mean over all classes; of each run, then over runs.
     averaging: Literal["folds", "classes", "runs"] = "folds"
+    # Queries may lack the classes asked for: what is found in them is reported besides.
+    negatives: bool = False
 
 
 NEUTRAL = ScoringRules()

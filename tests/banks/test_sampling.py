@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fssbench.banks.sampling import Episodes, Pool, Shape, draw
 from fssbench.errors import ProtocolError
-from fssbench.protocol import FSSBENCH, PANET, PFENET, REPRI, Protocol
+from fssbench.protocol import FSSBENCH, HSNET, PANET, PFENET, REPRI, Protocol
 
 CLASSES = (3, 4, 5, 6)
 
@@ -152,3 +152,27 @@ def test_copies_of_a_picture_never_meet_in_an_episode(protocol: Protocol, ways: 
             met += unseen and len(set(pictures)) < len(pictures)
             assert unseen or query % 8 not in {image % 8 for image in (*shown.ravel(), *more.ravel())}
     assert met > 20  # they do meet where nobody looks
+
+
+@pytest.mark.parametrize(("ways", "expected"), [(1, 0.5), (2, 0.5 + 0.5 * 3 / 5), (4, 1.0)])
+def test_of_the_ways_of_negatives_the_querys_class_is_as_likely_as_all_others(ways: int, expected: float) -> None:
+    pool = Pool(
+        [(image, CLASSES[image % 4]) for image in range(40)], {c: [*range(k, 40, 4)] for k, c in enumerate(CLASSES)}
+    )
+    plain, drawn = (draw(p.but(episodes=2000), pool, 0, Shape(ways)) for p in (FSSBENCH, FSSBENCH.with_negatives()))
+    assert drawn.query.tolist() == plain.query.tolist()
+    own = np.array([CLASSES[image % 4] for image in drawn.query.tolist()])
+    assert abs((drawn.classes == own[:, None]).any(axis=1).mean() - expected) < 0.04  # 3.6 standard errors
+    assert all(len(set(row)) == ways for row in drawn.classes.tolist())
+    others = Counter(
+        c for row, mine in zip(drawn.classes.tolist(), own.tolist(), strict=True) for c in row if c != mine
+    )
+    assert max(others.values()) < 1.25 * min(others.values())
+
+
+def test_negatives_need_another_class_and_a_stream_of_our_own() -> None:
+    alone = Pool([(image, 3) for image in range(9)], {3: range(9)})
+    with pytest.raises(ProtocolError, match="at least two classes"):
+        draw(FSSBENCH.with_negatives(), alone, 0, Shape())
+    with pytest.raises(ProtocolError, match="knows no negatives"):
+        HSNET.with_negatives()

@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fssbench.cli import main
@@ -13,6 +14,7 @@ from fssbench.errors import UsageError
 from fssbench.protocol import FSSBENCH
 from fssbench.records import read_record, write_record
 from fssbench.reports.entries.results import load_results
+from fssbench.reports.pictures.severity import by_severity
 from fssbench.reports.studies.robustness import robustness, suite_lines
 from fssbench.scoring.intervals import Interval
 
@@ -110,3 +112,23 @@ def test_the_command_prints_conditions_by_method(
     out = capsys.readouterr().out
     (fog,) = [line for line in out.splitlines() if line.startswith("| queries fog-3")]
     assert " 20.0 | -20.0 \\[" in fog
+
+
+def test_score_by_severity_is_drawn_from_the_clean_bank_on_with_the_intervals_of_the_drops(
+    tmp_path: Path, make_record, capsys: pytest.CaptureFixture[str]
+) -> None:  # type: ignore[no-untyped-def]
+    root = records(tmp_path / "results", make_record)
+    make_record(root / "eroded-5", fold_iou={0: 0.4, 1: 0.2}, annotation="eroded-5", **FOLDS)
+    (found,) = robustness(load_results(root))
+    figure = by_severity([found])
+    panels = {axis.get_title(): axis for axis in figure.axes if axis.get_visible()}
+    assert set(panels) == {"eroded", "queries fog", "queries gaussian noise"}
+    (line,) = panels["eroded"].containers
+    assert line.lines[0].get_xydata() == pytest.approx(np.array([[0, 40], [3, 38], [5, 30]]))
+    (bars,) = line.lines[2]
+    drop = found.drops["eroded-5"]
+    assert bars.get_segments()[2][:, 1] == pytest.approx(100 * (0.4 + np.array([drop.low, drop.high])))
+    with pytest.raises(SystemExit, match="0"):
+        main(["robustness", str(root), "--plot", str(tmp_path / "plots")])
+    assert {path.suffix for path in (tmp_path / "plots").glob("*-1way-1shot-severity.*")} == {".png", ".svg"}
+    capsys.readouterr()

@@ -203,3 +203,26 @@ def test_the_reference_with_255_ignored_is_ours(metric_case: dict[str, Any]) -> 
         assert close(each["folds"][fold]["miou"], values["miou_episode_mean_then_class_mean"])
     together = summarise(episodes, folds, ScoringRules(absent_class="skip", fb_pooling="all"))
     assert close(together["fb_iou"], reference["fb_iou_pooled_over_folds"])
+
+
+def test_the_false_positive_rate_is_over_the_pixels_of_queries_that_lack_the_class() -> None:
+    rules = ScoringRules(absent_class="zero", negatives=True)
+    rows = frame(
+        (0, 1, 0, [4, 1, 1, 94, 0, 0]),  # shows the class: not in the rate
+        (0, 1, 1, [0, 5, 0, 95, 7, 3]),
+        (0, 2, 2, [0, 0, 0, 50, 0, 0]),
+        (1, 3, 0, [0, 10, 0, 30, 0, 0]),
+    )
+    summary = summarise(rows, {0: [1, 2], 1: [3]}, rules)
+    assert close(summary["folds"]["0"]["false_positive_rate"], 5 / 150)
+    assert close(summary["folds"]["1"]["false_positive_rate"], 10 / 40)
+    assert close(summary["false_positive_rate"], (5 / 150 + 10 / 40) / 2)
+    assert close(summary["folds"]["0"]["classes"]["1"], 4 / (4 + 1 + 1 + 5))  # and they count in the class's IoU
+    assert close(summary["folds"]["0"]["classes"]["2"], 0.0)
+    assert "false_positive_rate" not in summarise(rows, {0: [1, 2], 1: [3]})
+
+
+def test_the_background_of_several_ways_is_no_query_that_lacks_a_class() -> None:
+    rules = ScoringRules(negatives=True)
+    summary = summarise(frame((0, 0, 0, [0, 9, 0, 1, 0, 0]), (0, 1, 0, [0, 1, 0, 9, 0, 0])), {0: [1]}, rules)
+    assert close(summary["false_positive_rate"], 1 / 10)

@@ -18,6 +18,7 @@ _DRAW = {
     "query_draw": "draw of the query",
     "support_draw": "draw of supports",
     "nested": "whether shots are nested",
+    "negatives": "whether queries may lack their classes",
     "episodes": "episodes a fold",
     "seeds": "seeds",
 }

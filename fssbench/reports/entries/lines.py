@@ -35,6 +35,7 @@ class Scores:
     fb_iou: float | None
     trainings: int
     runs: int
+    false_positive_rate: float | None = None  # in queries that lack the class, of protocols with negatives
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def scores_of(results: Sequence[Result]) -> Scores:
         fb_iou=_mean([summary.fb_iou for summary in summaries]),
         trainings=len(summaries),
         runs=max(summary.runs for summary in summaries),
+        false_positive_rate=_mean([summary.false_positive_rate for summary in summaries]),
     )
 
 

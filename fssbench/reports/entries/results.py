@@ -150,9 +150,13 @@ def _place(source: Source) -> Place:
     run, bank = source.run, source.run.bank
     counts = {int(fold): part.episodes for fold, part in source.summary.folds.items()}
     partial = tuple((fold, n) for fold, n in sorted(counts.items()) if n != bank.episodes.get(fold, n))
-    name = ", ".join(
-        filter(None, (str(bank.protocol.get("name", "unnamed")), str(bank.protocol.get("corruption", ""))))
+    protocol = bank.protocol
+    words = (
+        protocol.get("name", "unnamed"),
+        protocol.get("corruption"),
+        protocol.get("negatives") and "with negatives",
     )
+    name = ", ".join(str(word) for word in words if word)
     return Place(bank.dataset, bank.fingerprint, name, bank.protocol_hash, run.way, partial)
 
 

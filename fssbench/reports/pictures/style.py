@@ -52,12 +52,14 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float, rows: int = 1, share_x: bool = True) -> tuple[Figure, list[Axes]]:
-    """A figure (inches) with `rows` panels below each other."""
+def new_figure(
+    width: float, height: float, rows: int = 1, share_x: bool = True, columns: int = 1
+) -> tuple[Figure, list[Axes]]:
+    """A figure (inches) with rows x columns panels, row by row."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, 1, sharex=share_x, sharey=True, squeeze=False)
-    return figure, [axis for (axis,) in axes]
+    axes = figure.subplots(rows, columns, sharex=share_x, sharey=True, squeeze=False)
+    return figure, list(axes.flat)
 
 
 def colour(position: int) -> str:

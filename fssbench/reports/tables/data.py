@@ -83,6 +83,11 @@ def _entries(shown: Shown) -> Iterator[dict[str, Any]]:
             "training_std": _rounded(scores.training_std),
             "run_std": _rounded(scores.run_std),
             "fb_iou": _rounded(scores.fb_iou),
+            **(
+                {}
+                if scores.false_positive_rate is None
+                else {"false_positive_rate": _rounded(scores.false_positive_rate)}
+            ),
             "classes": {names.get(c, str(c)): _rounded(value) for c, value in scores.classes.items()},
             "class_intervals": {
                 names.get(c, str(c)): _interval(shown.bounds[shot][f"class {c}"])

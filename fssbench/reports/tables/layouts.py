@@ -117,20 +117,22 @@ class _Grid:
     folds: tuple[int, ...]
     fb: bool
     setting: bool
+    negatives: bool = False
 
     @property
     def columns(self) -> list[Column]:
         names = ["Method", "Backbone", "Weights", *(["Setting"] if self.setting else [])]
         by_fold = [*(f"fold {fold}" for fold in self.folds), "mean"] if len(self.folds) > 1 else ["mIoU"]
-        numeric = [*by_fold, *(["FB-IoU"] if self.fb else [])]
+        numeric = [*by_fold, *(["FB-IoU"] if self.fb else []), *(["FPR"] if self.negatives else [])]
         return [
             *(Column(name, numeric=False) for name in names),
             *(Column(heading, f"{shot}-shot") for shot in self.shots for heading in numeric),
         ]
 
-    def cells(self, folds: Sequence[Cell], mean: Cell, fb: Cell) -> list[Cell]:
-        """The cells of one shot: folds only where there are several, FB-IoU only where anybody has one."""
-        return [*(folds if len(self.folds) > 1 else []), mean, *([fb] if self.fb else [])]
+    def cells(self, folds: Sequence[Cell], mean: Cell, fb: Cell, rate: Cell | None = None) -> list[Cell]:
+        """The cells of one shot: folds only where there are several, FB-IoU and FPR only where anybody has one."""
+        last = [*([fb] if self.fb else []), *([rate or Cell(MISSING)] if self.negatives else [])]
+        return [*(folds if len(self.folds) > 1 else []), mean, *last]
 
     def names(self, *words: str) -> list[Cell]:
         """The cells left of the numbers."""
@@ -143,6 +145,7 @@ def _fold_table(place: Place, lines: list[Shown], why: str, view: View) -> Table
         folds=tuple(sorted(lines[0].line.results[0].run.bank.folds)),
         fb=any(scores.fb_iou is not None for shown in lines for scores in shown.scores.values()) or place.way == 1,
         setting=any(shown.setting for shown in lines),
+        negatives=any(s.false_positive_rate is not None for shown in lines for s in shown.scores.values()),
     )
     rows = [row for shown in lines for row in _rows(shown, grid, view)]
     plain = [shown.line for shown in lines]
@@ -183,6 +186,7 @@ def _own_cells(shown: Shown, shot: int, grid: _Grid, digits: int) -> list[Cell]:
         [number(scores.folds[fold], digits, None, _bound(bounds, f"fold {fold}")) for fold in grid.folds],
         number(scores.mean, digits, spread, _bound(bounds, "mean")),
         number(scores.fb_iou, digits, None, _bound(bounds, "fb")),
+        replace(number(scores.false_positive_rate, digits), value=None),  # less is better: no mark for the highest
     )
 
 

@@ -34,6 +34,11 @@ def lead(place: Place, lines: Sequence[Line], why: str, lens: Protocol | None) -
         sentences.append(f"Incomplete bank, not comparable with published numbers: {bank.note or 'no note'}.")
     elif bank.note:
         sentences.append(f"Bank: {bank.note}.")
+    if bank.protocol.get("negatives"):
+        sentences.append(
+            "Queries may lack the classes asked for, and what is found there is wrong; FPR is the share of the pixels "
+            "of such queries that was taken for the class."
+        )
     sentences.extend(_other_files(lines))
     if lens is not None:
         sentences.extend(limits(result, lens))
