@@ -114,3 +114,13 @@ def test_what_the_page_says_to_write_reads_that_export(tree: str, toml: str, tmp
 
 def test_the_page_has_every_layout_that_the_tests_write() -> None:
     assert {tree for tree, _ in SECTIONS} | {"label_maps"} == set(own_trees.TREES)
+
+
+@pytest.mark.slow
+def test_the_page_of_data_sets_goes_from_a_clean_bank_to_drops_and_their_plot(
+    type_page: Callable[[str], dict[str, str]],
+) -> None:
+    table = type_page("data-sets.md")["fssbench robustness --plot severity"]
+    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")]
+    assert {"clean", "eroded-3", "queries fog-3"} <= set(rows)
+    assert len(list(Path("severity").glob("shapes5i-*-severity.png"))) == 1
