@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -55,13 +56,20 @@ class Clusters:
 
 def build_clusters(episodes: pd.DataFrame) -> Clusters:
     """The clusters of a frame with `records.COLUMNS`; strata are the classes of each fold."""
-    supports = [names.split(SEPARATOR) if names else [] for names in episodes["supports"].tolist()]
+    return _clusters(*(tuple(episodes[name].tolist()) for name in ("fold", "class_id", "query", "supports")))
+
+
+@lru_cache(maxsize=8)  # all results of a bank have the same
+def _clusters(
+    folds: tuple[int, ...], classes: tuple[int, ...], queries: tuple[str, ...], used: tuple[str, ...]
+) -> Clusters:
+    supports = [names.split(SEPARATOR) if names else [] for names in used]
     flat = [name for names in supports for name in names]
-    codes, _ = pd.factorize(np.array([*episodes["query"].tolist(), *flat], dtype=object))
-    count, images = len(episodes), int(codes.max()) + 1 if len(codes) else 0
+    codes, _ = pd.factorize(np.array([*queries, *flat], dtype=object))
+    count, images = len(queries), int(codes.max()) + 1 if len(codes) else 0
     query = codes[:count].astype(np.int64)
     owner = np.repeat(np.arange(count), [len(names) for names in supports])
-    strata_of = episodes.groupby(["fold", "class_id"], sort=True).ngroup().to_numpy()
+    strata_of = pd.DataFrame({"fold": folds, "class_id": classes}).groupby(["fold", "class_id"]).ngroup().to_numpy()
     every_query = _incidence(np.arange(count), query, count, images)
     every_support = _incidence(owner, codes[count:], count, images)
     strata = [

@@ -66,6 +66,17 @@ def intervals(
     """
     clusters = build_clusters(episodes)
     found = statistics(episodes, fold_classes, resample(clusters, rng, resamples), rules)
+    return intervals_of(found, clusters, level=level, between=between)
+
+
+def intervals_of(
+    found: Statistics,
+    clusters: Clusters,
+    *,
+    level: float = 0.95,
+    between: Mapping[str, tuple[float, float]] | None = None,
+) -> dict[str, Interval]:
+    """The same from statistics that were resampled already."""
     error, freedom = standard_errors(found.influence, clusters)
     if between:
         more = [between.get(name, (0.0, np.inf)) for name in found.names]

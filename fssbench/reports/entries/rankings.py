@@ -9,27 +9,31 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+import pandas as pd
+
 from fssbench.records import Parameters
 from fssbench.reports.entries.lines import DATASETS, Entry, entries_of
-from fssbench.reports.entries.results import Result, episodes_of
+from fssbench.reports.entries.results import Place, Result
 from fssbench.reports.entries.scores import Scores, scores_of
-from fssbench.scoring.paired import measure, possible_ranks
-from fssbench.scoring.rules import rules_of
+from fssbench.scoring.paired import Measured, possible_ranks
 
+ROWS = ["fold", "run", "episode", "way", "class_id", "query", "supports"]
 Group = tuple[Result, ...]
 Track = Callable[[Sequence[Group], str], Iterable[Group]]
 TRAINED = {"external": "external", "authors": "authors", "checkpoint": "trained"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ranked(Entry):
     """An entry with its numbers. `slug` is safe in a path and a URL; `rank` only where all folds were run, and no
     tested class was trained on. `ranks` is what the pairwise tests leave open."""
 
     slug: str
     scores: Scores
+    rows: pd.DataFrame  # which episodes: `ROWS`, in the order of `scores.ious`
     rank: int | None = None
     ranks: tuple[int, int] | None = None
+    measured: Measured | None = None  # the mean, for tests against others; None without intervals
 
     @property
     def title(self) -> str:
@@ -127,7 +131,8 @@ def collect(
 ) -> tuple[Bank, ...]:
     """Results as banks with their boards, in an order that depends on nothing but the results."""
     groups = [entry.results for entry in entries_of(list(results))]
-    entries = sorted((_entry(group, with_intervals) for group in track(groups, "measuring")), key=_bank_key)
+    held: dict[tuple[Place, int], list[pd.DataFrame]] = {}
+    entries = sorted((_entry(group, with_intervals, held) for group in track(groups, "measuring")), key=_bank_key)
     entries = _unique(entries)
     banks = [_bank(list(group), with_intervals) for _, group in groupby(entries, key=_bank_key)]
     names = [bank.dataset for bank in banks]
@@ -149,8 +154,20 @@ def _bank_key(entry: Ranked) -> tuple[str, str, str, str]:
     return place.dataset, place.protocol, place.fingerprint, place.protocol_hash
 
 
-def _entry(results: tuple[Result, ...], with_intervals: bool) -> Ranked:
-    return Ranked(results, slug(results[0].run.id), scores_of(results, with_intervals))
+def _entry(results: Group, with_intervals: bool, held: dict[tuple[Place, int], list[pd.DataFrame]]) -> Ranked:
+    """`held` are the rows of earlier entries: those on the same episodes share theirs, so that thousands fit."""
+    scores, measured, episodes = scores_of(results, with_intervals)
+    same = held.setdefault((results[0].place, results[0].shot), [])
+    rows = next((other for other in same if other.equals(episodes[ROWS])), None)
+    if rows is None:
+        same.append(rows := episodes[ROWS])
+    if measured is not None:
+        at = [i for i, name in enumerate(measured.names) if name == "mean"]
+        measured = replace(
+            measured, episodes=rows, names=("mean",) * len(at), value=measured.value[at],
+            influence=measured.influence[:, at], between=measured.between[at],
+        )  # fmt: skip
+    return Ranked(results, slug(results[0].run.id), scores, rows, measured=measured)
 
 
 def _unique(entries: Sequence[Ranked]) -> list[Ranked]:
@@ -208,8 +225,6 @@ def _with_rank_intervals(entries: list[Ranked]) -> list[Ranked]:
     ranked = [entry for entry in entries if entry.scores.miou.value is not None and not entry.contaminated]
     if len(ranked) < 2:
         return entries
-    run = ranked[0].run
-    rules = rules_of(run.bank.protocol)
-    measured = [measure([episodes_of(r) for r in entry.results], run.bank.folds, rules) for entry in ranked]
+    measured = [entry.measured for entry in ranked if entry.measured is not None]
     found = dict(zip((entry.slug for entry in ranked), possible_ranks(measured), strict=True))
     return [replace(entry, ranks=found.get(entry.slug)) for entry in entries]

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from fssbench.reports.entries.lines import scores_of as of_line
 from fssbench.reports.entries.results import Result, episodes_of
-from fssbench.reports.entries.uncertainty import result_intervals
+from fssbench.reports.entries.uncertainty import evaluated
 from fssbench.scoring.metrics import BACKGROUND_CLASS
+from fssbench.scoring.paired import Measured
 from fssbench.scoring.pixels import iou
 
 STEPS = 20  # of the histogram over episodes
@@ -38,7 +40,7 @@ class ClassScore:
     histogram: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
     """Everything that a page shows of a result's numbers."""
 
@@ -47,44 +49,47 @@ class Scores:
     folds: dict[int, Score]
     classes: tuple[ClassScore, ...]
     episodes: int
+    ious: npt.NDArray[np.float32]  # of every row of the first training, over all trainings
     trainings: int = 1
     training_std: float | None = None
 
 
-def scores_of(results: Sequence[Result], with_intervals: bool = True) -> Scores:
-    """Scores over all trainings, the very numbers and intervals of the report."""
+def scores_of(results: Sequence[Result], with_intervals: bool = True) -> tuple[Scores, Measured | None, pd.DataFrame]:
+    """Scores over all trainings, the very numbers and intervals of the report; what tests need, if intervals are
+    wanted; and the episodes of the first training."""
     bank = results[0].run.bank
-    measured = of_line(results)
-    bounds = result_intervals(results) if with_intervals else {}
-    episodes = pd.concat([episodes_of(result) for result in results], ignore_index=True)
+    line = of_line(results)
+    frames = [episodes_of(result) for result in results]
+    bounds, measured = evaluated(results, frames) if with_intervals else ({}, None)
 
     def score(name: str, value: float | None) -> Score:
         bound = bounds.get(name)
         return Score(value) if bound is None or value is None else Score(value, bound.low, bound.high)
 
     held = {int(fold) for result in results for fold in result.summary.folds}
-    by_class = dict(iter(episodes.groupby(["fold", "class_id"])))
-    return Scores(
-        miou=score("mean", measured.mean),
-        fb_iou=score("fb", measured.fb_iou),
-        folds={fold: score(f"fold {fold}", value) for fold, value in measured.folds.items() if fold in held},
+    counts, histograms = _by_class(pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0])
+    scores = Scores(
+        miou=score("mean", line.mean),
+        fb_iou=score("fb", line.fb_iou),
+        folds={fold: score(f"fold {fold}", value) for fold, value in line.folds.items() if fold in held},
         classes=tuple(
             ClassScore(
                 fold=fold,
                 class_id=class_id,
                 name=bank.class_names.get(class_id, f"class {class_id}"),
-                episodes=0 if mine is None else len(mine),
-                score=score(f"class {class_id}", measured.classes[class_id]),
-                histogram=histogram(episodes[:0] if mine is None else mine),
+                episodes=counts.get((fold, class_id), 0),
+                score=score(f"class {class_id}", line.classes[class_id]),
+                histogram=histograms.get((fold, class_id), (0,) * STEPS),
             )
             for fold in sorted(held)
             for class_id in bank.folds[fold]
-            for mine in [by_class.get((fold, class_id))]
         ),
         episodes=sum(result.summary.episodes for result in results),
-        trainings=measured.trainings,
-        training_std=measured.training_std,
+        ious=_mean_ious(frames),
+        trainings=line.trainings,
+        training_std=line.training_std,
     )
+    return scores, measured, frames[0]
 
 
 def episode_iou(rows: pd.DataFrame) -> pd.Series:
@@ -92,7 +97,25 @@ def episode_iou(rows: pd.DataFrame) -> pd.Series:
     return pd.Series(iou(rows[["tp", "fp", "fn"]].to_numpy()), index=rows.index)
 
 
-def histogram(rows: pd.DataFrame) -> tuple[int, ...]:
-    """How many episodes fall into each of `STEPS` equal steps of IoU; 1.0 belongs to the last."""
-    values = episode_iou(rows[rows["class_id"] != BACKGROUND_CLASS]).dropna()
-    return tuple(int(count) for count in np.histogram(values, bins=STEPS, range=(0.0, 1.0))[0])
+def _mean_ious(frames: Sequence[pd.DataFrame]) -> npt.NDArray[np.float32]:
+    """IoU of every row of the first training, in its order, over all trainings that hold the same episodes."""
+    same = [frame for frame in frames if len(frame) == len(frames[0])]
+    return np.asarray(np.mean([episode_iou(frame).to_numpy() for frame in same], axis=0), dtype=np.float32)
+
+
+def _by_class(rows: pd.DataFrame) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int], tuple[int, ...]]]:
+    """By fold and class: how many rows, and how many of them fall into each of `STEPS` equal steps of IoU.
+
+    1.0 belongs to the last step, rows without an IoU to none.
+    """
+    keys = pd.MultiIndex.from_arrays([rows["fold"], rows["class_id"]])
+    codes, places = pd.factorize(keys)
+    values = episode_iou(rows).to_numpy()
+    step = np.minimum(np.nan_to_num(values * STEPS), STEPS - 1).astype(np.int64)
+    known = np.isfinite(values) & (rows["class_id"].to_numpy() != BACKGROUND_CLASS)
+    flat = np.bincount(codes[known] * STEPS + step[known], minlength=len(places) * STEPS).reshape(-1, STEPS)
+    names = [(int(fold), int(class_id)) for fold, class_id in places]
+    return (
+        dict(zip(names, np.bincount(codes, minlength=len(places)).tolist(), strict=True)),
+        dict(zip(names, map(tuple, flat.tolist()), strict=True)),
+    )
