@@ -78,7 +78,7 @@ class Pixels:
             self.support_labels,
             self.query_labels,
             self.auxiliary,
-            classes=torch.zeros(len(self.query), dtype=torch.int64),  # the first way is the first base class
+            classes=torch.zeros_like(self.query_labels[:, 0, 0]),  # the first way is the first base class
             base_labels=self.query_labels,
         )
 
