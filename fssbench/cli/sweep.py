@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from fssbench.cli.app import app, errors, messages, numbers, print_json
+from fssbench.cli.cluster import CLUSTER, CPUS, GPUS, MEMORY, asked_of
 
 
 @app.command("sweep")
@@ -16,6 +17,10 @@ def sweep(
     methods: list[str] | None = typer.Option(None, "--methods", metavar="M...", help="Only these of its methods."),
     status: bool = typer.Option(False, "--status", help="Say what is there and what lacks, and do nothing."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List what would be made, in order, and do nothing."),
+    cluster: str | None = CLUSTER,
+    gpus_per_task: float | None = GPUS,
+    cpus_per_task: float = CPUS,
+    memory_per_task: str | None = MEMORY,
     as_json: bool = typer.Option(False, "--json", help="Print as JSON."),
 ) -> None:
     """Make every bank, training and record that FILE asks for and that lacks; the same command goes on after a kill."""
@@ -31,8 +36,22 @@ def sweep(
         for task in listed:
             typer.echo(f"{'done' if task.done else 'lacks'}  {task}" if status else str(task))
         typer.echo(f"{sum(task.done for task in everything)} of {len(everything)} done")
+        if dry_run:
+            from fssbench.cluster.cost import cost_lines
+
+            typer.echo("\n".join(cost_lines(asked, [task for task in everything if not task.done])))
         return
-    failed = carry_out(asked, root, lambda text: messages.print(text, markup=False, soft_wrap=True))
+
+    def say(text: str) -> None:
+        messages.print(text, markup=False, soft_wrap=True)
+
+    if cluster:
+        from fssbench.cluster.train import sweep_on_cluster
+
+        ask = asked_of(cluster, gpus_per_task, cpus_per_task, memory_per_task, "auto")
+        failed = sweep_on_cluster(asked, root, ask, say)[0]
+    else:
+        failed = carry_out(asked, root, say)
     if as_json:
         print_json([{"task": str(task), "error": str(error)} for task, error in failed])
     for task, error in failed:

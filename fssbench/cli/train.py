@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fssbench.cli.app import app, messages, numbers, print_json
+from fssbench.cli.app import app, errors, messages, numbers, print_json
+from fssbench.cli.cluster import CLUSTER, CPUS, GPUS, MEMORY, asked_of
 
 if TYPE_CHECKING:
+    from fssbench.cluster.connect import Ask
+    from fssbench.training.loop import Trained
+    from fssbench.training.request import TrainRequest
     from fssbench.training.updates import Report
 
 
@@ -42,44 +46,78 @@ def train(
     whole: bool = typer.Option(False, "--whole", help="Keep a frozen encoder's weights in the checkpoint."),
     force: bool = typer.Option(False, "--force", help="Start anew where a training lies already."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what each stage would train and on what; do nothing."),
+    cluster: str | None = CLUSTER,
+    gpus_per_task: float | None = GPUS,
+    cpus_per_task: float = CPUS,
+    memory_per_task: str | None = MEMORY,
     as_json: bool = typer.Option(False, "--json", help="Print as JSON."),
 ) -> None:
     """Train methods on the base classes of a data set's folds; the same command goes on where it was cut off."""
     from fssbench.engine.devices import pick_device
     from fssbench.errors import UsageError
     from fssbench.training.distributed import processes
-    from fssbench.training.loop import Run, Told, TrainRequest
+    from fssbench.training.loop import Run, Told
+    from fssbench.training.request import TrainRequest
 
     if weights not in ("imagenet", "random"):
         raise UsageError(f"--weights {weights}: expected imagenet or random, where a training starts.")
     results: list[dict[str, Any]] = []
-    with processes(pick_device(device)) as (place, rank):
-        for name in dict.fromkeys(methods):
-            for fold in dict.fromkeys(numbers(folds) or [0]):
-                request = TrainRequest(
-                    name, dataset, fold, out, root, lists, recipe, backbone, tuple(settings or ()), steps, batch, shots,
-                    seed, place, precision, accumulate, workers, validate, select_on_test=select_on_test,
-                    save_every=save_every, whole=whole, force=force, start=weights,
-                )  # fmt: skip
-                shown = _Shown(f"{name}, fold {fold}", quiet=rank > 0)
-                run = Run(request, Told(shown.say, shown.step))
-                if dry_run:
-                    results.append({"method": name, "fold": fold, "folder": str(run.folder), "stages": run.outline()})
-                    if not as_json:
-                        typer.echo("\n  ".join([f"{run.folder}", *run.outline()]))
-                    continue
-                trained = run.train()
-                if rank:
-                    continue
-                results.append({
-                    "method": name, "fold": fold, "folder": str(trained.folder), "steps": trained.steps,
-                    "best": trained.best, "best_step": trained.best_step, "state": trained.state,
-                })  # fmt: skip
+    away = bool(cluster) and not dry_run
+    with processes(pick_device("cpu" if away else device)) as (place, rank):
+        requests = [
+            TrainRequest(
+                name, dataset, fold, out, root, lists, recipe, backbone, tuple(settings or ()), steps, batch, shots,
+                seed, place, precision, accumulate, workers, validate, select_on_test=select_on_test,
+                save_every=save_every, whole=whole, force=force, start=weights,
+            )
+            for name in dict.fromkeys(methods)
+            for fold in dict.fromkeys(numbers(folds) or [0])
+        ]  # fmt: skip
+        if cluster and away:
+            _on_cluster(requests, asked_of(cluster, gpus_per_task, cpus_per_task, memory_per_task, device), as_json)
+            return
+        for request in requests:
+            shown = _Shown(f"{request.method}, fold {request.fold}", quiet=rank > 0)
+            run = Run(request, Told(shown.say, shown.step))
+            if dry_run:
+                results.append(
+                    {"method": request.method, "fold": request.fold, "folder": str(run.folder), "stages": run.outline()}
+                )
                 if not as_json:
-                    chosen = f", best mIoU {100 * trained.best:.1f} at step {trained.best_step}" if trained.best else ""
-                    typer.echo(f"{trained.folder}: {trained.state}, {trained.steps} steps{chosen}")
+                    typer.echo("\n  ".join([f"{run.folder}", *run.outline()]))
+                continue
+            trained = run.train()
+            if rank:
+                continue
+            results.append(_result(request, trained, as_json))
     if as_json:
         print_json(results)
+
+
+def _result(request: TrainRequest, trained: Trained, as_json: bool) -> dict[str, Any]:
+    """What came out, as JSON has it; told as a line otherwise."""
+    if not as_json:
+        chosen = f", best mIoU {100 * trained.best:.1f} at step {trained.best_step}" if trained.best else ""
+        typer.echo(f"{trained.folder}: {trained.state}, {trained.steps} steps{chosen}")
+    return {
+        "method": request.method, "fold": request.fold, "folder": str(trained.folder), "steps": trained.steps,
+        "best": trained.best, "best_step": trained.best_step, "state": trained.state,
+    }  # fmt: skip
+
+
+def _on_cluster(requests: list[TrainRequest], ask: Ask, as_json: bool) -> None:
+    from fssbench.cluster.train import train_on_cluster
+
+    learnings, _ = train_on_cluster(requests, ask, lambda text: messages.print(text, markup=False, soft_wrap=True))
+    pairs = list(zip(requests, learnings, strict=True))
+    results = [_result(request, done.trained, as_json) for request, done in pairs if done.trained]
+    if as_json:
+        print_json(results)
+    failed = [done for _, done in pairs if not done.trained]
+    for each in failed:
+        errors.print("[bold red]failed:[/]", f"{each.name}: {each.failure}", soft_wrap=True)
+    if failed:
+        raise typer.Exit(2)
 
 
 class _Shown:

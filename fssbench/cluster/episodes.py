@@ -174,6 +174,7 @@ class Group(Work):
         self, request: RunRequest, jobs: Sequence[Job | None], fold: int, device: str, say: Any, advance: Any
     ) -> None:
         """`jobs`: of each of the request's methods and shots, as `prepare` orders them; None where nothing lacks."""
+        super().__init__()
         self._request, self._jobs, self._fold, self._device = request, list(jobs), fold, device
         self._asked = [job for job in jobs if job is not None]
         self._say, self._advance = say, advance
@@ -223,8 +224,13 @@ class Group(Work):
         open_ = [(spec, jobs) for spec, jobs in alone if any(job and not job.error for job in jobs)]
         if len(open_) < 2:
             return []
-        return [Group(replace(self._request, methods=[spec]), jobs, self._fold, self._device, self._say, self._advance)
-                for spec, jobs in open_]  # fmt: skip
+        cut = [
+            Group(replace(self._request, methods=[spec]), jobs, self._fold, self._device, self._say, self._advance)
+            for spec, jobs in open_
+        ]
+        for part in cut:
+            part.ended = self.ended
+        return list(cut)
 
     def _job(self, number: int) -> Job:
         job = self._jobs[number]

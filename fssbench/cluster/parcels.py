@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fssbench.errors import RecordError
 from fssbench.files import atomic_path
 
 CHUNK = 32 << 20
@@ -84,3 +85,28 @@ def _opened(path: Path) -> BinaryIO:
 
 def _files(folder: Path) -> Iterator[str]:
     yield from sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def in_parts(file: BinaryIO) -> Iterator[tuple[bool, bool, bytes]]:
+    """A file for `write_part`: whether a part is the first, whether it is the last, and its bytes."""
+    first, part = True, file.read(CHUNK)
+    while first or part:
+        following = file.read(CHUNK)
+        yield first, not following, part
+        first, part = False, following
+
+
+def write_part(folder: Path, name: str, first: bool, last: bool, data: bytes) -> None:
+    """A file that comes in parts, and takes its place when it is whole."""
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.part")
+    try:
+        with beside.open("wb" if first else "ab") as file:
+            file.write(data)
+    except OSError as error:
+        raise RecordError(
+            f"{target} could not be written ({error.strerror}). Make room and run the same command again to go on."
+        ) from error
+    if last:
+        beside.replace(target)

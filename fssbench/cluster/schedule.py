@@ -37,7 +37,10 @@ class Work(ABC):
     kind: str
     share = 0.0  # of it that came back, 0 to 1
     gpus: float | None = None  # instead of what is asked for all
-    cpus: float | None = None
+    ended: Callable[[str], None]  # told once: why it failed, or nothing
+
+    def __init__(self) -> None:
+        self.ended = lambda why: None
 
     @abstractmethod
     def payload(self) -> Payload:
@@ -126,6 +129,12 @@ class Schedule:
         self._told = 0.0
         self._waits = False
 
+    @property
+    def gpus_of_a_node(self) -> int:
+        """Of the largest; 0 where tasks ask for none."""
+        nodes = [node["Resources"].get("GPU", 0) for node in self._ray.nodes() if node["Alive"]]
+        return int(max(nodes, default=0)) if self._gpus else 0
+
     def add(self, works: Iterable[Work]) -> None:
         """Hand tasks to Ray, which carries them out as it has room."""
         for work in works:
@@ -161,7 +170,7 @@ class Schedule:
     def _submit(self, attempt: _Attempt) -> None:
         work, number = attempt.work, len(self._attempts)
         gpus = self._gpus if work.gpus is None else work.gpus
-        cpus = self._ask.cpus if work.cpus is None else work.cpus
+        cpus = self._ask.cpus
         options: dict[str, Any] = {"num_gpus": gpus, "num_cpus": cpus, "name": work.name}
         if attempt.memory is not None:
             options["memory"] = attempt.memory
@@ -221,6 +230,7 @@ class Schedule:
             self.counts.ended[work.kind] = self.counts.ended.get(work.kind, 0) + 1
             spent = time.monotonic() - attempt.begun if attempt.begun else 0.0
             self.counts.seconds[work.kind] = self.counts.seconds.get(work.kind, 0.0) + spent
+            work.ended("")
         elif state == "done":
             self._lost(attempt, "did not hand back all of its work")
         elif state == "failed":
@@ -261,6 +271,7 @@ class Schedule:
     def _fail(self, attempt: _Attempt, why: str) -> None:
         self.counts.failed += 1
         attempt.work.fail(why)
+        attempt.work.ended(why)
 
     def _tell(self, news: bool, *, last: bool = False) -> None:
         now = time.monotonic()

@@ -125,7 +125,8 @@ class Run:
         what = {
             "method": request.method, "config": self.method.config.model_dump(mode="json"), "dataset": request.dataset,
             "lists": self.dataset.pool, "fold": request.fold, "seed": request.seed, "precision": request.precision,
-            "recipe": asdict(self.recipe), "encoder": self.encoder, "accumulate": request.accumulate,
+            "recipe": {name: value for name, value in asdict(self.recipe).items() if name != "gpus"},
+            "encoder": self.encoder, "accumulate": request.accumulate,
             "validate": [request.validate, request.validation_episodes, request.select_on_test], "start": request.start,
         }  # fmt: skip
         return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()

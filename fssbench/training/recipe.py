@@ -133,6 +133,7 @@ class Recipe:
     settings: Mapping[str, Any] = field(default_factory=dict)  # config fields of the method that comes out
     quirks: tuple[str, ...] = ()  # what the authors' code does that changes numbers, and this recipe repeats
     reading: str = ""  # what is our choice, where the paper leaves one
+    gpus: int = 1  # that its authors trained on: how many a cluster gives it; changes no loss
 
     @property
     def steps(self) -> int:

@@ -19,7 +19,9 @@ from fssbench.records import Run, find_records, read_run
 from fssbench.training.folders import checkpoint_folder
 
 if TYPE_CHECKING:
+    from fssbench.engine.run import RunRequest
     from fssbench.training.features import Kept
+    from fssbench.training.request import TrainRequest
 
 _EXAMPLE = """methods = ["panet", "canet"]
 backbone = "efficientnet_lite0"
@@ -168,7 +170,7 @@ def carry_out(sweep: Sweep, root: Path | None, say: Callable[[str], None]) -> li
     failed: list[tuple[Task, FssbenchError]] = []
     everything, kept = tasks(sweep), Kept()
     for number, task in enumerate(everything, 1):
-        broken = any(_built_on(task, other) for other, _ in failed)
+        broken = any(built_on(task, other) for other, _ in failed)
         if task.done or broken:
             continue
         say(f"[{number} of {len(everything)}] {task}")
@@ -180,7 +182,8 @@ def carry_out(sweep: Sweep, root: Path | None, say: Callable[[str], None]) -> li
     return failed
 
 
-def _built_on(task: Task, other: Task) -> bool:
+def built_on(task: Task, other: Task) -> bool:
+    """Whether `task` needs what `other` makes."""
     if other.kind == "bank":
         return task.data == other.data and task.kind == "run"
     same = (task.data, task.method, task.seed) == (other.data, other.method, other.seed)
@@ -189,14 +192,15 @@ def _built_on(task: Task, other: Task) -> bool:
 
 def _make(sweep: Sweep, task: Task, root: Path | None, say: Callable[[str], None], kept: Kept) -> None:
     if task.kind == "bank":
-        _bank(sweep, task.data, root)
+        make_bank(sweep, task.data, root)
     elif task.kind == "train":
         _train(sweep, task, root, say, kept)
     else:
         _run(sweep, task, say)
 
 
-def _bank(sweep: Sweep, data: Data, root: Path | None) -> None:
+def make_bank(sweep: Sweep, data: Data, root: Path | None, *, force: bool = False) -> None:
+    """The bank of a data set, at its place."""
     from fssbench.banks.generate import Request, generate
     from fssbench.datasets.registry import open_under
     from fssbench.protocol import find_protocol
@@ -209,41 +213,51 @@ def _bank(sweep: Sweep, data: Data, root: Path | None) -> None:
         protocol, (max(sweep.shots),), folds=data.folds, auxiliary=data.auxiliary, skip_short=data.skip_short_classes
     )
     data.bank.parent.mkdir(parents=True, exist_ok=True)
-    generate(dataset, wanted, data.bank)
+    generate(dataset, wanted, data.bank, force=force)
+
+
+def train_request(sweep: Sweep, task: Task, root: Path | None) -> TrainRequest:
+    """What a task asks of a training."""
+    import torch
+
+    from fssbench.training.request import TrainRequest
+
+    return TrainRequest(
+        task.method, task.data.dataset, task.folds[0], checkpoints(sweep, task.data, task.seed), root,
+        recipe=sweep.recipe, backbone=sweep.backbone, steps=sweep.steps, seed=task.seed, validate=1,
+        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+    )  # fmt: skip
 
 
 def _train(sweep: Sweep, task: Task, root: Path | None, say: Callable[[str], None], kept: Kept) -> None:
-    import torch
-
     from fssbench.training.loop import Run as Training
     from fssbench.training.loop import Told
-    from fssbench.training.request import TrainRequest
 
-    request = TrainRequest(
-        task.method, task.data.dataset, task.folds[0], checkpoints(sweep, task.data, task.seed), root,
-        recipe=sweep.recipe, backbone=sweep.backbone, steps=task.data.steps or sweep.steps, seed=task.seed, validate=1,
-        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
-    )  # fmt: skip
-    Training(request, Told(say), kept).train()
+    Training(train_request(sweep, task, root), Told(say), kept).train()
 
 
-def _run(sweep: Sweep, task: Task, say: Callable[[str], None]) -> None:
+def run_request(sweep: Sweep, task: Task) -> RunRequest:
+    """What a task asks of a run."""
     from fssbench.engine.build import MethodSpec
     from fssbench.engine.devices import pick_device
     from fssbench.engine.evaluate import Settings
-    from fssbench.engine.run import RunRequest, run_methods
-    from fssbench.errors import MethodError
+    from fssbench.engine.run import RunRequest
     from fssbench.training.request import recipe_settings
 
     trained = task.weights is not None
-    free = task.method in sweep.training_free
-    settings = sweep.settings if free else () if trained else recipe_settings(task.method, sweep.recipe)
+    settings = () if trained else recipe_settings(task.method, sweep.recipe)
     weights = str(task.weights) if trained else "imagenet"
     spec = MethodSpec(task.method, settings, sweep.backbone, weights, task.seed)
-    request = RunRequest(
+    return RunRequest(
         [spec], task.data.bank, Settings(device=pick_device("auto")), sweep.shots, task.data.folds, sweep.out
     )
-    for outcome in run_methods(request, Quiet(say)):
+
+
+def _run(sweep: Sweep, task: Task, say: Callable[[str], None]) -> None:
+    from fssbench.engine.run import run_methods
+    from fssbench.errors import MethodError
+
+    for outcome in run_methods(run_request(sweep, task), Quiet(say)):
         if outcome.state == "failed":
             raise MethodError(outcome.message)
         say(f"{outcome.state}: {outcome.folder}")

@@ -22,5 +22,6 @@ PAPER = Recipe(
     ),
     quirks=("void pixels are trained as background and ignored in the scores",),
     reading="350 epochs, the least that the author advises for PASCAL-5i; they stopped by hand",
+    gpus=4,
 )
 LITE = lite()

@@ -5,55 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 import toy_cluster
-
-from fssbench.cluster.connect import Ask
-from fssbench.cluster.run import run_on_cluster
-from fssbench.engine.build import MethodSpec
-from fssbench.engine.evaluate import Settings
-from fssbench.engine.job import Outcome, RunRequest
-from fssbench.records import read_run
+from toy_cluster import equal_records
 
 pytest.importorskip("ray", reason="Ray is not installed (extra `cluster`)")
-
-
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with toy_cluster.two_nodes(tmp_path_factory.mktemp("nodes")) as cluster:
-        import ray
-
-        ray.init(cluster.address, log_to_driver=False, logging_level="error")
-        yield cluster
-        ray.shutdown()
-
-
-@pytest.fixture
-def on_cluster(nodes: Any, bank: Path, tmp_path: Path, listener: Any) -> Any:
-    def go(*methods: str, shots: tuple[int, ...] = (1, 5), bank: Path = bank, **more: Any) -> tuple[list[Outcome], Any]:
-        specs = [MethodSpec(f"toy_methods:{name}", weights="random") for name in methods]
-        settings = Settings(device=torch.device("cpu"), head_batch=more.pop("head_batch", 8))
-        request = RunRequest(specs, bank, settings, shots, out=tmp_path / "cluster", **more)
-        return run_on_cluster(request, Ask("auto"), listener)
-
-    return go
-
-
-def equal_records(ours: list[Outcome], theirs: list[Outcome]) -> None:
-    """Byte for byte, apart from what is a fact of time and place."""
-    assert [o.state for o in ours] == [o.state for o in theirs] == ["finished"] * len(ours)
-    for one, other in zip(ours, theirs, strict=True):
-        rows = [(o.folder / "episodes.csv.gz").read_bytes() for o in (one, other)]
-        assert rows[0] == rows[1]
-        runs = [read_run(o.folder).model_dump() for o in (one, other)]
-        for run in runs:
-            del run["created"], run["seconds"], run["environment"]["host"], run["environment"]["command"]
-        assert runs[0] == runs[1]
 
 
 def test_records_are_those_of_one_machine(on_cluster, run, listener, tmp_path: Path) -> None:

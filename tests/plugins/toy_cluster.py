@@ -8,12 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from fssbench.engine.job import Outcome
+from fssbench.records import read_run
+
 STORE = 100 << 20
 PLACES = (Path(__file__).parent, Path(__file__).parents[2])  # what a node imports
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_AUTH_MODE": "disabled",
-    "RAY_memory_monitor_refresh_ms": "0", "RAY_enable_open_telemetry": "0",
-    "RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "4",
+    "RAY_worker_niceness": "0", "RAY_memory_monitor_refresh_ms": "0", "RAY_enable_open_telemetry": "0",
+    "RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "8",
 }  # fmt: skip
 
 
@@ -28,6 +33,7 @@ def two_nodes(temporary: Path) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster()
+    cluster.temporary = temporary
     try:
         cluster.first = add_node(cluster, temporary / "first", include_dashboard=False)
         cluster.second = add_node(cluster, temporary / "second")
@@ -41,3 +47,21 @@ def add_node(cluster: Any, temporary: Path, **more: Any) -> Any:
     temporary.mkdir(exist_ok=True)
     env = {"TMPDIR": str(temporary)}
     return cluster.add_node(num_cpus=1, num_gpus=0, object_store_memory=STORE, env_vars=env, **more)
+
+
+def equal_records(ours: list[Outcome], theirs: list[Outcome]) -> None:
+    """Byte for byte, apart from what is a fact of time and place."""
+    assert [o.state for o in ours] == [o.state for o in theirs] == ["finished"] * len(ours)
+    for one, other in zip(ours, theirs, strict=True):
+        rows = [(o.folder / "episodes.csv.gz").read_bytes() for o in (one, other)]
+        assert rows[0] == rows[1]
+        runs = [read_run(o.folder).model_dump() for o in (one, other)]
+        for run in runs:
+            del run["created"], run["seconds"], run["environment"]["host"], run["environment"]["command"]
+        assert runs[0] == runs[1]
+
+
+def task_processes(name: str) -> list[psutil.Process]:
+    """The processes of this cluster that carry out tasks whose title begins so."""
+    below = psutil.Process().children(recursive=True)
+    return [process for process in below if " ".join(process.cmdline()).startswith(name)]

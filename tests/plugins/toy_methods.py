@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -190,6 +191,23 @@ class ToySlow(Toy):
         if log:
             with Path(log).open("a") as file:
                 file.write(f"{episodes.size[0]}\n")
+        return super().segment(episodes)
+
+
+class ToyFillsDisk(Toy):
+    """Leaves no room for files on a node whose temporary folder is called `full`."""
+
+    def segment(self, episodes: EpisodeBatch) -> Tensor:
+        if os.environ.get("TMPDIR", "").endswith("full"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300, resource.RLIM_INFINITY))
+        return super().segment(episodes)
+
+
+class ToyKills(Toy):
+    """Kills its process whenever it segments."""
+
+    def segment(self, episodes: EpisodeBatch) -> Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
         return super().segment(episodes)
 
 

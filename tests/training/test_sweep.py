@@ -76,6 +76,7 @@ def test_a_dry_run_makes_nothing_and_a_wrong_field_is_named(file: Path, capsys: 
         "train toy_training:Learner on folder, fold 1",
         "run toy_training:Learner on folder, folds 0 1, trained",
         "0 of 4 done",
+        "cost: nothing measured yet under results",
     ]
     assert {path.name for path in Path().iterdir()} == {"sweep.toml"}
     file.write_text(file.read_text().replace("episodes = 4", "episode = 4"))
