@@ -49,7 +49,7 @@ def connected(ask: Ask, say: Callable[[str], None]) -> Iterator[Any]:
         own["object_store_memory"] = STORE_BYTES
     try:
         context = ray.init(ask.address, logging_level=logging.ERROR, **own)
-    except (ConnectionError, OSError, RuntimeError, ValueError, ImportError) as error:
+    except Exception as error:  # Ray raises plain ones too
         raise UsageError(
             f"--cluster {ask.address}: expected a Ray cluster that answers there, found none ({error}). Start one by "
             "`ray start --head`, or say --cluster local."

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -172,8 +173,9 @@ def processes(request: TrainRequest, gpus: int) -> int:
     return max(fit, default=1)
 
 
+@cache
 def sources_sha256() -> str:
-    """SHA-256 over every module of fssbench and methods."""
+    """SHA-256 over every module of fssbench and methods, as they were when this process first asked."""
     digest = hashlib.sha256()
     for package in (fssbench, methods):
         root = Path(str(package.__file__)).parent

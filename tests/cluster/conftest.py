@@ -31,8 +31,9 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def on_cluster(nodes: Any, bank: Path, tmp_path: Path, listener: Any) -> Any:
     def go(*methods: str, shots: tuple[int, ...] = (1, 5), bank: Path = bank, **more: Any) -> tuple[list[Outcome], Any]:
         specs = [MethodSpec(f"toy_methods:{name}", weights="random") for name in methods]
+        ask = Ask("auto", retries=more.pop("retries", 3))
         settings = Settings(device=torch.device("cpu"), head_batch=more.pop("head_batch", 8))
         request = RunRequest(specs, bank, settings, shots, out=tmp_path / "cluster", **more)
-        return run_on_cluster(request, Ask("auto"), listener)
+        return run_on_cluster(request, ask, listener)
 
     return go

@@ -11,8 +11,11 @@ from fssbench.cluster.cost import Job, cost_lines, cost_of, estimate
 from fssbench.training.sweep import Sweep, tasks
 
 CHAINS = [
-    Job("train a", 30.0), Job("train b", 10.0), Job("run a", 5.0, after=("train a",)), Job("run b", 5.0, after=("train b",)),
-]  # fmt: skip
+    Job("train a", 30.0),
+    Job("train b", 10.0),
+    Job("run a", 5.0, after=("train a",)),
+    Job("run b", 5.0, after=("train b",)),
+]
 
 
 @pytest.mark.parametrize(

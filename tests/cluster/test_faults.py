@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,10 @@ from toy_cluster import equal_records, task_processes
 from toy_work import Hungry
 
 from fssbench.cluster.connect import Ask
+from fssbench.cluster.episodes import Episodes, Group
 from fssbench.cluster.schedule import Schedule
 from fssbench.engine.journal import Journal
+from fssbench.errors import RecordError, UsageError
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("ray", reason="Ray is not installed (extra `cluster`)")
@@ -79,11 +84,41 @@ def test_a_full_disk_on_one_node_takes_it_out(nodes, on_cluster, run, listener) 
 
 
 def test_what_kills_its_process_every_time_fails_alone(on_cluster, run) -> None:
-    theirs, counts = on_cluster("ToyKills", "Toy", shots=(1,), folds=[0])
+    theirs, counts = on_cluster("ToyKills", "Toy", shots=(1,), folds=[0], retries=1)
     assert [outcome.state for outcome in theirs] == ["failed", "finished"]
     assert counts.split == 1
-    assert counts.lost == 8  # four times beside the other, four times alone
+    assert counts.lost == 4  # twice beside the other, twice alone
     equal_records(theirs[1:], run("Toy", folds=[0]))
+
+
+def test_a_node_with_other_code_is_refused_and_both_are_named(nodes, on_cluster, run, listener, tmp_path: Path) -> None:
+    plugins = shutil.copytree(toy_cluster.PLACES[0], tmp_path / "plugins")
+    with (plugins / "toy_methods.py").open("a") as file:
+        file.write("# another revision\n")
+    nodes.remove_node(nodes.second)
+    path = os.pathsep.join([str(plugins), str(toy_cluster.PLACES[1])])
+    nodes.second = toy_cluster.add_node(nodes, Path(nodes.temporary, "second"), env={"PYTHONPATH": path})
+    try:
+        theirs, counts = on_cluster("ToySlow", shots=(1,), head_batch=1)
+    finally:
+        nodes.remove_node(nodes.second)
+        nodes.second = toy_cluster.add_node(nodes, Path(nodes.temporary, "second"))
+    assert counts.refused == 1
+    (said,) = (message for message in listener.messages if message.startswith("refused node"))
+    assert re.search(r"code: expected [0-9a-f]{64}, found [0-9a-f]{64} \(revision here", said)
+    equal_records(theirs, run("ToySlow", head_batch=1))
+
+
+def test_nodes_with_another_bank_end_the_run_and_both_are_named(on_cluster, two_way_bank: Path, monkeypatch) -> None:
+    plain = Group.payload
+
+    def elsewhere(self: Group) -> Episodes:
+        asked = plain(self)
+        return replace(asked, request=replace(asked.request, bank=two_way_bank))
+
+    monkeypatch.setattr(Group, "payload", elsewhere)
+    with pytest.raises(UsageError, match=r"no node .* bank: expected \w+, found \w+"):
+        on_cluster("Toy", shots=(1,), folds=[0])
 
 
 @pytest.mark.usefixtures("nodes")
@@ -130,8 +165,6 @@ def _steps(out: Path) -> int:
 
 
 def test_a_step_that_arrives_damaged_or_twice_changes_nothing(tmp_path: Path) -> None:
-    from fssbench.errors import RecordError
-
     there, here = Journal(tmp_path / "there", {}), Journal(tmp_path / "here", {})
     there.append(0, [(3, 1, range(6))], {})
     there.append(0, [(3, 1, range(6)), (4, 1, range(6))], {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,20 @@ def two_nodes(temporary: Path) -> Iterator[Any]:
         cluster.shutdown()
 
 
-def add_node(cluster: Any, temporary: Path, **more: Any) -> Any:
+def add_node(cluster: Any, temporary: Path, env: Mapping[str, str] = {}, **more: Any) -> Any:
     """A node of one core whose temporary files lie in a folder of its own."""
     temporary.mkdir(exist_ok=True)
-    env = {"TMPDIR": str(temporary)}
-    return cluster.add_node(num_cpus=1, num_gpus=0, object_store_memory=STORE, env_vars=env, **more)
+    asked = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": STORE, **more}
+    for last in (False, False, True):
+        before = set(psutil.Process().children(recursive=True))
+        try:
+            return cluster.add_node(**asked, env_vars={"TMPDIR": str(temporary), **env})
+        except Exception as error:  # noqa: BLE001 (it gives up after 30 s, which a busy machine may need)
+            if last or "timed out during startup" not in str(error):
+                raise
+            for process in set(psutil.Process().children(recursive=True)) - before:
+                process.kill()
+    raise AssertionError
 
 
 def equal_records(ours: list[Outcome], theirs: list[Outcome]) -> None:
