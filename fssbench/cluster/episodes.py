@@ -183,6 +183,9 @@ class Group(Work):
 
     def payload(self) -> Episodes:
         """What is not in the journals."""
+        if self.share:
+            for job in self._asked:
+                job.forget_seconds()
         parts = tuple(
             Part(job.identity, job.environment.versions, job.done_of(self._fold)) if job and not job.error else None
             for job in self._jobs

@@ -174,6 +174,10 @@ class Job:
         done = self.done_of(fold)
         return np.array([e for e in range(len(self._episodes[fold].query)) if e not in done], dtype=np.int64)
 
+    def forget_seconds(self) -> None:
+        """A part of the work was done by a process that can no longer say what it took."""
+        self._resumed = True
+
     def merge(self, line: bytes, host: str) -> int:
         """Take a step of another journal, made on `host`; returns how many of its episodes are new."""
         if self.journal is None:

@@ -50,7 +50,7 @@ def add_node(cluster: Any, temporary: Path, env: Mapping[str, str] = {}, **more:
         before = set(psutil.Process().children(recursive=True))
         try:
             return cluster.add_node(**asked, env_vars={"TMPDIR": str(temporary), **env})
-        except Exception as error:  # noqa: BLE001 (it gives up after 30 s, which a busy machine may need)
+        except Exception as error:
             if last or "timed out during startup" not in str(error):
                 raise
             for process in set(psutil.Process().children(recursive=True)) - before:
