@@ -48,6 +48,7 @@ def write_sweep(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nodes")
 def test_a_sweep_gives_the_records_of_one_machine_and_what_fails_fails_alone(
     own_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
