@@ -117,6 +117,14 @@ def paired_differences(first: Measured, second: Measured, *, level: float = 0.95
 
 def possible_ranks(measured: Sequence[Measured], level: float = 0.95) -> list[tuple[int, int]]:
     """The ranks by the mean that tests of all pairs, after Holm's correction, leave open to each result."""
+    return rank_intervals(significantly_better(measured, level))
+
+
+def significantly_better(measured: Sequence[Measured], level: float = 0.95) -> list[list[bool]]:
+    """`[i][j]`: whether the mean of i is better than that of j, by tests of all pairs after Holm's correction.
+
+    All have to be on the same episodes.
+    """
     count = len(measured)
     place = [each.names.index("mean") for each in measured]
     value = np.array([each.value[k] for each, k in zip(measured, place, strict=True)])
@@ -139,7 +147,7 @@ def possible_ranks(measured: Sequence[Measured], level: float = 0.95) -> list[tu
         if p < 1 - level:
             winner, loser = (one, other) if value[one] > value[other] else (other, one)
             better[winner][loser] = True
-    return rank_intervals(better)
+    return better
 
 
 def bounds(change: float, error: float, freedom: float, level: float) -> tuple[float, float]:

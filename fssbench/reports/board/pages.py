@@ -14,16 +14,20 @@ from jinja2 import Environment
 from fssbench import __version__
 from fssbench.reports.board.axis import Axis, axis_of
 from fssbench.reports.board.downloads import classes_csv, ranking_csv
+from fssbench.reports.board.pairs import episodes_script, ious_script, rows_of
 from fssbench.reports.board.paper import Paper, paper_of, published_on
+from fssbench.reports.board.years import years_of
 from fssbench.reports.entries.rankings import Bank, Board, Ranked
 from fssbench.reports.formats.html import environment_of
 from fssbench.reports.papers.paper import papers
+from fssbench.reports.studies.comparison import labels
+from fssbench.reports.studies.overall import overall
 
 if TYPE_CHECKING:
     from fssbench.reports.pictures.gallery import DrawGallery
 
 TEMPLATES = Path(__file__).parent / "templates"
-ASSETS = ("style.css", "site.js", "icon.svg")
+ASSETS = ("style.css", "site.js", "pair.js", "icon.svg")
 
 
 @dataclass(frozen=True)
@@ -47,23 +51,30 @@ def write_pages(folder: Path, banks: Sequence[Bank], gallery: DrawGallery | None
     environment.filters.update(_FILTERS)
     environment.globals |= {
         "total": len(entries), "version": __version__, "paper_of": found, "published_on": published_on,
-        "references": papers(), "axis_of_board": lambda board: _axis(board, found),
+        "references": papers(), "years_of": years_of, "axis_of_board": lambda board: _axis(board, found),
     }  # fmt: skip
     for name in ASSETS:
         shutil.copyfile(TEMPLATES / name, folder / name)
+    found_overall = overall(banks)
     index = environment.get_template("index.html").render(
         root="",
+        with_overall=bool(found_overall),
         banks=banks,
         methods=len({entry.run.method.name for entry in entries}),
         episodes=sum(entry.scores.episodes for entry in entries),
         filters=filter_options(banks),
     )
     _write(folder / "index.html", index)
+    if found_overall:
+        _write(folder / "overall.html", environment.get_template("overall.html").render(root="", tables=found_overall))
     for bank in banks:
         for board in bank.boards:
             _write_board(folder, environment, bank, board, found)
+            rows = rows_of(board)
+            _write(folder / "boards" / f"{board.slug}-episodes.js", episodes_script(board, rows))
             for entry in board.entries:
                 _write_record(folder, environment, bank, board, entry, gallery)
+                _write(folder / "records" / entry.slug / "ious.js", ious_script(entry, rows))
 
 
 def filter_options(banks: Sequence[Bank]) -> list[tuple[str, str, list[tuple[str, str]]]]:
@@ -124,6 +135,12 @@ def _write_board(
     template = environment.get_template("board.html")
     page = template.render(root="../", bank=bank, board=board, matrix=class_matrix(board))
     _write(folder / "boards" / f"{board.slug}.html", page)
+    if len(board.entries) > 1:
+        names = labels([entry.first for entry in board.entries])
+        pair = environment.get_template("pair.html")
+        choices = sorted(zip(names, (entry.slug for entry in board.entries), strict=True))
+        page = pair.render(root="../", bank=bank, board=board, choices=choices)
+        _write(folder / "boards" / f"{board.slug}-pair.html", page)
     _write(folder / "boards" / f"{board.slug}.csv", ranking_csv(bank, board, papers))
     _write(folder / "boards" / f"{board.slug}-classes.csv", classes_csv(board))
 

@@ -15,7 +15,8 @@ from fssbench.records import Parameters
 from fssbench.reports.entries.lines import DATASETS, Entry, entries_of
 from fssbench.reports.entries.results import Place, Result
 from fssbench.reports.entries.scores import Scores, scores_of
-from fssbench.scoring.paired import Measured, possible_ranks
+from fssbench.scoring.clusters import rank_intervals
+from fssbench.scoring.paired import Measured, significantly_better
 
 ROWS = ["fold", "run", "episode", "way", "class_id", "query", "supports"]
 Group = tuple[Result, ...]
@@ -33,6 +34,8 @@ class Ranked(Entry):
     rows: pd.DataFrame  # which episodes: `ROWS`, in the order of `scores.ious`
     rank: int | None = None
     ranks: tuple[int, int] | None = None
+    beats: frozenset[str] = frozenset()  # slugs of those that it is significantly better than
+    tested: bool = False  # whether `ranks` and `beats` were looked for
     measured: Measured | None = None  # the mean, for tests against others; None without intervals
 
     @property
@@ -226,5 +229,11 @@ def _with_rank_intervals(entries: list[Ranked]) -> list[Ranked]:
     if len(ranked) < 2:
         return entries
     measured = [entry.measured for entry in ranked if entry.measured is not None]
-    found = dict(zip((entry.slug for entry in ranked), possible_ranks(measured), strict=True))
-    return [replace(entry, ranks=found.get(entry.slug)) for entry in entries]
+    better = significantly_better(measured)
+    ranks = rank_intervals(better)
+    slugs = [entry.slug for entry in ranked]
+    beaten = [frozenset(slug for slug, wins in zip(slugs, row, strict=True) if wins) for row in better]
+    tested = {
+        entry.slug: replace(entry, ranks=ranks[i], beats=beaten[i], tested=True) for i, entry in enumerate(ranked)
+    }
+    return [tested.get(entry.slug, entry) for entry in entries]
