@@ -153,7 +153,7 @@ def test_everything_is_reached_by_the_tab_key(page: Page) -> None:
     for _ in range(60):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.textContent.trim().slice(0, 20)"))
-    assert {"Skip to the results", "fssbench", "HSNET", "by class", "Show all"} <= reached
+    assert {"Skip to the results", "fssbench", "HSNET", "by class and year", "compare two", "Show all"} <= reached
 
 
 def test_a_record_page_leads_back_and_sorts_its_classes(page: Page) -> None:
@@ -168,9 +168,35 @@ def test_a_record_page_leads_back_and_sorts_its_classes(page: Page) -> None:
     assert page.title() == "Few-shot segmentation leaderboard"
 
 
-@pytest.mark.parametrize("name", ["index.html", "records/hsnet-1/index.html", "board"])
+def test_two_results_are_compared_by_class_with_their_episodes(page: Page, site: Path) -> None:
+    """From the page of one result; a name that is a script is text here, too."""
+    page.goto((site / "records" / "panet-1" / "index.html").as_uri())
+    page.get_by_role("link", name="Compare with another").click()
+    assert page.get_by_label("First", exact=True).input_value() == "panet-1"
+    page.get_by_label("Second", exact=True).select_option("hsnet-1")
+    page.wait_for_function("location.search.includes('second=hsnet-1')")
+    facts = [each.text_content() or "" for each in page.locator("#pair-facts dd").all()]
+    assert float(facts[0]) < float(facts[1])
+    assert facts[2].startswith("−")
+    rows = page.locator("#pair-classes tbody tr")
+    assert rows.count() == 20
+    by_hand = float(facts[0]) - float(facts[1])
+    assert abs(-float(facts[2].removeprefix("−")) - by_hand) < 0.11
+    name = rows.first.get_by_role("button").text_content() or ""
+    rows.first.get_by_role("button").press("Enter")  # by keyboard: the episodes of this class
+    assert {each.text_content() for each in page.locator("#pair-episodes tbody td:nth-child(2)").all()} == {name}
+    assert "4 of 4 episodes" in (page.locator("#pair-count").text_content() or "")
+    assert "first=panet-1&second=hsnet-1" in page.url
+    evil = page.get_by_label("Second", exact=True).locator("option", has_text="<script>").get_attribute("value")
+    page.get_by_label("Second", exact=True).select_option(evil)
+    page.wait_for_function("location.search.includes('second=evil')")
+    assert "owned" not in page.title()
+
+
+@pytest.mark.parametrize("name", ["index.html", "records/hsnet-1/index.html", "overall.html", "board", "pair"])
 def test_a_telephone_shows_a_page_without_scrolling_sideways(browser: Browser, site: Path, name: str) -> None:
-    path = next((site / "boards").glob("*.html")) if name == "board" else site / name
+    boards = sorted((site / "boards").glob("*.html"), key=lambda path: path.stem.endswith("-pair"))
+    path = {"board": boards[0], "pair": boards[-1]}.get(name, site / name)
     context = browser.new_context(viewport={"width": 360, "height": 740})
     page = context.new_page()
     page.goto(path.as_uri())

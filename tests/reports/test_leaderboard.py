@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from fssbench.cli.app import main
 from fssbench.errors import UsageError
 from fssbench.protocol import PFENET
+from fssbench.records import find_records, read_run
 from fssbench.regime import Regime
 from fssbench.reports.board.axis import axis_of
 from fssbench.reports.board.build import build_site
@@ -134,9 +136,26 @@ def test_results_whose_names_differ_in_signs_only_keep_pages_of_their_own(make_r
 
 
 def test_every_link_leads_to_a_file_of_the_site_and_none_to_the_network(make_record: Make, tmp_path: Path) -> None:
-    make_record(tmp_path / "r" / "a", episodes=5)
-    make_record(tmp_path / "r" / "b", episodes=5, shot=5)
-    site = build(tmp_path / "r", tmp_path / "site")
+    for number, shot in enumerate((1, 1, 5, 5)):
+        make_record(tmp_path / "r" / f"{number}", ("panet", "hsnet")[number % 2], episodes=5, shot=shot, seed=number)
+    check_links(build(tmp_path / "r", tmp_path / "site"))
+    assert {"overall.html", "pair.js"} <= {path.name for path in (tmp_path / "site").iterdir()}
+
+
+def test_the_site_of_this_repositorys_results_holds_every_record_and_no_dead_link(tmp_path: Path) -> None:
+    results = Path(__file__).parents[2] / "results"
+    site = build(results, tmp_path / "site")
+    check_links(site)
+    held = {json.loads(path.read_text())["id"] for path in site.rglob("record*.json")}
+    assert held == {read_run(folder).id for folder in find_records(results)}
+    page = Page(site / "index.html")
+    for table in page.rankings:
+        ranks = [int(row[0]) for row in table if row[0]]
+        means = [float(row[4].split("[")[0]) for row in table if row[0]]
+        assert ranks == sorted(ranks) and means == sorted(means, reverse=True)
+
+
+def check_links(site: Path) -> None:
     seen = 0
     elsewhere = {address for paper in papers().values() for address in (paper.url, paper.code) if address}
     for path in site.rglob("*.html"):

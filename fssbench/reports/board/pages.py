@@ -138,7 +138,10 @@ def _write_board(
     if len(board.entries) > 1:
         names = labels([entry.first for entry in board.entries])
         pair = environment.get_template("pair.html")
-        choices = sorted(zip(names, (entry.slug for entry in board.entries), strict=True))
+        choices = [
+            (name.replace(f", {board.shot}-shot", ""), entry.slug)
+            for name, entry in zip(names, board.entries, strict=True)
+        ]
         page = pair.render(root="../", bank=bank, board=board, choices=choices)
         _write(folder / "boards" / f"{board.slug}-pair.html", page)
     _write(folder / "boards" / f"{board.slug}.csv", ranking_csv(bank, board, papers))

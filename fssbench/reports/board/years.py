@@ -10,7 +10,7 @@ from fssbench.reports.entries.rankings import Board
 from fssbench.reports.papers.paper import Paper
 from fssbench.reports.papers.registry import PaperScores
 
-TOP, BOTTOM, LEFT, WIDE, LINE = 16.0, 316.0, 44.0, 104.0, 13.0  # units of the figure
+TOP, BOTTOM, LEFT, LINE = 16.0, 316.0, 44.0, 13.0  # units of the figure
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,13 @@ class Years:
     published: tuple[Point, ...]
 
     @property
+    def step(self) -> float:
+        """Units a year: room for a name, and the page's width for few."""
+        return max(104.0, 1170.0 // len(self.years))
+
+    @property
     def width(self) -> float:
-        return LEFT + WIDE * len(self.years)
+        return LEFT + self.step * len(self.years)
 
     def y(self, value: float) -> float:
         """Height of a fraction."""
@@ -45,15 +50,22 @@ class Years:
 
     def x(self, year: int) -> float:
         """Place of a year."""
-        return LEFT + WIDE * (year - self.years[0]) + 16
+        return LEFT + self.step * (year - self.years[0]) + 16
 
 
 def years_of(board: Board, published: Sequence[PaperScores], papers: Mapping[str, Paper]) -> Years | None:
-    """The figure of a board; None where no two measured methods are of different years."""
+    """The figure of a board; None where no two measured methods are of different years.
+
+    A method that was trained is not shown untrained as well.
+    """
+    trained = {entry.title for entry in board.entries if entry.trained != "untrained"}
     measured = [
         (paper.year, value, f"{entry.title}{' untrained' if entry.trained == 'untrained' else ''}")
         for entry in board.entries
-        if entry.rank and (paper := papers.get(entry.run.method.name)) and (value := entry.scores.miou.value)
+        if not (entry.trained == "untrained" and entry.title in trained)
+        and entry.rank
+        and (paper := papers.get(entry.run.method.name))
+        and (value := entry.scores.miou.value)
     ]
     if len({year for year, _, _ in measured}) < 2:
         return None

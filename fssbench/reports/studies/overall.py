@@ -45,11 +45,14 @@ class Overall:
 
 
 def overall(banks: Sequence[Bank]) -> list[Overall]:
-    """An overall table for every protocol and way with several boards. Boards that were run in part stay out."""
+    """An overall table for every protocol and way with several boards.
+
+    Boards that were run in part stay out, and those with one result: nothing can be compared there.
+    """
     groups: dict[tuple[str, int], list[tuple[Bank, Board]]] = {}
     for bank in banks:
         for board in bank.boards:
-            if not board.part:
+            if not board.part and board.ranked > 1:
                 groups.setdefault((bank.protocol, board.way), []).append((bank, board))
     found = [Overall(*key, tuple(boards), _lines(boards)) for key, boards in groups.items() if len(boards) > 1]
     return [each for each in found if any(line.rank for line in each.lines)]
@@ -70,7 +73,8 @@ def _lines(boards: Sequence[tuple[Bank, Board]]) -> tuple[Line, ...]:
         for each, (score, ranks) in zip(whole, scores, strict=True)
     ]
     lines.sort(key=lambda line: (line.rank or 0, line.entry.title))
-    return (*lines, *(Line(each, Score(None)) for each in kept if not all(each)))
+    rest = sorted((Line(each, Score(None)) for each in kept if not all(each)), key=lambda line: line.entry.title)
+    return (*lines, *rest)
 
 
 def _method(entry: Ranked) -> tuple[str, ...]:

@@ -105,8 +105,8 @@ function showEpisodes(form, changes) {
   const made = mine.slice(0, SHOWN).map(({ row, first, second, change }) => {
     const line = document.createElement("tr");
     line.append(cell("td", `${rows.fold[row]} / ${rows.episode[row]}`), cell("td", rows.classes[rows.class[row]]),
-      cell("td", rows.queries[rows.query[row]], "id"), cell("td", rows.supports[row], "id"), cell("td", percent(first), "number"),
-      cell("td", percent(second), "number"), cell("td", signed(change), "number"));
+      cell("td", percent(first), "number"), cell("td", percent(second), "number"), cell("td", signed(change), "number"),
+      cell("td", rows.queries[rows.query[row]], "id"), cell("td", rows.supports[row], "id"));
     return line;
   });
   document.querySelector("#pair-episodes tbody").replaceChildren(...made);
