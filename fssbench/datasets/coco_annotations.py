@@ -90,6 +90,8 @@ def _annotation(entry: dict[str, Any]) -> tuple[int, Annotation]:
     number, category, crowd = int(entry.get("id", 0)), int(entry["category_id"]), bool(entry.get("iscrowd", 0))
     whole = int(entry.get("obj_ann_id", 0))
     box = tuple(map(float, entry["bbox"])) if whole else ()
+    if whole and (len(box) != 4 or not np.isfinite(box).all()):
+        raise ValueError(f"box {entry['bbox']}")
     return int(entry["image_id"]), Annotation(number, category, crowd, segmentation, whole, box)
 
 

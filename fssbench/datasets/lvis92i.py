@@ -39,7 +39,9 @@ class Lvis92i(Dataset):
             )
         self.photographs = coco2017(root, found)
         content = load_instances(found / "lvis_v1_val.json")
-        self.class_names = {number: str(entry["name"]) for number, entry in sorted(content.categories.items())}
+        self.class_names = {
+            number: str(entry.get("name", number)) for number, entry in sorted(content.categories.items())
+        }
         self._images = {
             image.file_name.rpartition(".")[0]: image for image in content.images.values() if image.annotations
         }

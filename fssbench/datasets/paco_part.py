@@ -44,7 +44,7 @@ class PacoPart(Crops):
         self.photographs = coco2017(root, found)
         self._content = load_instances(found / VAL)
         self.class_names = {
-            number: str(entry.get("name"))
+            number: str(entry.get("name", number))
             for number, entry in sorted(self._content.categories.items())
             if entry.get("supercategory") == "PART"
         }

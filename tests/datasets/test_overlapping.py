@@ -265,3 +265,13 @@ def test_a_foreign_or_damaged_annotation_is_one_message_that_names_the_file(tmp_
     write(path, {"object": []})
     with pytest.raises(DataError, match="expected 24 x 32 px as its annotations say, found 9 x 9"):
         PascalPart(tmp_path).image_bytes("2008_000000#4,2,22,20")
+
+
+def test_a_box_that_is_none_is_one_message_that_names_the_file(tmp_path: Path) -> None:
+    path = paco(tmp_path) / "PACO-Part/paco/paco_lvis_v1_val.json"
+    content = json.loads(path.read_text())
+    for box in ([1, 2, 3], [0, 0, float("nan"), 5], "none"):
+        content["annotations"][0]["bbox"] = box
+        write(path, content)
+        with pytest.raises(DataError, match=r"paco_lvis_v1_val\.json: expected COCO's instances"):
+            PacoPart(tmp_path)
