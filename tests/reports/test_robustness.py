@@ -62,6 +62,15 @@ def test_what_is_hard_in_both_cancels(tmp_path: Path, make_record) -> None:  # t
     assert other.high - other.low < 0.05
 
 
+def test_the_mean_over_conditions_that_are_alike_has_their_interval(tmp_path: Path, make_record) -> None:  # type: ignore[no-untyped-def]
+    make_record(tmp_path / "clean", miou=0.5, episodes=60)
+    for level in (1, 2, 3):
+        make_record(tmp_path / str(level), miou=0.45, episodes=60, annotation=f"eroded-{level}")
+    (found,) = robustness(load_results(tmp_path))
+    one, mean = found.drops["eroded-1"], found.drops["mean of mask qualities"]
+    assert (mean.difference, mean.low, mean.high) == pytest.approx((one.difference, one.low, one.high))
+
+
 def test_a_method_without_a_clean_result_is_refused(tmp_path: Path, make_record) -> None:  # type: ignore[no-untyped-def]
     make_record(tmp_path / "worse", protocol=FOG)
     make_record(tmp_path / "clean", method="sgone")
@@ -125,9 +134,14 @@ def test_score_by_severity_is_drawn_from_the_clean_bank_on_with_the_intervals_of
     assert set(panels) == {"eroded", "queries fog", "queries gaussian noise"}
     (line,) = panels["eroded"].containers
     assert line.lines[0].get_xydata() == pytest.approx(np.array([[0, 40], [3, 38], [5, 30]]))
+    make_record(tmp_path / "other" / "clean", miou=0.5, episodes=60)
+    make_record(tmp_path / "other" / "worse", miou=0.45, episodes=60, annotation="eroded-5", seed=0)
+    (other,) = robustness(load_results(tmp_path / "other"))
+    (line,) = by_severity([other]).axes[0].containers
     (bars,) = line.lines[2]
-    drop = found.drops["eroded-5"]
-    assert bars.get_segments()[2][:, 1] == pytest.approx(100 * (0.4 + np.array([drop.low, drop.high])))
+    drop = other.drops["eroded-5"]
+    assert drop.low < drop.difference < drop.high
+    assert bars.get_segments()[1][:, 1] == pytest.approx(100 * (other.miou + np.array([drop.low, drop.high])))
     with pytest.raises(SystemExit, match="0"):
         main(["robustness", str(root), "--plot", str(tmp_path / "plots")])
     assert {path.suffix for path in (tmp_path / "plots").glob("*-1way-1shot-severity.*")} == {".png", ".svg"}
