@@ -51,9 +51,9 @@ def by_severity(members: Sequence[Robustness]) -> Figure:
         axis.set_title(kind.replace("_", " "), fontsize=9)
         axis.set_xticks(range(6), ["clean", *"12345"])
         axis.set_xlim(-0.3, 5.3)
-    for place, axis in enumerate(axes):
-        axis.set_visible(place < len(kinds))
-        axis.tick_params(labelbottom=place + columns >= len(kinds))
+    for number, axis in enumerate(axes):
+        axis.set_visible(number < len(kinds))
+        axis.tick_params(labelbottom=number + columns >= len(kinds))
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside right center", fontsize=8.5)
     figure.supylabel("mIoU, per cent", fontsize=9)
