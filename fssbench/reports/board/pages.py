@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment
+from markupsafe import Markup, escape
 
 from fssbench import __version__
 from fssbench.reports.board.axis import Axis, axis_of
@@ -191,7 +192,31 @@ def _signed(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
 
 
+def _bars(counts: Sequence[int]) -> str:
+    """A histogram as one path, in a box of 100 x 20."""
+    top, width = max([*counts, 1]), 100 / len(counts)
+    bars = [(i * width + 0.4, round(20 * count / top, 2)) for i, count in enumerate(counts) if count]
+    return "".join(f"M{x:g} 20v-{height:g}h{width - 0.8:g}v{height:g}z" for x, height in bars)
+
+
+def tree(value: Any) -> Markup:
+    """Nested values of `run.json` as nested definition lists; long ones in columns."""
+    if isinstance(value, Mapping) and value:
+        many = len(value) > 7 and not any(isinstance(inner, Mapping) for inner in value.values())
+        items = "".join(f"<div><dt>{escape(key)}</dt><dd>{tree(inner)}</dd></div>" for key, inner in value.items())
+        return Markup(('<dl class="many">' if many else "<dl>") + f"{items}</dl>")
+    if isinstance(value, list | tuple):
+        if value and isinstance(value[0], Mapping):
+            return Markup(f"<ol>{''.join(f'<li>{tree(inner)}</li>' for inner in value)}</ol>")
+        return escape(", ".join(map(str, value)) or "none")
+    if value is None or isinstance(value, Mapping):
+        return Markup('<span class="none">none</span>' if value is None else '<span class="none">empty</span>')
+    return escape("yes" if value is True else "no" if value is False else value)
+
+
 _FILTERS: Mapping[str, Callable[..., str]] = {
+    "bars": _bars,
+    "tree": tree,
     "percent": _percent,
     "plain": _plain,
     "signed": _signed,
