@@ -26,7 +26,7 @@ NEVER = 1 << 62
 class _Entry:
     uses: deque[int]
     features: Features | None = None
-    spilled: list[tuple[str, int, tuple[int, ...], torch.dtype]] | None = None  # name, offset, shape, type
+    spilled: list[tuple[str, int, Tensor]] | None = None  # name, offset, and a tensor of the same form without values
     size: int = 0
 
     @property
@@ -166,8 +166,9 @@ class FeatureStore:
             self._file.seek(0, 2)
             places = []
             for name, tensor in features.items():
-                places.append((name, self._file.tell(), tuple(tensor.shape), tensor.dtype))
-                self._file.write(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+                form = torch.empty_like(tensor, device="meta", memory_format=_layout(tensor))
+                places.append((name, self._file.tell(), form))
+                self._file.write(_in_memory_order(tensor.detach().cpu()).contiguous().view(torch.uint8).numpy().data)
             self._file.flush()
         except OSError:
             self.statistics.spill_full = True
@@ -180,12 +181,23 @@ class FeatureStore:
         if self._file is None or entry.spilled is None:
             raise RuntimeError("the spill file is closed")
         features = {}
-        for name, offset, shape, dtype in entry.spilled:
-            tensor = torch.empty(shape, dtype=dtype)
+        for name, offset, form in entry.spilled:
+            tensor = torch.empty_like(form, device="cpu")
             self._file.seek(offset)
-            self._file.readinto(tensor.view(torch.uint8).numpy().data)
+            self._file.readinto(_in_memory_order(tensor).view(torch.uint8).numpy().data)
             features[name] = tensor
         return features
+
+
+def _layout(tensor: Tensor) -> torch.memory_format:
+    """Of a tensor on disk: channels last where it lies so in memory, else contiguous."""
+    last = tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _in_memory_order(tensor: Tensor) -> Tensor:
+    """B x H x W x C of a B x C x H x W tensor that lies channels last, else the tensor: a view either way."""
+    return tensor.permute(0, 2, 3, 1) if _layout(tensor) == torch.channels_last else tensor
 
 
 def feature_bytes(features: Mapping[str, Tensor]) -> int:

@@ -87,3 +87,24 @@ def test_whatever_the_budgets_memory_stays_within_and_content_is_right(
     assert store.statistics.peak_bytes <= budget
     assert not any(key in store for key in schedule)
     store.close()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_map_that_was_spilled_comes_back_in_its_memory_layout(tmp_path: Path, layout: torch.memory_format) -> None:
+    put = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5).to(memory_format=layout)
+    store = FeatureStore({"key": [0]}, budget=0, spill_folder=tmp_path, spill_budget=10_000)
+    store.put("key", {"map": put})
+    back = store.get("key")
+    store.close()
+    assert back is not None
+    assert torch.equal(back["map"], put)
+    assert back["map"].stride() == put.stride()
+
+
+def test_a_transposed_tensor_that_was_spilled_comes_back_equal(tmp_path: Path) -> None:
+    store = FeatureStore({"key": [0]}, budget=0, spill_folder=tmp_path, spill_budget=10_000)
+    store.put("key", {"vectors": torch.arange(6.0).view(1, 2, 3).transpose(1, 2)})
+    back = store.get("key")
+    store.close()
+    assert back is not None
+    assert back["vectors"].tolist() == [[[0, 3], [1, 4], [2, 5]]]
