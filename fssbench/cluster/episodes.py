@@ -69,6 +69,7 @@ class Episodes:
             begin(list(jobs.values()), stack, sender)
             for number, job in jobs.items():
                 sender.follow(job, number)
+            sender.flush()
             settings = scored(bank, settings)
             with numerics(settings.device, settings.precision):
                 for group in grouped(self.fold, list(jobs.values()), settings):
@@ -145,7 +146,7 @@ class _Sender(_Silent):
     def _add(self, number: int, line: bytes) -> None:
         self._lines.append((number, line))
         if time.monotonic() - self._sent > _EVERY:
-            self._flush()
+            self.flush()
 
     def _flush(self) -> None:
         if self._lines:
@@ -158,7 +159,7 @@ class _Sender(_Silent):
 
     def end(self, jobs: Mapping[int, Job]) -> None:
         """The rest, what it took, and which methods failed."""
-        self._flush()
+        self.flush()
         for number, job in jobs.items():
             self._post(("seconds", number, job.seconds))
             if job.error is not None:
@@ -215,16 +216,16 @@ class Group(Work):
         return not self._left()
 
     def fail(self, message: str) -> None:
-        """All of its methods."""
-        for job in self._asked:
-            job.error = job.error or MethodError(message)
+        """All of its methods that lack anything."""
+        for job in filter(self._lacks, self._asked):
+            job.error = MethodError(message)
 
     def parts(self) -> list[Work]:
         """A task a method."""
         specs = list(self._request.methods)
         per = len(self._jobs) // len(specs)
         alone = [(spec, self._jobs[i * per : (i + 1) * per]) for i, spec in enumerate(specs)]
-        open_ = [(spec, jobs) for spec, jobs in alone if any(job and not job.error for job in jobs)]
+        open_ = [(spec, jobs) for spec, jobs in alone if any(job and self._lacks(job) for job in jobs)]
         if len(open_) < 2:
             return []
         cut = [
@@ -243,3 +244,6 @@ class Group(Work):
 
     def _left(self) -> int:
         return sum(len(job.pending(self._fold)) for job in self._asked if job.error is None)
+
+    def _lacks(self, job: Job) -> bool:
+        return job.error is None and bool(len(job.pending(self._fold)))

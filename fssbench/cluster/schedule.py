@@ -67,6 +67,7 @@ class Work(ABC):
 class _Attempt:
     work: Work
     losses: int = 0  # in a row, without anything that came back
+    deaths: int = 0  # in all
     memory: int | None = None
     begun: float | None = None  # when a node took it
     host: str = ""
@@ -251,15 +252,18 @@ class Schedule:
         self.counts.lost += 1
         work = attempt.work
         attempt.losses = 1 if work.share > attempt.share else attempt.losses + 1
+        attempt.deaths += 1
         if more_memory:
             attempt.memory = self._more_memory(attempt.memory)
-        self._say(f"{work.name} {how}; {'again' if attempt.losses <= self._ask.retries else 'given up'}")
-        if attempt.losses <= self._ask.retries:
-            self._submit(attempt)
-        elif parts := work.parts():
+        # Company may come forward while one method kills them all, so that each death counts.
+        if attempt.deaths > self._ask.retries and (parts := work.parts()):
             self.counts.split += 1
+            self._say(f"{work.name} {how}; its methods apart")
             for part in parts:
                 self._submit(_Attempt(part, memory=attempt.memory))
+        elif attempt.losses <= self._ask.retries:
+            self._say(f"{work.name} {how}; again")
+            self._submit(attempt)
         else:
             self._fail(attempt, f"{work.name} {how}, {attempt.losses} times in a row")
 
