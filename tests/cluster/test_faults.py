@@ -143,10 +143,12 @@ def test_a_killed_driver_goes_on_by_the_same_command(nodes, bank: Path, run, tmp
     ]  # fmt: skip
     kills = 0
     for share in (5, 15):
-        driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with (tmp_path / "said").open("w") as said:
+            driver = subprocess.Popen(command, stdout=said, stderr=said)
         while driver.poll() is None and _steps(out) < share:
             time.sleep(0.1)
-        os.kill(driver.pid, signal.SIGKILL)
+        assert driver.returncode is None, (tmp_path / "said").read_text()
+        driver.kill()
         kills += driver.wait() == -signal.SIGKILL
     assert kills == 2
     kept = _steps(out)

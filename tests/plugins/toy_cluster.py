@@ -49,7 +49,7 @@ def add_node(cluster: Any, temporary: Path, env: Mapping[str, str] = {}, **more:
     for last in (False, False, True):
         before = set(psutil.Process().children(recursive=True))
         try:
-            return cluster.add_node(**asked, env_vars={"TMPDIR": str(temporary), **env})
+            return cluster.add_node(**asked, env_vars={"TMPDIR": str(temporary), "TOY_PAUSE": "0.3", **env})
         except Exception as error:
             if last or "timed out during startup" not in str(error):
                 raise

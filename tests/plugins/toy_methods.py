@@ -186,7 +186,7 @@ class ToySlow(Toy):
     """Takes its time, so that a test can kill it; writes a line a step where it is told to."""
 
     def segment(self, episodes: EpisodeBatch) -> Tensor:
-        time.sleep(0.05)
+        time.sleep(float(os.environ.get("TOY_PAUSE", "0.05")))
         log = os.environ.get("TOY_LOG")
         if log:
             with Path(log).open("a") as file:
