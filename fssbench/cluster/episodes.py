@@ -148,7 +148,8 @@ class _Sender(_Silent):
         if time.monotonic() - self._sent > _EVERY:
             self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Post what waits."""
         if self._lines:
             self._post(("lines", self._lines))
         self._lines, self._sent = [], time.monotonic()
