@@ -196,6 +196,9 @@ def test_published_addresses_carry_well_formed_hashes_and_distinct_names() -> No
     assert len({archive.part for archive in archives}) == len(archives)
     for archive in archives:
         if archive.url is not None:
+            if archive.part == "lvis_v1_val":  # its publishers print none
+                assert archive.digest is None
+                continue
             assert archive.digest is not None
             kind, _, value = archive.digest.partition(":")
             assert len(value) == 2 * hashlib.new(kind).digest_size

@@ -132,8 +132,8 @@ def _taken(folder: Path) -> float:
 def estimate(jobs: Sequence[Job], devices: int) -> Estimate:
     """The jobs on so many devices, the longest of those that can begin first, and what keeps them from being quicker.
 
-    >>> estimate([Job("a", 30.0), Job("b", 10.0), Job("c", 10.0)], 2)
-    Estimate(devices=2, seconds=30.0, busy=0.8333333333333334, bottleneck='the longest chain: a')
+    >>> estimate([Job("a", 30.0), Job("b", 10.0), Job("c", 5.0)], 2)
+    Estimate(devices=2, seconds=30.0, busy=0.75, bottleneck='the longest chain: a')
     """
     total = sum(job.seconds for job in jobs)
     ends: dict[str, float] = {}

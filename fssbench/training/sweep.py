@@ -224,7 +224,7 @@ def train_request(sweep: Sweep, task: Task, root: Path | None) -> TrainRequest:
 
     return TrainRequest(
         task.method, task.data.dataset, task.folds[0], checkpoints(sweep, task.data, task.seed), root,
-        recipe=sweep.recipe, backbone=sweep.backbone, steps=sweep.steps, seed=task.seed, validate=1,
+        recipe=sweep.recipe, backbone=sweep.backbone, steps=task.data.steps or sweep.steps, seed=task.seed, validate=1,
         device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
     )  # fmt: skip
 
@@ -245,7 +245,8 @@ def run_request(sweep: Sweep, task: Task) -> RunRequest:
     from fssbench.training.request import recipe_settings
 
     trained = task.weights is not None
-    settings = () if trained else recipe_settings(task.method, sweep.recipe)
+    free = task.method in sweep.training_free
+    settings = sweep.settings if free else () if trained else recipe_settings(task.method, sweep.recipe)
     weights = str(task.weights) if trained else "imagenet"
     spec = MethodSpec(task.method, settings, sweep.backbone, weights, task.seed)
     return RunRequest(
