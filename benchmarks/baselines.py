@@ -23,7 +23,7 @@ from fssbench.engine.build import MethodSpec
 from fssbench.engine.evaluate import Settings
 from fssbench.engine.job import RunRequest
 from fssbench.engine.run import run_methods
-from fssbench.protocol import find_protocol
+from fssbench.protocols import find_protocol
 
 POOLS = {"shapes5i": "train", "pascal5i": "trainaug"}
 TRIED: list[tuple[str, tuple[str, ...]]] = [

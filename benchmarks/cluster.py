@@ -26,7 +26,7 @@ from fssbench.engine.build import MethodSpec
 from fssbench.engine.evaluate import Settings
 from fssbench.engine.job import RunRequest
 from fssbench.method import EpisodeBatch
-from fssbench.protocol import find_protocol
+from fssbench.protocols import find_protocol
 from methods.panet import PANet
 
 

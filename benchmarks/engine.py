@@ -30,7 +30,7 @@ from fssbench.engine.sources import BankImages
 from fssbench.engine.speed import measure
 from fssbench.files import atomic_write_text
 from fssbench.method import Method, build_episodes
-from fssbench.protocol import find_protocol
+from fssbench.protocols import find_protocol
 
 
 def plain_loop(bank: Bank, episodes: Episodes, rows: np.ndarray, method: Method, shot: int) -> float:

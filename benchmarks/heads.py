@@ -29,10 +29,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fssbench.conformance import Pixels, Subject, render
+from fssbench.conformance import Subject
 from fssbench.engine.devices import kept_memory, numerics, pick_device
 from fssbench.method import OBJECT, EpisodeBatch, Method
 from fssbench.registry import BUILT_IN, find_method
+from fssbench.scenes import Pixels, render
 from fssbench.settings import parse_settings
 
 Builder = Callable[[str, list[str]], Method]  # from a name and settings

@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {
-    "banks": ("fssbench/banks/*.py", "fssbench/protocol.py"),
+    "banks": ("fssbench/banks/*.py", "fssbench/protocol*.py"),
     "engine": ("fssbench/engine/*.py", "fssbench/method.py", "fssbench/score.py"),
     "scoring": ("fssbench/scoring/*.py",),
     "reports": ("fssbench/reports/**/*.py", "fssbench/audit/*.py", "fssbench/records.py"),

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from fssbench.names import SEPARATOR
-from fssbench.protocol import FSSBENCH, PFENET
+from fssbench.protocols import FSSBENCH, PFENET
 from fssbench.records import COLUMNS, BankEntry, Environment, MethodEntry, Parameters, Run, WeightsEntry, write_record
 from fssbench.reports.board.build import build_site
 from fssbench.reports.entries.results import load_results

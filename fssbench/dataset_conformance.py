@@ -27,7 +27,7 @@ from fssbench.datasets.masks import void_of
 from fssbench.datasets.reading import some
 from fssbench.errors import DataError, FssbenchError, ProtocolError, UsageError
 from fssbench.names import name_problem, wrong_image_id
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 
 _SAMPLE = 12  # images that are read, from all over the list
 _ABSENT = "no such image/of this data set"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fssbench.banks.bank import Bank, open_bank
 from fssbench.errors import BankError, FssbenchError, RecordError, UsageError
-from fssbench.protocol import PROTOCOLS, find_protocol
+from fssbench.protocols import PROTOCOLS, find_protocol
 from fssbench.records import Run, find_records, read_run
 from fssbench.registry import find_method
 from fssbench.reports.papers.paper import Paper, find_paper

@@ -19,7 +19,7 @@ from fssbench.banks.generate import Request, generate
 from fssbench.cli import main
 from fssbench.datasets.own.dataset import Folder
 from fssbench.predictions import write_predictions
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 from fssbench.records import read_record
 from fssbench.submissions import labels_of, open_submission
 

@@ -11,7 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from fssbench.errors import ProtocolError
-from fssbench.protocol import FSSBENCH, PROTOCOLS, Protocol, find_protocol, parse_protocol
+from fssbench.protocol import Protocol, parse_protocol
+from fssbench.protocols import FSSBENCH, PROTOCOLS, find_protocol
 
 # From the comparison of the eight codebases (code at fixed commits): 255, absent class, resolution, runs, FB-IoU.
 PUBLISHED: dict[str, dict[str, Any]] = {

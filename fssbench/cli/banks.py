@@ -205,7 +205,7 @@ def convert(
 
 def _protocol(name: str, dataset: str, episodes: int | None, seed: int | None, seeds: list[int] | None) -> Protocol:
     from fssbench.errors import UsageError
-    from fssbench.protocol import find_protocol
+    from fssbench.protocols import find_protocol
 
     if seed is not None and seeds is not None:
         raise UsageError("expected --seed or --seeds, found both: give one of them.")

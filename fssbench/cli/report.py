@@ -56,7 +56,7 @@ def report(
     as_json: bool = typer.Option(False, "--json", help="The same as `--format json`."),
 ) -> None:
     """Tables of results: method x backbone x weights, folds, mean and FB-IoU for each shot."""
-    from fssbench.protocol import find_protocol
+    from fssbench.protocols import find_protocol
     from fssbench.reports.entries.lens import through
     from fssbench.reports.render import render
     from fssbench.reports.tables.layouts import View, class_tables, fold_tables

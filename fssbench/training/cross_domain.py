@@ -49,7 +49,7 @@ def make_banks(asked: CrossDomain, say: Callable[[str], None]) -> list[Path]:
     """The members' banks, those made that lack. Raises `DataError` naming the first member whose data are not there."""
     from fssbench.banks.generate import Request, generate
     from fssbench.datasets.registry import open_under
-    from fssbench.protocol import find_protocol
+    from fssbench.protocols import find_protocol
 
     paths = []
     for member in robustness.SUITES["cross-domain"]:

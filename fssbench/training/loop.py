@@ -25,7 +25,7 @@ from fssbench.engine.devices import numerics
 from fssbench.engine.evaluate import Settings
 from fssbench.engine.evaluation import evaluate_method
 from fssbench.errors import MethodError, UsageError
-from fssbench.protocol import find_protocol
+from fssbench.protocols import find_protocol
 from fssbench.regime import Regime
 from fssbench.training.base_classes import TrainingData, open_training, training_data
 from fssbench.training.features import FeatureCache, Kept, kept_maps

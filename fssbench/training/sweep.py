@@ -203,7 +203,7 @@ def make_bank(sweep: Sweep, data: Data, root: Path | None, *, force: bool = Fals
     """The bank of a data set, at its place."""
     from fssbench.banks.generate import Request, generate
     from fssbench.datasets.registry import open_under
-    from fssbench.protocol import find_protocol
+    from fssbench.protocols import find_protocol
 
     protocol = find_protocol("fssbench")
     if data.episodes is not None:

@@ -15,7 +15,7 @@ from fssbench.banks.text import episode_lines
 from fssbench.banks.verify import problems
 from fssbench.datasets.pascal5i import Pascal5i
 from fssbench.errors import BankError, DataError
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 
 REQUEST = Request(FSSBENCH.but(episodes=6, min_area=100), shots=(2,), annotations=("box",), auxiliary=1)
 VOC = "VOCdevkit/VOC2012"

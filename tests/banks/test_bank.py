@@ -20,7 +20,8 @@ from fssbench.banks.generate import Request, generate
 from fssbench.banks.text import episode_lines
 from fssbench.datasets.pascal5i import Pascal5i
 from fssbench.errors import BankError, ProtocolError
-from fssbench.protocol import FSSBENCH, HSNET, PROTOCOLS, Protocol
+from fssbench.protocol import Protocol
+from fssbench.protocols import FSSBENCH, HSNET, PROTOCOLS
 
 SMALL = FSSBENCH.but(episodes=12, min_area=100)
 

@@ -14,7 +14,7 @@ from fssbench.banks.generate import Request, make_plan
 from fssbench.banks.scan import scan
 from fssbench.banks.verify import problems
 from fssbench.datasets.pascal5i import Pascal5i
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 
 EPISODES = Path(__file__).resolve().parents[2] / "episodes"
 TABLE = dict(re.findall(r"\| `(\S+\.index\.h5)` \| `([0-9a-f]{64})` \|", (EPISODES / "README.md").read_text()))

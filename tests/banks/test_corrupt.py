@@ -16,7 +16,8 @@ from fssbench.banks.verify import problems
 from fssbench.datasets.reading import encode_png
 from fssbench.datasets.shapes5i import Shapes5i
 from fssbench.errors import DataError, ProtocolError, UsageError
-from fssbench.protocol import CORRUPTIONS, FSSBENCH
+from fssbench.protocol import CORRUPTIONS
+from fssbench.protocols import FSSBENCH
 
 
 @pytest.fixture(scope="module")

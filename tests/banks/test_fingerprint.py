@@ -17,7 +17,7 @@ from fssbench.banks.generate import Request, generate
 from fssbench.banks.sampling import Episodes
 from fssbench.banks.scan import MaskFacts
 from fssbench.datasets.pascal5i import Pascal5i
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 
 SMALL = FSSBENCH.but(episodes=10, min_area=100, seeds=(0, 1))
 REQUEST = Request(SMALL, shots=(2,), ways=2, auxiliary=1, repeats=2)

@@ -13,7 +13,7 @@ from fssbench.banks import schema
 from fssbench.banks.generate import Request, generate
 from fssbench.banks.structure import Kind
 from fssbench.predictions import encode_label, open_predictions, write_predictions
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 
 FORMATS = Path(__file__).parents[2] / "docs" / "formats"
 GROUPS = {

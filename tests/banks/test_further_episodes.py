@@ -11,7 +11,7 @@ from fssbench.datasets.fss1000 import IMAGES, published_classes
 from fssbench.datasets.isaid5i import published_pairs
 from fssbench.datasets.isic2018 import SPLITS
 from fssbench.datasets.isic2018 import published_classes as lesions
-from fssbench.protocol import find_protocol
+from fssbench.protocols import find_protocol
 
 # SHA-256 over the episodes of the authors' own data-set classes, run over empty files with the listed names.
 PUBLISHED = {

@@ -15,7 +15,7 @@ from fssbench.banks.randomness import stream
 from fssbench.banks.schema import ANNOTATION_KINDS
 from fssbench.banks.verify import problems
 from fssbench.datasets.shapes5i import Shapes5i
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 
 
 def disc(radius: int = 40, size: int = 140) -> np.ndarray:

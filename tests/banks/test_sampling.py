@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from fssbench.banks.sampling import Episodes, Pool, Shape, draw
 from fssbench.errors import ProtocolError
-from fssbench.protocol import FSSBENCH, HSNET, PANET, PFENET, REPRI, Protocol
+from fssbench.protocol import Protocol
+from fssbench.protocols import FSSBENCH, HSNET, PANET, PFENET, REPRI
 
 CLASSES = (3, 4, 5, 6)
 

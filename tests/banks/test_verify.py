@@ -15,7 +15,7 @@ from fssbench.banks.sampling import Episodes
 from fssbench.banks.verify import problems
 from fssbench.banks.writer import Plan
 from fssbench.datasets.pascal5i import Pascal5i
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 
 REQUEST = Request(FSSBENCH.but(episodes=6, min_area=100), shots=(2,), folds=(0, 1), annotations=("point",))
 

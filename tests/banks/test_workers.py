@@ -20,7 +20,7 @@ from fssbench.datasets.base import Dataset
 from fssbench.datasets.coco20i import Coco20i
 from fssbench.datasets.pascal5i import Pascal5i
 from fssbench.errors import DataError, UsageError
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 
 
 def write_coco(root: Path, images: int = 48) -> Path:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fssbench.protocol import PFENET
+from fssbench.protocols import PFENET
 from fssbench.reports.board.build import build_site
 from fssbench.reports.entries.results import load_results
 

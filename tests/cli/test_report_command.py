@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fssbench.cli import main
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 from fssbench.records import COLUMNS, BankEntry, Environment, MethodEntry, Run, WeightsEntry
 
 COUNTS = "8,1,2,89,0,0"

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,18 @@ def _after(listener: Any, marks: list[int], act: Callable[[], None]) -> None:
     listener.advance = advance
 
 
+@contextmanager
+def _another_second(nodes: Any, folder: str, **more: Any) -> Iterator[None]:
+    """The second node in another state, for as long as the block lasts."""
+    nodes.remove_node(nodes.second)
+    nodes.second = toy_cluster.add_node(nodes, Path(nodes.temporary, folder), **more)
+    try:
+        yield
+    finally:
+        nodes.remove_node(nodes.second)
+        nodes.second = toy_cluster.add_node(nodes, Path(nodes.temporary, "second"))
+
+
 def test_killed_workers_are_replaced(on_cluster, run, listener) -> None:
     kills: list[int] = []
 
@@ -71,13 +84,8 @@ def test_a_lost_node_costs_no_episode(nodes, on_cluster, run, listener) -> None:
 
 
 def test_a_full_disk_on_one_node_takes_it_out(nodes, on_cluster, run, listener) -> None:
-    nodes.remove_node(nodes.second)
-    nodes.second = toy_cluster.add_node(nodes, Path(nodes.temporary, "full"))
-    try:
+    with _another_second(nodes, "full"):
         theirs, counts = on_cluster("ToyFillsDisk", shots=(1,), head_batch=1)
-    finally:
-        nodes.remove_node(nodes.second)
-        nodes.second = toy_cluster.add_node(nodes, Path(nodes.temporary, "second"))
     assert counts.refused == 1
     assert any("refused node" in said and "could not be written" in said for said in listener.messages)
     equal_records(theirs, run("ToyFillsDisk", head_batch=1))
@@ -95,14 +103,9 @@ def test_a_node_with_other_code_is_refused_and_both_are_named(nodes, on_cluster,
     plugins = shutil.copytree(toy_cluster.PLACES[0], tmp_path / "plugins")
     with (plugins / "toy_methods.py").open("a") as file:
         file.write("# another revision\n")
-    nodes.remove_node(nodes.second)
     path = os.pathsep.join([str(plugins), str(toy_cluster.PLACES[1])])
-    nodes.second = toy_cluster.add_node(nodes, Path(nodes.temporary, "second"), env={"PYTHONPATH": path})
-    try:
+    with _another_second(nodes, "second", env={"PYTHONPATH": path}):
         theirs, counts = on_cluster("ToySlow", shots=(1,), head_batch=1)
-    finally:
-        nodes.remove_node(nodes.second)
-        nodes.second = toy_cluster.add_node(nodes, Path(nodes.temporary, "second"))
     assert counts.refused == 1
     (said,) = (message for message in listener.messages if message.startswith("refused node"))
     assert re.search(r"code: expected [0-9a-f]{64}, found [0-9a-f]{64} \(revision here", said)

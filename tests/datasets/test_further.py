@@ -24,7 +24,7 @@ from fssbench.datasets.isic2018 import Isic2018, published_classes
 from fssbench.datasets.pascal5i import CLASSES, SPLITS, Pascal5i
 from fssbench.datasets.registry import open_under
 from fssbench.errors import DataError, UsageError
-from fssbench.protocol import find_protocol
+from fssbench.protocols import find_protocol
 from fssbench.records import find_records, read_run
 from fssbench.regime import folded
 from fssbench.reports.studies import robustness as studies

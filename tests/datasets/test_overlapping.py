@@ -23,7 +23,7 @@ from fssbench.datasets.paco_part import PacoPart
 from fssbench.datasets.pascal_part import PascalPart
 from fssbench.datasets.registry import open_under
 from fssbench.errors import DataError, UsageError
-from fssbench.protocol import FSSBENCH, find_protocol
+from fssbench.protocols import FSSBENCH, find_protocol
 
 HEIGHT, WIDTH = 24, 32
 RNG = np.random.default_rng(0)

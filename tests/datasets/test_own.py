@@ -10,7 +10,7 @@ from fssbench.banks.generate import Request, make_plan
 from fssbench.datasets.base import label_map, layers
 from fssbench.datasets.own.dataset import Folder
 from fssbench.errors import DataError, ProtocolError, UsageError
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 
 PLAIN = '[classes]\ncat = 1\n"traffic light" = 7\n'
 SIZE = (8, 6)  # width, height

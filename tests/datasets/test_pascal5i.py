@@ -20,7 +20,7 @@ from fssbench.datasets.reading import encode_png
 from fssbench.datasets.registry import open_dataset
 from fssbench.datasets.voc_lists import pascal5i_pairs, voc_ids
 from fssbench.errors import DataError, UsageError
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 
 MakeVoc = Callable[..., Path]
 PAIR_LISTS: tuple[Literal["val", "oslsm", "train"], ...] = ("val", "oslsm", "train")

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from fssbench.conformance import render, small_subject
+from fssbench.conformance import small_subject
 from fssbench.method import Features
 from fssbench.registry import BUILT_IN, find_method
+from fssbench.scenes import render
 
 LARGEST = 60.0  # in any map of an encoder
 

@@ -17,7 +17,7 @@ from fssbench.banks.generate import Request, generate
 from fssbench.banks.verify import problems
 from fssbench.datasets.base import Mask
 from fssbench.datasets.reading import encode_png
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 from fssbench.records import COUNTS
 
 OBJECT, SHARED = 20 * 20, 10 * 10

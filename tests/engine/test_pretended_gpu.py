@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fssbench.conformance import render, small_subject
+from fssbench.conformance import small_subject
 from fssbench.engine.counting import Resolution, labels_at
 from fssbench.registry import BUILT_IN, find_method
+from fssbench.scenes import render
 
 FOUND = 3  # positions that a mask is said to choose
 # Heads that ask the device how many positions a mask has, or whether it has any.

@@ -14,7 +14,7 @@ from fssbench.banks.generate import Request, generate
 from fssbench.banks.verify import problems
 from fssbench.datasets.pascal5i import Pascal5i
 from fssbench.errors import BankError
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 
 PLACES = 100
 

@@ -18,7 +18,7 @@ from fssbench.banks.bank import open_bank
 from fssbench.banks.generate import Request, generate
 from fssbench.datasets.pascal5i import Pascal5i
 from fssbench.errors import BankError, DataError
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 
 REQUEST = Request(FSSBENCH.but(episodes=6, min_area=100), shots=(1,), folds=(0,))
 
@@ -28,7 +28,7 @@ from pathlib import Path
 from fssbench.banks.generate import Request, generate
 from fssbench.datasets.pascal5i import Pascal5i
 from fssbench.errors import BankError
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 
 root, out, start, step, stop = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -162,7 +162,7 @@ SLOW = """
 import sys
 from pathlib import Path
 from fssbench.banks.generate import Request, generate
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 from toy_data import SlowDataset
 
 if __name__ == "__main__":

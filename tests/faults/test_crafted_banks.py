@@ -24,7 +24,7 @@ from fssbench.banks.generate import Request, generate
 from fssbench.banks.seal import BLOCK, write_seal
 from fssbench.banks.verify import problems
 from fssbench.errors import BankError, DataError
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 
 Change = Callable[[h5py.File], object]
 

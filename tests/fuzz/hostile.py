@@ -45,7 +45,7 @@ from fssbench.datasets.coco20i import Coco20i
 from fssbench.datasets.own.dataset import Folder
 from fssbench.errors import FssbenchError, ProtocolError
 from fssbench.predictions import encode_label, write_predictions
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "plugins"))
 import toy_data

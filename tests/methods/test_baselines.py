@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from fssbench.backbones import build_backbone
-from fssbench.conformance import render, small_subject
+from fssbench.conformance import small_subject
 from fssbench.method import BACKGROUND, OBJECT, OTHER_WAY, UNLABELLED, VOID, EpisodeBatch
+from fssbench.scenes import render
 from methods.baselines import LinearProbe, Nearest, Prototype, default_maps, fit, shares
 
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fssbench.conformance import render, small_subject
+from fssbench.conformance import small_subject
 from fssbench.errors import MethodError
+from fssbench.scenes import render
 from methods.matcher import MANY, Matcher, centres, matched, transport
 
 

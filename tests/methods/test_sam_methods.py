@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from fssbench.backbones import published_file
-from fssbench.conformance import render, small_subject
+from fssbench.conformance import small_subject
 from fssbench.errors import CheckpointError, MethodError
 from fssbench.method import OBJECT
+from fssbench.scenes import render
 from methods.gfsam import GFSAM, Maps, grow
 from methods.persam import PerSAM
 from methods.sam import Sam, fitted

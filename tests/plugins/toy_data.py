@@ -16,7 +16,7 @@ from PIL import Image
 from fssbench.banks.generate import Request, generate
 from fssbench.datasets.base import Dataset, Mask
 from fssbench.errors import DataError
-from fssbench.protocol import find_protocol
+from fssbench.protocols import find_protocol
 
 
 class ToyDataset(Dataset):

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fssbench.protocol import FSSBENCH, Protocol
+from fssbench.protocol import Protocol
+from fssbench.protocols import FSSBENCH
 from fssbench.records import (
     COLUMNS,
     BankEntry,

@@ -14,7 +14,7 @@ import pytest
 
 from fssbench.cli.app import main
 from fssbench.errors import UsageError
-from fssbench.protocol import PFENET
+from fssbench.protocols import PFENET
 from fssbench.records import find_records, read_run
 from fssbench.regime import Regime
 from fssbench.reports.board.axis import axis_of

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fssbench.cli import main
-from fssbench.protocol import CANET
+from fssbench.protocols import CANET
 from fssbench.records import Record
 from fssbench.regime import Regime
 from fssbench.registry import find_method, method_names

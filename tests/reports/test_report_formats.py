@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fssbench.protocol import find_protocol
+from fssbench.protocols import find_protocol
 from fssbench.records import Record
 from fssbench.reports.entries.lens import through
 from fssbench.reports.entries.results import Result, load_results

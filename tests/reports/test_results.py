@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fssbench.errors import RecordError
-from fssbench.protocol import find_protocol
+from fssbench.protocols import find_protocol
 from fssbench.records import Record
 from fssbench.regime import Regime
 from fssbench.reports.entries.lens import limits, through

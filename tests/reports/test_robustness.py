@@ -11,7 +11,7 @@ import pytest
 
 from fssbench.cli import main
 from fssbench.errors import UsageError
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 from fssbench.records import read_record, write_record
 from fssbench.reports.entries.results import load_results
 from fssbench.reports.pictures.severity import by_severity

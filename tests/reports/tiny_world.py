@@ -15,7 +15,7 @@ from fssbench.banks.bank import Bank, open_bank
 from fssbench.banks.generate import Request, generate
 from fssbench.datasets.base import VOID, Dataset, Mask
 from fssbench.predictions import encode_label, write_predictions
-from fssbench.protocol import FSSBENCH
+from fssbench.protocols import FSSBENCH
 from fssbench.records import COLUMNS, BankEntry, Environment, MethodEntry, Run, WeightsEntry, write_record
 from fssbench.scoring.metrics import summarise
 from fssbench.scoring.pixels import count_pixels

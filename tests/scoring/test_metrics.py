@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from fssbench.errors import RecordError
-from fssbench.protocol import PROTOCOLS
+from fssbench.protocols import PROTOCOLS
 from fssbench.records import COLUMNS
 from fssbench.scoring.metrics import summarise
 from fssbench.scoring.pixels import count_pixels, iou, validate_labels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fssbench.protocol import PROTOCOLS
+from fssbench.protocols import PROTOCOLS
 from fssbench.reports.entries.differences import (
     draw_differences,
     input_difference,

@@ -36,7 +36,7 @@ def by_severity(members: Sequence[Robustness]) -> Figure:
     columns = min(_COLUMNS, len(kinds))
     rows = -(-len(kinds) // columns)
     figure, axes = new_figure(1.9 * columns + 2.2, 1.9 * rows + 0.6, rows, columns=columns)
-    for axis, kind in zip(axes, kinds, strict=False):
+    for axis, kind in zip(axes[: len(kinds)], kinds, strict=True):
         for position, each in enumerate(members):
             levels = _levels(each).get(kind)
             if levels is None:
