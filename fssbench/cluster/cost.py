@@ -56,7 +56,7 @@ class Cost:
 def cost_of(sweep: Sweep, tasks: Sequence[Task]) -> Cost | None:
     """The jobs that these tasks of a sweep make on a cluster; None where nothing was ever measured."""
     records = [read_run(folder) for folder in find_records(sweep.out)] if sweep.out.exists() else []
-    runs = {method: _an_episode(records, method) for method in sweep.methods}
+    runs = {method: _an_episode(records, method) for method in sweep.every_method}
     trainings = {method: _a_training(sweep, method) for method in sweep.methods}
     known_runs = [parts for parts in runs.values() if parts]
     known_trainings = [seconds for seconds in trainings.values() if seconds]

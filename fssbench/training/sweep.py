@@ -66,12 +66,16 @@ class Sweep(_Table):
     training_free: tuple[str, ...] = ()  # methods that are run as they are
     settings: tuple[str, ...] = ()  # of these, as `--set` has them; the others have the recipe's
 
+    @property
+    def every_method(self) -> tuple[str, ...]:
+        """Those that are trained, and the training-free."""
+        return (*self.methods, *self.training_free)
+
     def only(self, methods: Sequence[str]) -> Sweep:
         """The part of the sweep that concerns these methods, in the sweep's order; all of it where none are named."""
-        known = (*self.methods, *self.training_free)
         for method in methods:
-            if method not in known:
-                raise UsageError(unknown_name("method of the sweep", method, known))
+            if method not in self.every_method:
+                raise UsageError(unknown_name("method of the sweep", method, self.every_method))
         if not methods:
             return self
         parts = {"methods": self.methods, "training_free": self.training_free}

@@ -56,6 +56,14 @@ def test_parts_come_from_records_and_from_the_steps_of_trainings(run, tmp_path: 
     lines = cost_lines(sweep, tasks(sweep), (1, 2))
     assert lines[0].endswith("; 4 of 8 tasks by the median method")
     assert lines[2].split()[:4] == ["1", "0.12", "0.12", "100%"]  # 440 s
+    free = {"methods": ("toy_methods:Toy",), "training_free": ("toy_methods:ToyMaps",)}
+    some = sweep.model_copy(update=free)
+    cost = cost_of(some, tasks(some))
+    assert cost is not None
+    assert [(job.name.split()[1], job.seconds) for job in cost.jobs if not job.after] == [
+        ("toy_methods:ToyMaps", 100.0), ("toy_methods:ToyMaps", 100.0),
+        ("toy_methods:Toy", 10.0), ("toy_methods:Toy", 10.0),
+    ]  # fmt: skip
 
 
 def _steps(folder: Path, times: list[float]) -> None:

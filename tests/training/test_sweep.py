@@ -116,9 +116,7 @@ def test_a_part_of_a_sweep_keeps_its_order_and_knows_its_methods(tmp_path: Path)
         sweep.only(["panets"])
 
 
-def test_a_training_free_method_is_run_as_it_is_with_the_sweeps_settings(
-    file: Path, own_images: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_free_method_is_run_as_it_is_with_the_sweeps_settings(file: Path, own_images: Path) -> None:
     free = 'training_free = ["prototype"]\nsettings = ["size=33,33"]\n'
     file.write_text(free + file.read_text().replace('"toy"', '"efficientnet_lite0"'))
     sweep = read_sweep(file).only(["prototype"])
