@@ -85,11 +85,11 @@ def test_a_killed_training_goes_on_from_what_came_back(own_images: Path, tmp_pat
     def take(self: Learning, message: Any, host: str) -> None:
         plain(self, message, host)
         if message[0] == "file" and message[1] == "state.safetensors" and len(kills) < 2:
-            for victim in task_processes("ray::train"):  # none where it ended before its state was read here
-                kills.append(victim.pid)
-                victim.kill()
+            (victim,) = task_processes("ray::train")
+            kills.append(victim.pid)
+            victim.kill()
 
-    monkeypatch.setattr("fssbench.cluster.trainings._EVERY", 0.0)
+    monkeypatch.setitem(Learning.__init__.__kwdefaults__, "every", 0.0)
     monkeypatch.setattr(Learning, "take", take)
     ((learning,), counts) = train_on_cluster([asked], Ask("auto", device="cpu"), print)
     assert learning.trained is not None
