@@ -47,6 +47,7 @@ from fssbench.method import (
     SupportBatch,
 )
 from methods.blocks import cosine_scores, resize
+from methods.positions import positions_first
 
 SIDE = 417  # of the input, PANet's; the nearest that suits the backbone
 
@@ -136,19 +137,23 @@ class Nearest(Baseline):
         most = share[..., 0].amax(1, keepdim=True)
         is_object |= (share[..., 0] == most) & (most > 0) & ~is_object.any(1, keepdim=True)
         is_background = (share[..., 1] >= 0.5) & ~is_object
-        banks = [vectors[is_background], *(way[cells] for way, cells in zip(vectors, is_object, strict=True))]
-        return torch.stack([self._nearest(query, bank) for bank in banks])
+        banks = [(vectors.flatten(0, 1), is_background.flatten()), *zip(vectors, is_object, strict=True)]
+        return torch.stack([self._nearest(query, *bank) for bank in banks])
 
-    def _nearest(self, query: Tensor, bank: Tensor) -> Tensor:
-        """The mean of the largest cosines of C x h x w with S x C: h x w; -1 without a cell."""
-        if not len(bank):
-            return query.new_full(query.shape[1:], -1.0)
-        flat, count = query.flatten(1), min(self.config.neighbours, len(bank))
-        step = max(1, self.work_bytes // (4 * len(bank)))
+    def _nearest(self, query: Tensor, vectors: Tensor, cells: Tensor) -> Tensor:
+        """The mean of the largest cosines of C x h x w with those `cells` (S, bool) of S x C: h x w; -1 without any."""
+        places = positions_first(cells[None])[0]
+        bank, outside = vectors.index_select(0, places).float().T, ~cells[places]
+        step = max(1, self.work_bytes // (4 * len(places)))
         with torch.autocast(query.device.type, enabled=False):
-            parts = flat.T.float().split(step)  # positions x C: `topk` is fast along the last dimension only
-            best = [(part @ bank.float().T).topk(count).values.mean(1) for part in parts]
-        return torch.cat(best).view(query.shape[1:])
+            found = []
+            for part in query.flatten(1).T.float().split(step):  # `topk` is fast along the last dimension only
+                cosines = (part @ bank).masked_fill_(outside, -torch.inf)
+                best = cosines.topk(min(self.config.neighbours, len(places))).values
+                there = best > -torch.inf
+                mean = best.where(there, 0).sum(1) / there.sum(1)
+                found.append(mean.where(there[:, 0], -1))
+        return torch.cat(found).view(query.shape[1:])
 
 
 class LinearProbeConfig(BaselineConfig):

@@ -96,17 +96,21 @@ def correlation(query: Sequence[Tensor], support: Sequence[Tensor], inside: Tens
     # In the order in which `over_support` wants it: B x (ha wa) x L x (hb wb), the largest tensor there is.
     cosines = query[0].new_zeros(b, a_size[0] * a_size[1], len(query), b_size.numel())
     for level, (q, s) in enumerate(zip(query, support, strict=True)):
-        vectors = s.flatten(2).gather(2, inside[:, None].expand(-1, s.shape[1], -1))  # B x C x S
-        products = (q.flatten(2).transpose(1, 2) @ vectors).clamp_(min=0)  # B x (ha wa) x S
-        cosines[:, :, level].scatter_(2, inside[:, None].expand_as(products), products.to(cosines.dtype))
+        vectors, some = s.flatten(2), inside.shape[1] < b_size.numel()
+        if some:
+            vectors = vectors.gather(2, inside[:, None].expand(-1, s.shape[1], -1))  # B x C x S
+        products = (q.flatten(2).transpose(1, 2) @ vectors).clamp_(min=0).to(cosines.dtype)  # B x (ha wa) x S
+        if some:
+            cosines[:, :, level].scatter_(2, inside[:, None].expand_as(products), products)
+        else:
+            cosines[:, :, level] = products
     return cosines.view(b, *a_size, len(query), *b_size).permute(0, 3, 1, 2, 4, 5)
 
 
 def positions_inside(support: Sequence[Tensor]) -> Tensor:
-    """Indices of the positions where any of the maps B x C x h x w has a value: B x S, S being the largest count.
+    """Indices of the positions where any of the maps B x C x h x w has a value, then others: B x S.
 
-    Outside the mask a support's vectors are 0, and so is whatever they are compared with. Supports with fewer
-    positions than S are filled up with positions outside.
+    Outside the mask a support's vectors are 0, and so is whatever they are compared with.
     """
     reach = torch.stack([maps.detach().abs().amax(1) for maps in support]).amax(0).flatten(1)  # B x (h w)
     return positions_first(reach > 0)

@@ -51,9 +51,14 @@ class Pass:
     masks: Tensor
 
     @property
-    def best(self) -> int:
-        """The mask of the highest quality."""
-        return int(self.qualities.argmax())
+    def best(self) -> Tensor:
+        """The place of the mask with the highest quality, 1."""
+        return self.qualities.argmax(0, keepdim=True)
+
+    @property
+    def best_logits(self) -> Tensor:
+        """Its logits, 1 x 1 x 4g x 4g."""
+        return self.logits.index_select(0, self.best)[None]
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ class PerSAM(Method):
         logits = []
         for features, target in zip(episodes.query["sam"], targets, strict=True):
             last = self.trace(features[None], target, episodes.query_shape).passes[2]
-            logits.append(self.encoder.at_size(last.logits[None, last.best, None], episodes.query_shape)[0])
+            logits.append(self.encoder.at_size(last.best_logits, episodes.query_shape)[0])
         foreground = torch.stack(logits)
         return torch.cat([torch.zeros_like(foreground), foreground], dim=1)
 
@@ -146,12 +151,12 @@ class PerSAM(Method):
         prompt = self._scaled(points, size)[None], torch.tensor([[1, 0]], device=features.device)
         first = self._pass(*self.encoder.decode(features, prompt, guide=guide), slice(0, 1), size)
         second = self._pass(*self.encoder.decode(features, prompt, mask=first.logits[None]), slice(1, None), size)
-        box = _box(second.masks[second.best])
+        box = _box(second.masks.index_select(0, second.best)[0])
         third = self.encoder.decode(
             features,
             prompt,
             box=None if box is None else self._scaled(box.view(2, 2), size).view(1, 4),
-            mask=second.logits[None, second.best, None],
+            mask=second.best_logits,
         )
         passes = first, second, self._pass(*third, slice(1, None), size)
         return Trace(similarity, full, points, guidance, box, passes)
@@ -173,5 +178,8 @@ class PerSAM(Method):
 
 def _box(mask: Tensor) -> Tensor | None:
     """x_min, y_min, x_max, y_max of a mask's pixels, inclusive; None where there is none."""
-    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
-    return torch.stack([columns[0], rows[0], columns[-1], rows[-1]]) if len(rows) else None
+    if not mask.any():  # a value to wait for: without a box SAM's decoder gets fewer tokens
+        return None
+    sides = [mask.any(0).byte(), mask.any(1).byte()]
+    first, last = [side.argmax() for side in sides], [len(side) - 1 - side.flip(0).argmax() for side in sides]
+    return torch.stack(first + last)

@@ -1,4 +1,8 @@
-"""Positions inside a mask, for comparing only those (PFENet's prior, HSNet's correlations)."""
+"""Positions inside a mask, for comparing only those.
+
+How many there are is known at once on a processor, where to compare no others saves half of a head's work. A GPU would
+have to be waited for: there every position is compared, and those outside count for nothing by their own value.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,26 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+KNOWN_ON = frozenset({"cpu"})  # devices whose values cost no waiting
 
-def positions_first(chosen: Tensor, spare: int = 0) -> Tensor:
-    """Indices of the chosen positions of B x P (bool): B x S, S being the largest count in a row, plus `spare`.
 
-    Rows with fewer are filled up with positions of their own that are not chosen; S is 1 at least and P at most.
+def positions_first(chosen: Tensor) -> Tensor:
+    """Indices of the chosen positions of B x P (bool), then others: B x S.
+
+    On a processor S is the largest count in a row, 1 at least; on other devices P.
     """
-    count = min(max(int(chosen.sum(1).max()) + spare, 1), chosen.shape[1])
-    return chosen.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
+    order = chosen.byte().argsort(dim=1, descending=True, stable=True)
+    return order[:, : max(int(chosen.sum(1).max()), 1)] if chosen.device.type in KNOWN_ON else order
 
 
 def ragged_positions(chosen: Tensor, spare: int = 0) -> Iterator[tuple[tuple[int, int], Tensor]]:
     """The place (b, k) of each row of B x K x P (bool), and the indices of its chosen positions, then `spare` others.
 
-    Unlike in `positions_first` no row pays for the longest. Counts are fetched from the device once, for all rows.
+    Unlike in `positions_first` no row pays for the longest. On devices other than a processor every row is whole.
     """
     order = chosen.byte().argsort(dim=2, descending=True, stable=True)
-    for b, counts in enumerate(chosen.sum(2).tolist()):
-        for k, count in enumerate(counts):
+    rows, shots, every = chosen.shape
+    counts = chosen.sum(2).tolist() if chosen.device.type in KNOWN_ON else [[every] * shots] * rows
+    for b, of_row in enumerate(counts):
+        for k, count in enumerate(of_row):
             yield (b, k), order[b, k, : count + spare]

@@ -34,6 +34,7 @@ from fssbench.method import (
 )
 from methods import blocks
 from methods.dense_comparison import freeze_batchnorm_affine
+from methods.positions import positions_first
 from methods.recipes.ssp import LITE, PAPER
 
 THRESHOLDS = (0.6, 0.7)  # a query pixel is surely background, surely object, above these
@@ -228,15 +229,17 @@ def self_support(feature: Tensor, scores: Tensor) -> Step:
 
 def _of_one(feature: Tensor, probability: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """C x P and 2 x P -> foreground C, background C, local background C x P, and how many pixels were sure."""
-    sure = [row > threshold for row, threshold in zip(probability, THRESHOLDS, strict=True)]
-    chosen = [
-        feature[:, mask] if mask.any() else feature[:, row.topk(min(FALLBACK, len(row))).indices]
-        for mask, row in zip(sure, probability, strict=True)
-    ]
-    background, foreground = chosen  # C x S each
-    cosines = F.normalize(feature, dim=0).T @ F.normalize(background, dim=0)  # P x S
-    local = background @ (2 * cosines).softmax(1).T
-    return foreground.mean(1), background.mean(1), local, torch.stack([mask.sum() for mask in sure])
+    sure = torch.stack([row > threshold for row, threshold in zip(probability, THRESHOLDS, strict=True)])
+    likeliest = probability.topk(min(FALLBACK, probability.shape[1])).indices
+    chosen = torch.where(sure.any(1, keepdim=True), sure, torch.zeros_like(sure).scatter(1, likeliest, True))
+    weights = chosen.to(feature.dtype)
+    with torch.autocast(feature.device.type, enabled=False):
+        background, foreground = (feature @ weights.T / weights.sum(1)).unbind(1)  # C each
+    places = positions_first(chosen[:1])[0]  # S
+    inside = feature.index_select(1, places)  # C x S
+    cosines = F.normalize(feature, dim=0).T @ F.normalize(inside, dim=0)  # P x S
+    alike = (2 * cosines).masked_fill(~chosen[0, places], -torch.inf)
+    return foreground, background, inside @ alike.softmax(1).T, sure.sum(1)
 
 
 def _our_name(name: str) -> str:

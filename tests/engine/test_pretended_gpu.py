@@ -18,10 +18,10 @@ from fssbench.conformance import small_subject
 from fssbench.engine.counting import Resolution, labels_at
 from fssbench.registry import BUILT_IN, find_method
 from fssbench.scenes import render
+from methods import positions
 
 FOUND = 3  # positions that a mask is said to choose
-# Heads that ask the device how many positions a mask has, or whether it has any.
-WAITING = {"bam", "hdmnet", "hsnet", "nearest", "persam", "pfenet", "ssp"}
+WAITING = {"persam"}  # SAM's package marks its prompts by boolean indices; without a box there are fewer of them
 BY_THE_HOST = {"gfsam", "matcher"}  # SciPy finds components and assignments, in values that nobody has here
 
 
@@ -99,6 +99,18 @@ def test_a_method_leaves_no_tensor_on_the_processor(name: str, monkeypatch: pyte
     if method.info.trainable:
         with pretended, Answers():
             _are_there(method.train().loss(pixels.built(method)))
+
+
+@pytest.mark.parametrize("name", ["bam", "hdmnet", "hsnet", "nearest", "pfenet", "ssp"])
+def test_what_is_compared_everywhere_gives_what_is_compared_inside_the_mask(name: str, monkeypatch: Any) -> None:
+    """A GPU compares all positions, a processor those inside: the same logits."""
+    subject = small_subject(find_method(name))
+    method = subject.build()
+    with torch.inference_mode():
+        episodes = render(method, 2, subject.ways, 2).built(method)
+        inside = method.segment(episodes)
+        monkeypatch.setattr(positions, "KNOWN_ON", frozenset())
+        torch.testing.assert_close(method.segment(episodes), inside, atol=1e-5, rtol=1e-5)
 
 
 @pytest.fixture(autouse=True)

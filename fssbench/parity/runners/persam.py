@@ -40,8 +40,8 @@ def outputs(case: Case) -> Arrays:
         "point_negative": trace.points[1],
         "attn_sim": trace.guidance,
         "box": trace.box,
-        "best2": torch.tensor(trace.passes[1].best),
-        "best3": torch.tensor(trace.passes[2].best),
+        "best2": trace.passes[1].best[0],
+        "best3": trace.passes[2].best[0],
         "final_mask": predicted,
     }
     for name in case.expected:  # "similarity_every4": the case says how many pixels it keeps
