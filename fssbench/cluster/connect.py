@@ -52,7 +52,7 @@ def connected(ask: Ask, say: Callable[[str], None]) -> Iterator[Any]:
     except Exception as error:  # Ray raises plain ones too
         raise UsageError(
             f"--cluster {ask.address}: expected a Ray cluster that answers there, found none ({error}). Start one by "
-            "`ray start --head`, or say --cluster local."
+            "`ray start --head`, or say --cluster local; one with a token wants RAY_AUTH_MODE=token here too."
         ) from error
     try:
         address = getattr(context, "dashboard_url", None)

@@ -105,7 +105,7 @@ def _a_training(sweep: Sweep, method: str) -> float | None:
     """Seconds of a training: the median of its finished ones. None where none has left its steps' times."""
     found = []
     for data in sweep.data:
-        for seed in sweep.seeds:
+        for seed in sweep.seeds_on(data):
             folder = checkpoints(sweep, data, seed)
             of_folds = [checkpoint_folder(folder, method, sweep.backbone, data.dataset, fold) for fold in data.folds]
             found += [taken for each in of_folds if (each / "last.safetensors").exists() and (taken := _taken(each))]

@@ -9,9 +9,9 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from fssbench.banks.bank import open_bank
 from fssbench.errors import FssbenchError, UsageError, unknown_name
@@ -46,14 +46,16 @@ class Data(_Table):
     episodes: PositiveInt | None = None  # a fold; None: the protocol's
     auxiliary: int = Field(0, ge=0)  # images known by class only, a way
     skip_short_classes: bool = False
-    steps: PositiveInt | None = None  # here, and below, None: as the sweep says
+    methods: tuple[str, ...] | None = None  # here, and below, None: as the sweep says
+    seeds: tuple[int, ...] | None = None
+    steps: PositiveInt | None = None
     untrained: bool | None = None
 
 
 class Sweep(_Table):
     """What a sweep file says. Paths are as the command line's, from where it is called."""
 
-    methods: tuple[str, ...] = Field(min_length=1)
+    methods: tuple[str, ...] = ()  # that are trained
     backbone: str
     data: tuple[Data, ...] = Field(min_length=1)
     out: Path  # of the records
@@ -66,10 +68,23 @@ class Sweep(_Table):
     training_free: tuple[str, ...] = ()  # methods that are run as they are
     settings: tuple[str, ...] = ()  # of these, as `--set` has them; the others have the recipe's
 
+    @model_validator(mode="after")
+    def _names_its_methods(self) -> Self:
+        if not self.every_method:
+            raise ValueError("expected methods, or training_free ones")
+        for method in (method for data in self.data for method in data.methods or ()):
+            if method not in self.every_method:
+                raise ValueError(unknown_name("method of the sweep", method, self.every_method))
+        return self
+
     @property
     def every_method(self) -> tuple[str, ...]:
         """Those that are trained, and the training-free."""
         return (*self.methods, *self.training_free)
+
+    def seeds_on(self, data: Data) -> tuple[int, ...]:
+        """Seeds of the trainings on one data set."""
+        return self.seeds if data.seeds is None else data.seeds
 
     def only(self, methods: Sequence[str]) -> Sweep:
         """The part of the sweep that concerns these methods, in the sweep's order; all of it where none are named."""
@@ -122,13 +137,14 @@ def _tasks(sweep: Sweep, records: list[Run]) -> Iterator[Task]:
     for data in sweep.data:
         yield Task("bank", data, done=data.bank.exists())
         ours = _of_bank(records, data.bank)
-        for method in sweep.training_free:
+        here = sweep.every_method if data.methods is None else data.methods
+        for method in (method for method in sweep.training_free if method in here):
             yield Task("run", data, method, folds=data.folds, done=_recorded(ours, sweep, data, method, None))
-        for method in sweep.methods:
+        for method in (method for method in sweep.methods if method in here):
             if sweep.untrained if data.untrained is None else data.untrained:
                 done = _recorded(ours, sweep, data, method, None)
                 yield Task("run", data, method, folds=data.folds, done=done)
-            for seed in sweep.seeds:
+            for seed in sweep.seeds_on(data):
                 folder = checkpoints(sweep, data, seed)
                 trained = {fold: _trained(folder, method, sweep, data, fold) for fold in data.folds}
                 for fold in data.folds:

@@ -102,6 +102,40 @@ def test_a_data_set_has_its_own_steps_and_may_leave_untrained_records_out(
     assert len(log.read_text().splitlines()) == 1 + 3
 
 
+def test_a_data_set_may_have_fewer_methods_and_other_seeds(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (
+        file.read_text()
+        .replace('["toy', 'training_free = ["prototype"]\nmethods = ["panet", "toy')
+        .replace("methods = training", "training")
+    )
+    again = text.partition("[[data]]")[2]
+    file.write_text(text + "[[data]]" + again + 'methods = ["panet"]\nseeds = [1, 2]\n')
+    assert [str(task) for task in tasks(read_sweep(file))][8:] == [
+        "bank bank.h5",
+        *(
+            line
+            for seed in (1, 2)
+            for line in (
+                f"train panet on folder, fold 0, seed {seed}",
+                f"train panet on folder, fold 1, seed {seed}",
+                f"run panet on folder, folds 0 1, trained, seed {seed}",
+            )
+        ),
+    ]
+    file.write_text(file.read_text().replace('methods = ["panet"]\nseeds', 'methods = ["pamet"]\nseeds'))
+    with pytest.raises(UsageError, match=r"'pamet'.*did you mean 'panet'"):
+        read_sweep(file)
+
+
+def test_a_sweep_may_train_nothing_but_must_name_a_method(file: Path) -> None:
+    text = file.read_text().partition("\n")[2]
+    file.write_text('training_free = ["prototype"]\n' + text)
+    assert [task.kind for task in tasks(read_sweep(file))] == ["bank", "run"]
+    file.write_text(text)
+    with pytest.raises(UsageError, match="expected methods"):
+        read_sweep(file)
+
+
 def test_a_part_of_a_sweep_keeps_its_order_and_knows_its_methods(tmp_path: Path) -> None:
     path = tmp_path / "sweep.toml"
     path.write_text(
