@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fssbench.errors import ProtocolError
 
@@ -60,7 +60,7 @@ class Protocol(BaseModel):
 
     # How predictions are scored.
     scoring: Resolution = "original"
-    label_resize: Literal["none", "nearest", "nearest-twice"] = "none"  # "twice": to the input size and back
+    label_resize: Literal["none", "nearest", "nearest-twice"] = "none"  # "twice": to `input_size` squared and back
     ignore_label: Literal["ignore", "background"] = "ignore"  # what 255 counts as
     accumulation: Literal["pooled", "episode"] = "pooled"  # sum counts, then divide; or mean of the episodes' IoUs
     absent_class: Literal["error", "zero", "skip", "nan"] = "error"  # a class of the fold that no episode had
@@ -74,6 +74,12 @@ class Protocol(BaseModel):
         if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
             raise ValueError(f"expected at least one seed, none negative and none twice, found {seeds}")
         return seeds
+
+    @model_validator(mode="after")
+    def _twice_has_a_size(self) -> Self:
+        if self.label_resize == "nearest-twice" and (self.input_size is None or self.scoring != "original"):
+            raise ValueError("label_resize nearest-twice needs input_size (px), and scoring original")
+        return self
 
     def canonical_json(self) -> str:
         """What is hashed: one line of JSON, keys sorted, without prose and without fields that have their default.

@@ -19,7 +19,7 @@ from fssbench.names import SEPARATOR
 from fssbench.records import COLUMNS, BankEntry, Environment, MethodEntry, Run, WeightsEntry, write_record
 from fssbench.regime import Regime
 from fssbench.scoring.metrics import summarise
-from fssbench.scoring.pixels import count_pixels, validate_labels
+from fssbench.scoring.pixels import count_pixels, scored_label, validate_labels
 from fssbench.scoring.rules import rules_of
 from fssbench.submissions import open_submission
 
@@ -77,7 +77,7 @@ def score_fold(bank: Bank, fold: int, shot: int, mask: Mask) -> Iterator[list[ob
     ids = bank.image_ids
     for episode, query in enumerate(episodes.query.tolist()):
         classes = episodes.classes[episode].tolist()
-        truth = bank.truth(query, classes)
+        truth = scored_label(bank.truth(query, classes), bank.protocol)
         prediction = mask(fold, episode)
         try:
             validate_labels(prediction, truth, len(classes))

@@ -18,6 +18,7 @@ from fssbench.errors import BankError
 from fssbench.names import SEPARATOR
 from fssbench.predictions import FILE as PREDICTIONS
 from fssbench.records import COUNTS, Run
+from fssbench.scoring.pixels import scored_label
 
 
 class Reference:
@@ -43,15 +44,15 @@ class Reference:
 
     @property
     def knows_areas(self) -> bool:
-        """Whether the label maps are there, and are scored as they are."""
-        protocol = self.bank.protocol
-        return self.bank.has_images and protocol.scoring == "original" and protocol.label_resize == "none"
+        """Whether the label maps are there, and are scored at their own size."""
+        return self.bank.has_images and self.bank.protocol.scoring == "original"
 
     def areas(self, query: str, classes: tuple[int, ...], way: int) -> tuple[int, int]:
         """Pixels of a way's class, and pixels that are not scored, in the label map of a query."""
         key = (query, classes)
         if key not in self._areas:
-            self._areas[key] = np.bincount(self.bank.truth(self.images[query], classes).ravel(), minlength=VOID + 1)
+            label = scored_label(self.bank.truth(self.images[query], classes), self.bank.protocol)
+            self._areas[key] = np.bincount(label.ravel(), minlength=VOID + 1)
         counts = self._areas[key]
         return int(counts[way]), int(counts[VOID])
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fssbench.method import BACKGROUND, OBJECT, OTHER_WAY, VOID
+from fssbench.scoring.pixels import scored_label
 
 if TYPE_CHECKING:
     from fssbench.banks.bank import Bank
@@ -32,7 +33,7 @@ class ImageSource(Protocol):
         """
 
     def query_truth(self, image: int, classes: Sequence[int]) -> Codes:
-        """0 background, n for the n-th way's class (from 1), 255 void."""
+        """0 background, n for the n-th way's class (from 1), 255 void; as the protocol scores it at its own size."""
 
 
 class BankImages:
@@ -54,7 +55,7 @@ class BankImages:
         return codes
 
     def query_truth(self, image: int, classes: Sequence[int]) -> Codes:
-        return self._bank.truth(image, classes)
+        return scored_label(self._bank.truth(image, classes), self._bank.protocol)
 
 
 def support_codes(label_map: NDArray[np.integer], class_id: int, others: Sequence[int] = ()) -> Codes:

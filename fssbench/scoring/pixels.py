@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fssbench.datasets.masks import VOID
+
+if TYPE_CHECKING:
+    from fssbench.protocol import Protocol
 
 IGNORE = VOID
 
@@ -32,6 +35,18 @@ def validate_labels(prediction: Labels, label: Labels, ways: int = 1) -> None:
         foreign = sorted(set(np.unique(array).tolist()) - set(known))
         if foreign:
             raise ValueError(f"expected {name} to hold only {sorted(known)}, got {foreign[:5]}")
+
+
+def scored_label(label: npt.NDArray[np.uint8], protocol: Protocol) -> npt.NDArray[np.uint8]:
+    """A query's label, H x W, as a protocol that scores at the original size compares it with a prediction.
+
+    `nearest-twice` (PMMs): at the square of the network's input and back, both by nearest, which costs thin objects.
+    """
+    if protocol.label_resize != "nearest-twice" or protocol.input_size is None:
+        return label
+    side = protocol.input_size
+    rows, columns = (np.arange(length) * side // length * length // side for length in label.shape)
+    return label[np.ix_(rows, columns)]
 
 
 def count_pixels(prediction: Labels, label: Labels, way: int = 1) -> npt.NDArray[np.int64]:

@@ -266,6 +266,7 @@ def test_speed_says_where_the_time_goes_and_how_far_the_floor_is(bank: Path, cap
         {},
         {"ignore_label": "background"},
         {"averaging": "classes"},
+        {"label_resize": "nearest-twice", "input_size": 9},
         {"absent_class": "zero", "vanished_label": "drop", "accumulation": "episode", "fb_pooling": "all"},
     ],
     ids=str,
