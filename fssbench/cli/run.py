@@ -53,6 +53,9 @@ def run(
     ),
     workers: int = typer.Option(2, "--workers", min=1, help="Threads that decode images."),
     cache: str = typer.Option("4GB", "--cache", metavar="SIZE", help="Memory for features; 0 encodes everything anew."),
+    host_cache: str = typer.Option(
+        "8GB", "--host-cache", metavar="SIZE", help="Of the host's memory, for what a GPU's --cache does not hold."
+    ),
     spill: str = typer.Option(
         "20GB", "--spill", metavar="SIZE", help="Disk for features that exceed --cache; 0: none."
     ),
@@ -88,6 +91,7 @@ def run(
         encode_batch=encode_batch,
         cache=parse_bytes(cache) > 0,
         cache_bytes=parse_bytes(cache),
+        host_bytes=parse_bytes(host_cache),
         spill_folder=(spill_folder or Path(tempfile.gettempdir())) if parse_bytes(spill) else None,
         spill_bytes=parse_bytes(spill),
         channels_last=channels_last,

@@ -52,6 +52,7 @@ class Settings:
     encode_batch: int | None = None  # None: 1 on a CPU, which gains nothing by more, else 16
     cache: bool = True
     cache_bytes: int = 4 << 30
+    host_bytes: int = 8 << 30  # of the host's memory, for what a GPU's `cache_bytes` do not hold
     spill_folder: Path | None = None
     spill_bytes: int = 20 << 30
     channels_last: bool = False
@@ -167,8 +168,13 @@ class _FoldWork:
             for key in dict.fromkeys(of_step.all):
                 schedule.setdefault(key, []).append(number)
         if self.settings.cache:
+            settings = self.settings
             self.store = FeatureStore(
-                schedule, self.settings.cache_bytes, self.settings.spill_folder, self.settings.spill_bytes
+                schedule,
+                settings.cache_bytes,
+                settings.spill_folder,
+                settings.spill_bytes,
+                settings.host_bytes if settings.device.type == "cuda" else 0,
             )
         scheduled: Sequence[Key] = list(dict.fromkeys(chain.from_iterable(each.all for each in needs)))
         source = FeatureSource(self.maker, self.inputs, self.store if self.settings.cache else None, scheduled)
@@ -239,6 +245,7 @@ class _FoldWork:
 
     def _do_step(self, step: Step, needs: Needs, source: FeatureSource, soon: Iterable[Key]) -> None:
         contender = self.contenders[step.method]
+        self.marks.prefetch(step.rows)
         made = self._made(step.method, step.rows, source, needs, soon)
         if made is None:
             return

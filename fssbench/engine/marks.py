@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fssbench.engine.ahead import Ahead
 from fssbench.engine.counting import Resolution, columns_of, counts_of, labels_at, pair_table, truth_at
 from fssbench.engine.devices import to_device
 from fssbench.method import Method
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fssbench.engine.sources import ImageSource
 
 KEEP = 64  # truths on the device
+Query = tuple[int, tuple[int, ...]]  # an image, and the classes it is asked for
 
 
 class Marks:
@@ -29,9 +31,14 @@ class Marks:
     def __init__(
         self, bank: Bank, images: ImageSource, episodes: Episodes, resolution: Resolution, device: torch.device
     ) -> None:
-        self._sizes, self._images, self._episodes = bank.image_sizes, images, episodes
+        self._sizes, self._episodes = bank.image_sizes, episodes
         self._resolution, self._device = resolution, device
-        self._columns: OrderedDict[tuple[int, tuple[int, ...]], Tensor] = OrderedDict()
+        self._columns: OrderedDict[Query, Tensor] = OrderedDict()
+        self._truths: Ahead[Query] = Ahead(lambda key: torch.from_numpy(images.query_truth(*key)), 1)
+
+    def prefetch(self, rows: NDArray[np.int64]) -> None:
+        """Begin to decode the truths of episodes, while their features and logits are made."""
+        self._truths.prefetch(key for key in map(self._key, rows.tolist()) if key not in self._columns)
 
     def of(
         self, method: Method, logits: Sequence[Tensor], rows: NDArray[np.int64]
@@ -45,7 +52,8 @@ class Marks:
         return labels, counts_of(found[:, :-1].reshape(-1, ways + 1, ways + 2)), found[:, -1] > 0
 
     def close(self) -> None:
-        """Let go of what is on the device."""
+        """Stop the thread, and let go of what is on the device."""
+        self._truths.close()
         self._columns.clear()
 
     def _labels(self, method: Method, logits: Sequence[Tensor], rows: NDArray[np.int64], ways: int) -> list[Tensor]:
@@ -59,10 +67,13 @@ class Marks:
 
     def _truth(self, row: int) -> Tensor:
         """The query's truth at the scoring resolution, as columns of `pair_table`."""
-        key = int(self._episodes.query[row]), tuple(self._episodes.classes[row].tolist())
+        key = self._key(row)
         if key not in self._columns:
-            truth = to_device(torch.from_numpy(self._images.query_truth(*key)), self._device)
+            truth = to_device(self._truths.get(key), self._device)
             self._columns[key] = columns_of(truth_at(truth, self._resolution), len(key[1]))
             if len(self._columns) > KEEP:
                 self._columns.popitem(last=False)
         return self._columns[key]
+
+    def _key(self, row: int) -> Query:
+        return int(self._episodes.query[row]), tuple(self._episodes.classes[row].tolist())

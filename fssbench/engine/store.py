@@ -1,8 +1,8 @@
 """Features kept between the moment an image is encoded and the last time it is needed.
 
 The episodes are fixed in advance, so the store knows when each entry is needed next: over budget it evicts the one
-that is needed last (Belady's rule), to a spill file as long as that has room, else for good. An entry that is not
-needed any more is dropped at once.
+that is needed last (Belady's rule), from a GPU to the host's memory, then to a spill file, as long as these have room,
+else for good. An entry that is not needed any more is dropped at once.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ NEVER = 1 << 62
 class _Entry:
     uses: deque[int]
     features: Features | None = None
+    hosted: Features | None = None
     spilled: list[tuple[str, int, Tensor]] | None = None  # name, offset, and a tensor of the same form without values
     size: int = 0
 
@@ -40,6 +41,7 @@ class StoreStatistics:
 
     peak_bytes: int = 0
     evicted: int = 0
+    host_peak_bytes: int = 0
     spilled_bytes: int = 0
     read_back: int = 0
     spill_full: bool = False
@@ -48,6 +50,8 @@ class StoreStatistics:
 
 class FeatureStore:
     """Named tensors by key, within `budget` bytes of memory and `spill_budget` bytes of disk.
+
+    `host_budget`: bytes of the host's memory for what a GPU's budget does not hold; 0 where features are there already.
 
     `schedule` maps every key to the steps that need it, ascending. `put` after a key's last step, or of a key that is
     not in the schedule, keeps nothing.
@@ -59,12 +63,13 @@ class FeatureStore:
         budget: int,
         spill_folder: Path | None = None,
         spill_budget: int = 0,
+        host_budget: int = 0,
     ) -> None:
         self._entries = {key: _Entry(deque(steps)) for key, steps in schedule.items()}
         self._budget, self._spill_budget = budget, spill_budget if spill_folder is not None else 0
         self._folder = spill_folder
         self._file: tempfile._TemporaryFileWrapper[bytes] | None = None
-        self._held = 0
+        self._held, self._host_budget, self._hosted = 0, host_budget, 0
         self._resident: list[tuple[int, int, Hashable]] = []  # max-heap by next use, with stale entries
         self._ticket = 0
         self._due: dict[int, list[Hashable]] = {}
@@ -75,7 +80,7 @@ class FeatureStore:
 
     def __contains__(self, key: Hashable) -> bool:
         entry = self._entries.get(key)
-        return entry is not None and (entry.features is not None or entry.spilled is not None)
+        return entry is not None and any(x is not None for x in (entry.features, entry.hosted, entry.spilled))
 
     def wants(self, key: Hashable) -> bool:
         """Whether a step to come needs the key and it is not here."""
@@ -83,14 +88,17 @@ class FeatureStore:
         return entry is not None and bool(entry.uses) and key not in self
 
     def get(self, key: Hashable) -> Features | None:
-        """The features of a key, read back from the spill file if need be; None if they have to be made."""
+        """The features of a key, on the host if that has them, read back from the spill file if need be.
+
+        None if they have to be made.
+        """
         entry = self._entries.get(key)
         if entry is None:
             return None
-        if entry.features is None and entry.spilled is not None:
+        if entry.features is None and entry.hosted is None and entry.spilled is not None:
             self.statistics.read_back += 1
             return self._read(entry)
-        return entry.features
+        return entry.features if entry.features is not None else entry.hosted
 
     def put(self, key: Hashable, features: Features) -> None:
         """Keep features that the schedule still needs."""
@@ -100,7 +108,7 @@ class FeatureStore:
         entry.size = sum(t.numel() * t.element_size() for t in features.values())
         if not self._make_room(entry):
             self.statistics.evicted += 1
-            self._spill(entry, features)
+            self._put_aside(entry, features)
             return
         entry.features = features
         self._held += entry.size
@@ -115,7 +123,8 @@ class FeatureStore:
                 entry.uses.popleft()
             if not entry.uses:
                 self._release(entry)
-                entry.spilled = None
+                self._hosted -= entry.size if entry.hosted is not None else 0
+                entry.hosted = entry.spilled = None
             elif entry.features is not None:
                 self._push(key, entry)
 
@@ -149,9 +158,20 @@ class FeatureStore:
             victim = self._entries[heapq.heappop(self._resident)[2]]
             self.statistics.evicted += 1
             if victim.features is not None:
-                self._spill(victim, victim.features)
+                self._put_aside(victim, victim.features)
             self._release(victim)
         return True
+
+    def _put_aside(self, entry: _Entry, features: Features) -> None:
+        """Copy features to the host, once, or write them to disk."""
+        if entry.hosted is not None:
+            return
+        if self._hosted + entry.size > self._host_budget:
+            self._spill(entry, features)
+            return
+        entry.hosted = {name: _on_host(tensor) for name, tensor in features.items()}
+        self._hosted += entry.size
+        self.statistics.host_peak_bytes = max(self.statistics.host_peak_bytes, self._hosted)
 
     def _spill(self, entry: _Entry, features: Features) -> None:
         """Write features to disk, once; where the disk is full they are lost and will be made again."""
@@ -187,6 +207,12 @@ class FeatureStore:
             self._file.readinto(_in_memory_order(tensor).view(torch.uint8).numpy().data)
             features[name] = tensor
         return features
+
+
+def _on_host(tensor: Tensor) -> Tensor:
+    """A copy in the host's memory, in the same layout; from a GPU to pinned memory, which is not waited for."""
+    there = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
+    return there.copy_(tensor, non_blocking=True)
 
 
 def _layout(tensor: Tensor) -> torch.memory_format:

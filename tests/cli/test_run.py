@@ -312,11 +312,23 @@ def test_every_option_of_run_reaches_the_run(tmp_path: Path, monkeypatch) -> Non
     words = ["run", "panet", "hsnet", "--bank", "b.h5", "--shots", "1", "5", "--folds", "2", "--set", "size=65,65"]
     words += ["--backbone", "resnet50", "--weights", "random", "--seed", "7", "--annotation", "box", "--out", "o"]
     words += ["--device", "cpu", "--precision", "bf16", "--batch", "3", "--encode-batch", "2", "--workers", "4"]
-    words += ["--cache", "1MB", "--spill", "2MB", "--spill-folder", "s", "--channels-last", "--compile", "--force"]
+    words += [
+        "--cache",
+        "1MB",
+        "--host-cache",
+        "3MB",
+        "--spill",
+        "2MB",
+        "--spill-folder",
+        "s",
+        "--channels-last",
+        "--compile",
+        "--force",
+    ]
     assert fssbench(*words, "--save-predictions", "--allow-contaminated") == 0
     settings = Settings(
         torch.device("cpu"), "bf16", "box", workers=4, head_batch=3, encode_batch=2, cache_bytes=1 << 20,
-        spill_folder=Path("s"), spill_bytes=2 << 20, channels_last=True, compile=True,
+        host_bytes=3 << 20, spill_folder=Path("s"), spill_bytes=2 << 20, channels_last=True, compile=True,
     )  # fmt: skip
     specs = [MethodSpec(name, ("size=65,65",), "resnet50", "random", 7) for name in ("panet", "hsnet")]
     assert asked == [RunRequest(specs, Path("b.h5"), settings, [1, 5], [2], Path("o"), True, True, True)]

@@ -63,6 +63,26 @@ def test_spilled_features_come_back_as_they_were(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_gpus_budget_does_not_hold_is_kept_by_the_host_before_it_goes_to_disk(tmp_path: Path) -> None:
+    """Six entries of 20 bytes: one on the device, four on the host, one on disk."""
+    store = FeatureStore({k: [k] for k in range(6)}, 30, tmp_path, 1000, host_budget=80)
+    for key in range(6):
+        store.put(key, features(key))
+    assert (store.statistics.peak_bytes, store.statistics.host_peak_bytes, store.statistics.spilled_bytes) == (
+        20,
+        80,
+        20,
+    )
+    for key in range(6):
+        got = store.get(key)
+        assert got is not None
+        assert all(torch.equal(got[name], value) for name, value in features(key).items())
+        store.finish(key)
+    assert not any(key in store for key in range(6))
+    store.put(0, features(0))  # nobody needs it any more
+    store.close()
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 7), st.integers(0, 30)), min_size=1, max_size=60),
     st.integers(0, 200),
