@@ -55,7 +55,7 @@ pages: $(VENV)/.test
 	$(BIN)/cog -I docs -r README.md results/lite/README.md
 
 bench: $(VENV)/.test
-	for b in $(filter-out %/mutants.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$b || exit 1; done
+	for b in $(filter-out %/mutants.py %/compare.py %/public_cases.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$b || exit 1; done
 
 fuzz: $(VENV)/.test
 	$(BIN)/python tests/fuzz/hostile.py

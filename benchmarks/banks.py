@@ -1,6 +1,6 @@
 """How long making, opening, attaching and checking banks takes at COCO's size, and how much memory.
 
-    python benchmarks/banks.py [--images 82081] [--folder DIR] [--workers 1 2] [--keep]
+    python benchmarks/banks.py [--images 82081] [--folder DIR] [--workers 1 2] [--out FILE]
 
 A synthetic COCO train2014 in the real layout: so many images of 480 x 640 px, 7 polygons of 30 points in each. The
 files are 64 JPEGs of about 30 KB with other quantisation tables, so that no two are the same picture; they were just
@@ -178,6 +178,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of processes, in this order")
     parser.add_argument("--folder", type=Path, help="where to make it, and keep it (default: a temporary folder)")
     parser.add_argument("--masks", type=Path, help="a zip of the masks of VOC 2012 and SBD, instead of COCO")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON, after every command anew")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
@@ -186,8 +187,12 @@ def main() -> None:
             lines = iter([{"what": "PASCAL-5i index", **measured([*command, "--out", str(folder / "voc.h5")])}])
         else:
             lines = coco(folder, options.images, options.workers)
+        found = []
         for line in lines:
             print(json.dumps(line), flush=True)
+            found.append(line)
+            if options.out:
+                options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How the baselines' constants were chosen: on the base classes of each fold, never on those that it tests.
 
     python benchmarks/baselines.py [--dataset shapes5i|pascal5i] [--episodes N] [--shots K] [--only METHOD ...]
+                                   [--out FILE]
 
 A fold's column is mIoU over its training classes, on training images (of pascal5i: the list `trainaug`), the same
 episodes for every setting; features are EfficientNet-Lite0's. What a fold tests has no part in its column, so a value
@@ -10,6 +11,7 @@ may be used where it is good in every column. Prints a table in Markdown, one li
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from itertools import product
 from pathlib import Path
@@ -59,6 +61,7 @@ def main() -> None:
     options.add_argument("--shots", type=int, default=1)
     options.add_argument("--folds", type=int, nargs="*", help="default: all")
     options.add_argument("--only", nargs="*", choices=sorted({name for name, _ in TRIED}))
+    options.add_argument("--out", type=Path, help="write the table as JSON")
     given = options.parse_args()
     tried = [(name, settings) for name, settings in TRIED if not given.only or name in given.only]
     with tempfile.TemporaryDirectory() as folder:
@@ -86,6 +89,9 @@ def main() -> None:
     ]
     headers = ["method", "setting", *(f"fold {fold}" for fold in folds), "mean"]
     print(tabulate(rows, headers, tablefmt="github", floatfmt=".1f"))
+    if given.out:
+        found = [dict(zip(headers, row, strict=True)) for row in rows]
+        given.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

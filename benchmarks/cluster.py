@@ -1,6 +1,7 @@
 """The wall time of one small matrix on one and on two nodes of one core each, and whether the records are equal.
 
     python benchmarks/cluster.py [--episodes N] [--methods M ...] [--backbone NAME] [--wait SECONDS]
+                                 [--out FILE]
 
 Both runs are on Ray, begun with workers that have torch loaded, so the ratio is that of the work. `--wait` sleeps so
 long in every step, as a worker does whose GPU computes: where cores are busy, only this shows the scheduling.
@@ -9,6 +10,7 @@ long in every step, as a worker does whose GPU computes: where cores are busy, o
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -81,6 +83,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["cluster:Waits", "panet"])
     parser.add_argument("--backbone", default="efficientnet_lite0")
     parser.add_argument("--wait", type=float, default=0.0)
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
     asked = parser.parse_args()
     os.environ |= {**QUIET, "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1",
                    "FSSBENCH_WAIT": str(asked.wait)}  # fmt: skip
@@ -96,6 +99,9 @@ def main() -> None:
         two, again = timed(2, bank, asked, Path(folder) / "two")
     print(f"one node of one core: {one:.1f} s; two: {two:.1f} s; ratio {one / two:.2f}; "
           f"records equal: {rows == again}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")  # fmt: skip
+    if asked.out:
+        found = {"one node, s": one, "two nodes, s": two, "ratio": one / two, "records equal": rows == again}
+        asked.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

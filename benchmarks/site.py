@@ -1,4 +1,6 @@
-"""How long the site of many records takes to build and to open: `python benchmarks/site.py [--records 1000]`.
+"""How long the site of many records takes to build and to open.
+
+    python benchmarks/site.py [--records 1000] [--out FILE]
 
 Records are made up: 20 banks (5 data sets, 2 protocols, 1 and 5 shots), on each 50 settings of the methods whose papers
 are known, 4 folds of 20 classes. Prints seconds, CPU seconds and peak memory of the build (intervals and ranks
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import resource
 import shutil
 import tempfile
@@ -97,6 +100,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=1000)
     parser.add_argument("--episodes", type=int, default=1000, help="of each of 4 folds")
     parser.add_argument("--keep", type=Path, help="make the records here, or use those that are here")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = asked.keep or Path(folder) / "results"
@@ -111,9 +115,15 @@ def main() -> None:
         index = site / "index.html"
         print(f"{asked.records} records of {4 * asked.episodes} episodes: {pages} pages, {size / 1e6:.0f} MB")
         print(f"build: {seconds:.1f} s, {cpu:.1f} s of CPU, {peak / 1024:.0f} MiB at most")
-        print(f"index.html, {index.stat().st_size / 1e6:.1f} MB: open in {opened(index):.2f} s")
-        print(f"a record: open in {opened(next(site.glob('records/*/index.html'))):.2f} s")
-        print(f"a pair: open in {opened(next(site.glob('boards/*-pair.html'))):.2f} s")
+        seen = {"index.html": index, "a record": next(site.glob("records/*/index.html")),
+                "a pair": next(site.glob("boards/*-pair.html"))}  # fmt: skip
+        times = {name: opened(page) for name, page in seen.items()}
+        print(f"index.html has {index.stat().st_size / 1e6:.1f} MB")
+        print(*(f"{name}: open in {took:.2f} s" for name, took in times.items()), sep="\n")
+        if asked.out:
+            found = {"pages": pages, "MB": size / 1e6, "build, s": seconds, "build, CPU s": cpu,
+                     "peak, MiB": peak / 1024, **{f"open {name}, s": took for name, took in times.items()}}  # fmt: skip
+            asked.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def _cpu() -> float:
