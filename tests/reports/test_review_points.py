@@ -18,6 +18,7 @@ from fssbench.records import Record
 from fssbench.regime import Regime
 from fssbench.reports.board.build import build_site
 from fssbench.reports.board.paper import paper_of
+from fssbench.reports.entries.choose import ordered
 from fssbench.reports.entries.lines import entries_of, lines_of
 from fssbench.reports.entries.rankings import collect
 from fssbench.reports.entries.results import load_results
@@ -133,6 +134,14 @@ def test_plots_and_boards_show_the_mean_over_trainings_never_the_best(make_recor
     assert figure is not None
     (line,) = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
     assert list(line.get_ydata()) == pytest.approx([50.0, 50.0])
+
+
+def test_a_line_stands_where_the_mean_of_its_trainings_puts_it(make_record: Make, tmp_path: Path) -> None:
+    for seed, iou in enumerate((0.3, 0.8)):
+        make_record(tmp_path / f"uneven-{seed}", method="panet", seed=seed, fold_iou=dict.fromkeys(range(4), iou))
+    make_record(tmp_path / "even", method="canet", fold_iou=dict.fromkeys(range(4), 0.6))
+    lines = lines_of(ordered(load_results(tmp_path), "mean"))
+    assert [line.setting.method for line in lines] == ["canet", "panet"]
 
 
 def test_runs_of_a_protocol_are_not_called_trainings(make_record: Make, tmp_path: Path) -> None:

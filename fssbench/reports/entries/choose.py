@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fssbench.errors import RecordError, UsageError, unknown_name
+from fssbench.reports.entries.lines import Entry, entries_of, scores_of
 from fssbench.reports.entries.results import Result
 
 SORTS = ("name", "mean", "date")
@@ -58,7 +59,8 @@ class Wanted:
 def ordered(results: Sequence[Result], by: str) -> list[Result]:
     """Results by `name` (as they come), by `mean` (the best first), or by `date` (the newest first).
 
-    A table keeps a setting's shots and trainings together: a line stands where its best, or newest, result does.
+    Trainings of one setting count by their mean. A table keeps a setting's shots together: a line stands where its best
+    number of shots, or its newest result, does.
     """
     if by not in SORTS:
         raise UsageError(f"--sort: {unknown_name('order', by, SORTS)}")
@@ -66,7 +68,12 @@ def ordered(results: Sequence[Result], by: str) -> list[Result]:
         return list(results)
     places = list(dict.fromkeys(result.place for result in results))
     if by == "mean":
-        held = sorted(results, key=lambda r: -1.0 if r.summary.miou is None else r.summary.miou, reverse=True)
+        held = [r for entry in sorted(entries_of(results), key=_mean, reverse=True) for r in entry.results]
     else:
         held = sorted(results, key=lambda r: r.run.created, reverse=True)
     return sorted(held, key=lambda r: places.index(r.place))
+
+
+def _mean(entry: Entry) -> float:
+    mean = scores_of(entry.results).mean
+    return -1.0 if mean is None else mean
