@@ -50,10 +50,10 @@ coverage: $(VENV)/.test
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
-# Tables in these pages are what the commands in their comments print; the site of all results goes to site/.
+# Tables in these pages are what the commands in their comments print; the site of all results goes to site/board.
 pages: $(VENV)/.test
 	$(BIN)/cog -I docs -r README.md results/lite/README.md
-	$(BIN)/fssbench leaderboard build results --out site --force
+	$(BIN)/fssbench leaderboard build results --out site/board --force
 
 bench: $(VENV)/.test
 	for b in $(filter-out %/mutants.py %/compare.py %/public_cases.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$b || exit 1; done
