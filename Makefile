@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: demo test test-slow test-wheel test-lowest lint types pytest coverage format bench fuzz mutants docs pages clean
+.PHONY: demo test test-slow test-docs test-wheel test-lowest lint types pytest coverage format bench fuzz mutants docs pages clean
 
 demo: $(VENV)/.demo
 	$(BIN)/fssbench generate-episodes shapes5i --shots 5 --episodes 60 --auxiliary 3 --out $(DEMO)/shapes5i.h5 --force
@@ -33,6 +33,10 @@ pytest: $(VENV)/.test
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow
 
+# Every command of every page of the documentation, typed.
+test-docs: $(VENV)/.test
+	$(BIN)/pytest tests/docs
+
 test-wheel:
 	.ci/wheel
 
@@ -45,7 +49,7 @@ test-lowest:
 	$(VENV)-lowest/bin/pytest -m "not slow" -n auto --dist worksteal
 
 coverage: $(VENV)/.test
-	$(BIN)/pytest -m "not slow" -n auto --cov=fssbench --cov=methods --cov-report=term:skip-covered
+	$(BIN)/pytest -m "not slow" -n auto --cov=fssbench --cov=methods --cov-report=term:skip-covered --cov-report=markdown:coverage.md
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
