@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from repository import shared
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,12 +22,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def shared_material() -> Path:
     """The folder with real data and published lists, beside the repository or named by FSSBENCH_DATA; else skip."""
-    named = Path(os.environ["FSSBENCH_DATA"]) if "FSSBENCH_DATA" in os.environ else None
-    beside = Path(__file__).resolve().parents[2] / "shared"
-    places = [place for folder in (named, beside) if folder is not None for place in (folder, folder.parent)]
-    for place in places:
-        if (place / "data").is_dir() and (place / "splits").is_dir():
-            return place
+    if (found := shared()) is not None:
+        return found
     pytest.skip("needs the real data: the folder `shared` beside the repository, or named by FSSBENCH_DATA")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from repository import CASES, PLUGINS
 from torch import Tensor, nn
 
 from fssbench.checkpoints import (
@@ -37,7 +38,7 @@ CARD = Card(
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parent / "plugins")
+    monkeypatch.syspath_prepend(PLUGINS)
 
 
 def official(width: int = 2) -> dict[str, Tensor]:
@@ -174,7 +175,7 @@ def test_a_method_comes_back_as_its_card_configures_it(tmp_path: Path) -> None:
 
 
 def test_an_imported_checkpoint_gives_what_its_authors_code_gave(tmp_path: Path) -> None:
-    case = load_case(Path(__file__).parent / "parity" / "cases" / "canet-resnet50-1shot-113-s11.npz")
+    case = load_case(CASES / "canet-resnet50-1shot-113-s11.npz")
     published = {"epoch": 7, "state_dict": {f"module.{name}": value for name, value in case.state().items()}}
     path = saved(tmp_path / "canet.pth", published)
     save_checkpoint(tmp_path / "canet.safetensors", *import_official("canet", path, FOLD0, settings=("refinements=0",)))

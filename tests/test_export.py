@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from repository import ROOT
 
 from fssbench.banks.bank import open_bank
 from fssbench.banks.generate import Request, generate
@@ -23,7 +24,7 @@ from fssbench.protocols import FSSBENCH
 from fssbench.records import read_record
 from fssbench.submissions import labels_of, open_submission
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "round-trip.md"
+PAGE = ROOT / "docs" / "round-trip.md"
 PROTOCOL = FSSBENCH.but(episodes=6, min_area=20)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from repository import ROOT
 
 from fssbench.errors import ProtocolError
 from fssbench.protocol import Protocol, parse_protocol
@@ -61,7 +61,7 @@ ON_COCO: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 # Hashes are for ever: a change here makes every bank and record of that protocol another benchmark.
-FROZEN = json.loads((Path(__file__).parent / "protocol_hashes.json").read_text())
+FROZEN = json.loads((ROOT / "tests" / "protocol_hashes.json").read_text())
 
 
 @pytest.mark.parametrize("name", ON_COCO)

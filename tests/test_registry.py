@@ -9,18 +9,17 @@ from pathlib import Path
 
 import pytest
 import toy_methods
+from repository import ROOT
 
 from fssbench.errors import MethodError
 from fssbench.method import Method
 from fssbench.registry import BUILT_IN, find_method, method_names
 
-METHODS = Path(__file__).resolve().parent.parent / "methods"
-
 
 def test_every_method_in_the_folder_is_in_the_table() -> None:
     """A class of `methods/` that says what it is (`info`) is a method; forgetting its line in the table shows here."""
     found = set()
-    for file in METHODS.glob("[!_]*.py"):
+    for file in (ROOT / "methods").glob("[!_]*.py"):
         module = importlib.import_module(f"methods.{file.stem}")
         for cls in vars(module).values():
             if isinstance(cls, type) and cls.__module__ == module.__name__ and issubclass(cls, Method):
@@ -62,7 +61,6 @@ def test_a_name_that_is_no_method_says_why(name: str, words: str) -> None:
 def test_a_users_own_folder_called_methods_is_not_taken_for_ours(tmp_path: Path) -> None:
     (tmp_path / "methods").mkdir()
     (tmp_path / "methods" / "__init__.py").write_text("")
-    ours = Path(__file__).resolve().parent.parent
     code = (
         "import sys; sys.path[:0] = ['.', sys.argv[1]]\n"
         "from fssbench.registry import find_method\n"
@@ -71,7 +69,7 @@ def test_a_users_own_folder_called_methods_is_not_taken_for_ours(tmp_path: Path)
         "except MethodError as error: print(error)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(ours)], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(ROOT)], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert "the package 'methods' is not fssbench's" in done.stdout
 

@@ -2,11 +2,10 @@
 
 import re
 import tomllib
-from pathlib import Path
+
+from repository import ROOT
 
 import fssbench
-
-ROOT = Path(__file__).parent.parent
 
 
 def test_the_version_is_the_same_wherever_it_stands() -> None:

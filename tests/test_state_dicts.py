@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from repository import CASES
 from torch import Tensor, nn
 
 from fssbench.checkpoints import fitting
 from fssbench.errors import CheckpointError
 from fssbench.parity.case import load_case
 from fssbench.state_dicts import read_state_dict
-
-CASES = Path(__file__).parent / "parity" / "cases"
 
 
 def official() -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from fssbench.banks.attach import plan_of
 from fssbench.banks.bank import open_bank
@@ -16,7 +17,7 @@ from fssbench.banks.verify import problems
 from fssbench.datasets.pascal5i import Pascal5i
 from fssbench.protocols import FSSBENCH
 
-EPISODES = Path(__file__).resolve().parents[2] / "episodes"
+EPISODES = ROOT / "episodes"
 TABLE = dict(re.findall(r"\| `(\S+\.index\.h5)` \| `([0-9a-f]{64})` \|", (EPISODES / "README.md").read_text()))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import toy_data
+from repository import ROOT
 
 from fssbench.banks import schema
 from fssbench.banks.generate import Request, generate
@@ -15,7 +16,7 @@ from fssbench.banks.structure import Kind
 from fssbench.predictions import encode_label, open_predictions, write_predictions
 from fssbench.protocols import FSSBENCH
 
-FORMATS = Path(__file__).parents[2] / "docs" / "formats"
+FORMATS = ROOT / "docs" / "formats"
 GROUPS = {
     "/classes": schema.CLASSES,
     "/images": schema.IMAGES,

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "compare.py"
+from repository import ROOT
+
+SCRIPT = ROOT / "benchmarks" / "compare.py"
 
 
 def compared(folder: Path, before: Any, after: Any) -> subprocess.CompletedProcess[str]:

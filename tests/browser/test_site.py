@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from synthetic_records import make_record
 
 from fssbench.protocols import PFENET
 from fssbench.reports.board.build import build_site
@@ -28,20 +28,14 @@ NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six results on two boards, and one on another protocol; one of them attacks."""
-    spec = importlib.util.spec_from_file_location("synthetic", Path(__file__).parents[1] / "reports" / "conftest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    make: Callable[..., Any] = module.write_synthetic
     folder = tmp_path_factory.mktemp("results")
     for seed, (method, miou) in enumerate([("panet", 0.45), ("canet", 0.5), ("hsnet", 0.6)]):
         for shot in (1, 5):
-            make(folder / f"{method}-{shot}", method, title=method.upper(), miou=miou, shot=shot, seed=seed,
+            make_record(folder / f"{method}-{shot}", method, title=method.upper(), miou=miou, shot=shot, seed=seed,
                  weights="checkpoint" if method == "hsnet" else "imagenet", our_reading=method == "canet",
                  backbone="vgg16" if method == "panet" else "resnet50")  # fmt: skip
-    make(folder / "other", "panet", title="PANET", protocol=PFENET, seed=9)
-    make(folder / "evil", ATTACK, title=ATTACK, backbone=ATTACK, supervision=ATTACK, miou=0.2, seed=8)
+    make_record(folder / "other", "panet", title="PANET", protocol=PFENET, seed=9)
+    make_record(folder / "evil", ATTACK, title=ATTACK, backbone=ATTACK, supervision=ATTACK, miou=0.2, seed=8)
     out = tmp_path_factory.mktemp("web") / "site"
     build_site(load_results(folder), out, with_intervals=False)
     return out

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from repository import ROOT
 
 from fssbench.cli.app import App, Command, numbers
 from fssbench.cli.app import main as run_main
@@ -163,6 +164,6 @@ def test_shell_completion_offers_commands() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import sys; sys.argv[0] = 'fssbench'; from fssbench.cli import main; main()"],
         env={"_FSSBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "fssbench rep", "COMP_CWORD": "1", "PATH": ""},
-        capture_output=True, text=True, timeout=60, check=False, cwd=Path(__file__).resolve().parents[2],
+        capture_output=True, text=True, timeout=60, check=False, cwd=ROOT,
     )  # fmt: skip
     assert done.stdout.split() == ["report", "reproduce"] or done.stdout.split() == ["report"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from repository import ROOT
 
 from fssbench.banks.bank import open_bank
 from fssbench.cli import main
@@ -73,7 +74,7 @@ def test_inspect_prints_the_text_that_published_hashes_are_over(run: Run, shared
     words = ("--root", str(masks), "--index", "--folds", "1", "--shots", "1", "5", "--out", "h.h5")
     assert run("generate-episodes", "pascal5i", "--protocol", "hsnet", *words)[0] == 0
     text = run("inspect", "h.h5", "--episodes", "--fold", "1", "--shots", "5")[1]
-    published = json.loads((Path(__file__).parents[1] / "banks" / "published_episodes.json").read_text())
+    published = json.loads((ROOT / "tests" / "banks" / "published_episodes.json").read_text())
     assert hashlib.sha256(text.encode()).hexdigest() == published["hsnet 1 5"]
     assert text.startswith("2007_000452 9 2008_000107 2007_008106 2010_001699 2011_000813 2010_004825\n")
 

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from repository import CASES
 
 from fssbench.cli import main
 from fssbench.parity.case import load_case
-
-CASES = Path(__file__).parent.parent / "parity" / "cases"
 
 
 def call(*arguments: str) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from repository import PLUGINS
 from torch import nn
 
 from fssbench.checkpoints import load_checkpoint
@@ -16,7 +17,7 @@ from fssbench.registry import BUILT_IN
 
 @pytest.fixture(autouse=True)
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "plugins")
+    monkeypatch.syspath_prepend(PLUGINS)
     monkeypatch.chdir(tmp_path)
     torch.save(nn.Conv2d(3, 2, 1).state_dict(), tmp_path / "authors.pth")
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from repository import ROOT
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
 
 
 def _block(language: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from repository import PLUGINS
 from safetensors.torch import load_file
 from toy_cluster import equal_records, task_processes
 
@@ -135,7 +136,7 @@ def test_a_training_by_torchrun_ends_as_one_in_the_process(own_images: Path, tmp
     assert arguments(asked)[:2] == ["train", NAME]
     one = Run(request(own_images, tmp_path / "one", settings=("dropout=0",), validate=0)).train()
     posted: list[Any] = []
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1] / "plugins"), os.environ["PYTHONPATH"]])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(PLUGINS), os.environ["PYTHONPATH"]])
     for _ in _by_torchrun(asked, 2, posted.append):
         pass
     what, trained = posted[-1]

@@ -8,8 +8,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from repository import ROOT
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "public_cases.py"
+SCRIPT = ROOT / "benchmarks" / "public_cases.py"
 NAMES = (
     "01_cvat_voc", "02_roboflow_coco", "03_roboflow_png_masks", "04_binary_jpeg_masks", "05_camvid_like",
     "06_labelme_json", "07_labelme2coco", "08_pycococreator", "09_yolo_seg", "10_cvat_images_xml", "11_thin_objects",

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import own_trees
 import pytest
+from repository import ROOT
 
 from fssbench.cli import main
 from fssbench.datasets.base import layers
 from fssbench.datasets.own.dataset import Folder
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "docs"
 
 
 def commands(page: Path) -> list[str]:

@@ -14,12 +14,11 @@ import pandas as pd
 import pytest
 import torch
 import toy_methods
+from repository import PLUGINS
 from toy_runs import frames
 
 from fssbench.engine.devices import in_parts
 from fssbench.records import read_record
-
-PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 
 
 def test_what_a_failed_part_made_is_gone_before_the_next_try() -> None:

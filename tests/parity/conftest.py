@@ -5,19 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from repository import CASES
 
 from fssbench.parity.case import find_cases
 
-HERE = Path(__file__).parent / "cases"
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--cases", type=Path, default=HERE, help="folder of parity cases [tests/parity/cases]")
+    parser.addoption("--cases", type=Path, default=CASES, help="folder of parity cases [tests/parity/cases]")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case_file" in metafunc.fixturenames:
-        files = find_cases(metafunc.config.getoption("--cases", default=HERE))
+        files = find_cases(metafunc.config.getoption("--cases", default=CASES))
         both = [(file, route) for file in files for route in ("whole", "cached")]
         slow = [
             pytest.mark.slow if _size(file) > 200 or (route == "cached" and "5shot" in file.name) else ()

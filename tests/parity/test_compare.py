@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from repository import CASES
 from typer.testing import CliRunner
 
 from fssbench.cli import commands  # noqa: F401
@@ -18,7 +19,7 @@ from fssbench.parity import compare as comparison
 from fssbench.parity.case import Arrays, Case, find_cases, load_case
 from fssbench.parity.compare import Row, compare
 
-CASE = Path(__file__).parent / "cases" / "panet-vgg16-5shot-97-s11.npz"
+CASE = CASES / "panet-vgg16-5shot-97-s11.npz"
 
 
 def toy(**expected: object) -> Case:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from repository import CASES, shared
 
 from fssbench.parity.case import find_cases, load_case
 from fssbench.parity.compare import runner_names
 
-HERE = Path(__file__).parent / "cases"
-SHARED = Path(os.environ.get("FSSBENCH_DATA", Path(__file__).parents[3] / "shared")) / "parity" / "cases"
+SHARED = (shared() or Path()) / "parity" / "cases"
 FEWEST = {"bam": 5, "dcama": 4, "hdmnet": 4, "hsnet": 6, "panet": 6, "pfenet": 6, "ssp": 4}  # of files here
 
 
@@ -21,7 +20,7 @@ def counted(folder: Path) -> Counter[str]:
 
 
 def test_every_case_here_has_a_runner_and_none_has_gone() -> None:
-    found = counted(HERE)
+    found = counted(CASES)
     assert sorted(set(found) - set(runner_names())) == []
     assert {name: found[name] for name in FEWEST if found[name] < FEWEST[name]} == {}
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from repository import PLUGINS, ROOT
 
 from fssbench.engine.job import Outcome
 from fssbench.records import read_run
 
 STORE = 100 << 20
-PLACES = (Path(__file__).parent, Path(__file__).parents[2])  # what a node imports
+PLACES = (PLUGINS, ROOT)  # what a node imports
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_AUTH_MODE": "disabled",
     "RAY_worker_niceness": "0", "RAY_memory_monitor_refresh_ms": "0", "RAY_enable_open_telemetry": "0",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import synthetic_records
 import torch
 import toy_data
 from PIL import Image
@@ -15,6 +16,7 @@ from PIL import Image
 from fssbench.engine.build import MethodSpec
 from fssbench.engine.evaluate import Settings
 from fssbench.engine.run import Outcome, RunRequest, run_methods
+from fssbench.records import Record
 
 Runner = Callable[..., list[Outcome]]
 
@@ -46,6 +48,12 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two_way_bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """2-way, 3 shots, 2 folds of 8 episodes."""
     return toy_data.make_bank(tmp_path_factory.mktemp("banks") / "toy2.h5", episodes=8, ways=2, shots=3)
+
+
+@pytest.fixture
+def make_record() -> Callable[..., Record]:
+    """`synthetic_records.make_record`."""
+    return synthetic_records.make_record
 
 
 @pytest.fixture

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from repository import ROOT
+from synthetic_records import shifted_record
+from toy_data import make_bank
 
 from fssbench.audit.judge import audit
 from fssbench.cli.app import main
@@ -35,7 +38,6 @@ from fssbench.reports.tables.layouts import View, fold_tables
 from fssbench.reports.tables.model import Cell, Column, Row, Table
 
 Make = Callable[..., Record]
-REPOSITORY = Path(__file__).resolve().parents[2]
 OURS = Regime(source="fssbench", dataset="shapes5i", recipe="lite", seed=0)
 
 
@@ -78,7 +80,7 @@ def test_external_masks_pass_the_audit(make_record: Make, tmp_path: Path) -> Non
 
 
 def test_the_audit_of_this_repositorys_results_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as done:
         main(["audit"])
     assert done.value.code == 0
@@ -163,10 +165,10 @@ def test_batch_normalisation_in_a_backbones_name_hides_no_paper_on_the_site(make
 
 
 def test_one_ordinary_record_does_not_end_the_sensitivity_of_others(
-    make_record: Make, tmp_path: Path, world: Any, capsys: pytest.CaptureFixture[str]
+    make_record: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bank = world.make_bank(tmp_path / "bank.h5", repeats=3)
-    world.run_shifted(bank, tmp_path / "r")
+    bank = make_bank(tmp_path / "bank.h5", episodes=4, shots=2, repeats=3)
+    shifted_record(bank, tmp_path / "r")
     make_record(tmp_path / "r" / "ordinary")
     with pytest.raises(SystemExit) as done:
         main(["sensitivity", str(tmp_path / "r")])
@@ -174,9 +176,9 @@ def test_one_ordinary_record_does_not_end_the_sensitivity_of_others(
     assert done.value.code == 0 and "Shifted" in printed.out and "left out: 1" in printed.err
 
 
-def test_results_that_differ_in_weights_only_keep_their_columns(world: Any, tmp_path: Path) -> None:
-    bank = world.make_bank(tmp_path / "bank.h5", repeats=3)
-    world.run_shifted(bank, tmp_path / "r")
+def test_results_that_differ_in_weights_only_keep_their_columns(tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank.h5", episodes=4, shots=2, repeats=3)
+    shifted_record(bank, tmp_path / "r")
     (result,) = load_results(tmp_path / "r")
     found = sensitivity(result)
     header = next(line for line in text([found, found]).splitlines() if line.startswith("| Class"))

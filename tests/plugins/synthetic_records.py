@@ -1,18 +1,19 @@
-"""Synthetic records that are consistent in themselves: `make_record(folder, method="panet", miou=0.4, ...)`."""
+"""Synthetic records that are consistent in themselves, with rows made up or with masks made on a bank."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
+from numpy.typing import NDArray
 
+from fssbench.banks.bank import open_bank
+from fssbench.datasets.base import VOID
+from fssbench.predictions import encode_label, write_predictions
 from fssbench.protocol import Protocol
 from fssbench.protocols import FSSBENCH
 from fssbench.records import (
@@ -27,31 +28,14 @@ from fssbench.records import (
     write_record,
 )
 from fssbench.regime import Regime
+from fssbench.score import bank_entry, score_fold
 from fssbench.scoring.metrics import summarise
 from fssbench.scoring.rules import rules_of
 
 PIXELS = 100 * 100
-MakeRecord = Callable[..., Record]
 
 
-@pytest.fixture(scope="session")
-def world() -> ModuleType:
-    """`tiny_world.py`: a data set of rectangles, its bank, and runs on it that need no network."""
-    spec = importlib.util.spec_from_file_location("tiny_world", Path(__file__).with_name("tiny_world.py"))
-    if spec is None or spec.loader is None:
-        raise ImportError("tests/reports/tiny_world.py cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def make_record() -> MakeRecord:
-    """A function that writes a record and gives it back as it is read."""
-    return write_synthetic
-
-
-def write_synthetic(
+def make_record(
     folder: Path,
     method: str = "panet",
     *,
@@ -142,6 +126,41 @@ def write_synthetic(
     }
     write_record(folder, Run.model_validate({**entry, **changes}), frame)
     return read_record(folder)
+
+
+def shifted_record(bank_path: Path, results: Path, shot: int = 2) -> Path:
+    """A record with predictions: the truth moved right by 0 to 8 px, further with the number of the first support."""
+    folder = results / "shifted"
+    with open_bank(bank_path) as bank:
+
+        def predicted(fold: int, episode: int) -> NDArray[np.uint8]:
+            episodes = bank.episodes(fold, shot)
+            truth = bank.truth(int(episodes.query[episode]), episodes.classes[episode].tolist())
+            first = bank.image_ids[episodes.support[episode, 0, 0]]
+            return np.roll(np.where(truth == VOID, 0, truth), int(first[1:]) % 9, axis=1)
+
+        folds = {fold: list(classes) for fold, classes in bank.fold_classes.items()}
+        rows = [row for fold in folds for row in score_fold(bank, fold, shot, predicted)]
+        frame = pd.DataFrame(rows, columns=COLUMNS)
+        run = Run(
+            id="shifted",
+            created="2026-01-02T03:04:05+00:00",
+            method=MethodEntry(name="shifted", title="Shifted", config={}),
+            backbone="none",
+            input_size="native",
+            weights={fold: WeightsEntry(kind="random", sha256="0" * 64) for fold in folds},
+            bank=bank_entry(bank, shot),
+            way=bank.ways,
+            shot=shot,
+            folds=list(folds),
+            environment=Environment(device="cpu", precision="float32", versions={}),
+            summary=summarise(frame, folds, rules_of(bank.protocol.model_dump())),
+        )
+        write_record(folder, run, frame)
+        asked = [(fold, episode) for fold in folds for episode in range(len(bank.episodes(fold)))]
+        masks = ((*which, encode_label(predicted(*which))) for which in asked)
+        write_predictions(folder / "predictions.h5", bank.fingerprint, masks, "shifted")
+    return folder
 
 
 def _episode_rows(

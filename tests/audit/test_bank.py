@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 import pytest
+from synthetic_records import shifted_record
+from toy_data import make_bank
 
 from fssbench.audit.bank import find_banks
 from fssbench.audit.judge import Audit, audit
@@ -19,13 +20,13 @@ Change = Callable[[pd.DataFrame], None]
 
 
 @pytest.fixture(params=[1, 2], ids=["1-way", "2-way"])
-def bank(world: ModuleType, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    return Path(world.make_bank(tmp_path / "bank.h5", ways=request.param, repeats=2))
+def bank(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    return make_bank(tmp_path / "bank.h5", episodes=4, shots=2, ways=request.param, repeats=2)
 
 
 @pytest.fixture
-def record(world: ModuleType, bank: Path, tmp_path: Path) -> Path:
-    return Path(world.run_shifted(bank, tmp_path / "results"))
+def record(bank: Path, tmp_path: Path) -> Path:
+    return shifted_record(bank, tmp_path / "results")
 
 
 def change_rows(record: Path, change: Change) -> None:
@@ -43,8 +44,8 @@ def test_a_run_on_the_bank_has_no_finding(record: Path, bank: Path) -> None:
     assert judge(record, bank).unjudged == ()
 
 
-def test_fewer_shots_than_the_bank_holds_are_its_first_supports(world: ModuleType, bank: Path, tmp_path: Path) -> None:
-    record = Path(world.run_shifted(bank, tmp_path / "results", shot=1))
+def test_fewer_shots_than_the_bank_holds_are_its_first_supports(bank: Path, tmp_path: Path) -> None:
+    record = shifted_record(bank, tmp_path / "results", shot=1)
     assert judge(record, bank).findings == ()
 
 
@@ -95,8 +96,8 @@ def test_pixels_that_the_image_does_not_have_are_found(record: Path, bank: Path)
     assert "the six counts" in {finding.field for finding in judge(record, bank).findings}
 
 
-def test_a_record_of_a_bank_that_is_not_at_hand_is_found(world: ModuleType, record: Path, tmp_path: Path) -> None:
-    other = world.make_bank(tmp_path / "other.h5", episodes=6)
+def test_a_record_of_a_bank_that_is_not_at_hand_is_found(record: Path, tmp_path: Path) -> None:
+    other = make_bank(tmp_path / "other.h5", episodes=6)
     (found,) = audit(record.parent, find_banks([other]), only_these=True).findings
     assert (found.file, found.field) == ("shifted/run.json", "bank.fingerprint")
     assert audit(record.parent).unjudged == (json.loads((record / "run.json").read_text())["bank"]["fingerprint"],)

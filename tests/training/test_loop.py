@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from repository import PLUGINS, ROOT
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -25,7 +26,6 @@ from fssbench.training.loop import Run, Told, TrainRequest
 from fssbench.training.request import plan
 
 NAME = "toy_training:Learner"
-PLUGINS = Path(__file__).parents[1] / "plugins"
 FOLDER = "toy_training-Learner-toy-folder-fold0"
 BAIT = 10  # kills
 
@@ -43,7 +43,7 @@ def command(root: Path, out: Path, *more: str) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    paths = os.pathsep.join([str(PLUGINS), str(PLUGINS.parents[1])])
+    paths = os.pathsep.join([str(PLUGINS), str(ROOT)])
     return os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | more
 
 

@@ -7,13 +7,14 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from synthetic_records import shifted_record
+from toy_data import make_bank
 
 from fssbench.audit.bank import find_banks
 from fssbench.banks.bank import open_bank
@@ -30,13 +31,13 @@ Make = Callable[..., Any]
 
 
 @pytest.fixture
-def bank(world: ModuleType, tmp_path: Path) -> Path:
-    return Path(world.make_bank(tmp_path / "bank.h5"))
+def bank(tmp_path: Path) -> Path:
+    return make_bank(tmp_path / "bank.h5", episodes=4, shots=2)
 
 
 @pytest.fixture
-def results(world: ModuleType, bank: Path, tmp_path: Path) -> Path:
-    return Path(world.run_shifted(bank, tmp_path / "results")).parent
+def results(bank: Path, tmp_path: Path) -> Path:
+    return shifted_record(bank, tmp_path / "results").parent
 
 
 def rows_of(percent: Sequence[int], queries: Sequence[str]) -> pd.DataFrame:
@@ -83,9 +84,10 @@ def test_a_strip_shows_the_supports_the_truth_and_the_judged_prediction(bank: Pa
         truth = opened.truth(int(episodes.query[0]), episodes.classes[0].tolist())
         perfect = np.asarray(strip(opened, result.run, 0, 0, (truth == 1).astype(np.uint8)))
         empty = np.asarray(strip(opened, result.run, 0, 0, np.zeros_like(truth)))
-    width = round(64 * TILE / 48)
-    assert perfect.shape[1] == pytest.approx(4 * width, abs=20)  # two supports, truth, prediction, three gaps
-    assert np.array_equal(perfect[:, : 3 * width], empty[:, : 3 * width])
+        sizes = opened.image_sizes[[*episodes.support[0].ravel(), episodes.query[0]]]
+    *supports, width = [round(int(w) * TILE / int(h)) for h, w in sizes]
+    assert perfect.shape[1] == pytest.approx(sum(supports) + 2 * width, abs=20)  # truth and prediction, three gaps
+    assert np.array_equal(perfect[:, : sum(supports) + width], empty[:, : sum(supports) + width])
     missed = np.abs(perfect[:TILE].astype(int) - empty[:TILE]).max(-1) > 60  # red against yellow
     share = missed[:, -width:].mean() / (truth == 1).mean()
     assert share == pytest.approx(1.0, abs=0.1)
@@ -134,11 +136,9 @@ def test_a_site_without_masks_says_how_to_get_pictures(results: Path, bank: Path
     assert "<img" not in page
 
 
-def test_missing_masks_or_bank_are_named_with_the_way_out(
-    world: ModuleType, bank: Path, results: Path, tmp_path: Path
-) -> None:
+def test_missing_masks_or_bank_are_named_with_the_way_out(bank: Path, results: Path, tmp_path: Path) -> None:
     (result,) = load_results(results)
-    other = world.make_bank(tmp_path / "other.h5", episodes=6)
+    other = make_bank(tmp_path / "other.h5", episodes=6)
     with pytest.raises(RecordError, match="Name the bank that the run used"):
         write_gallery(result, find_banks([other]), tmp_path / "out", 1)
     (results / "shifted" / "predictions.h5").unlink()

@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from synthetic_records import shifted_record
+from toy_data import make_bank
 
 from fssbench.cli.app import main
 from fssbench.errors import RecordError
@@ -86,28 +87,24 @@ def test_a_bank_with_one_support_a_query_is_named_with_the_way_out(make_record: 
         sensitivity(result)
 
 
-def test_the_command_prints_a_table_and_draws_both_supports(
-    world: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bank = world.make_bank(tmp_path / "bank.h5", repeats=3)
-    world.run_shifted(bank, tmp_path / "results")
+def test_the_command_prints_a_table_and_draws_both_supports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bank = make_bank(tmp_path / "bank.h5", episodes=4, shots=2, repeats=3)
+    shifted_record(bank, tmp_path / "results")
     with pytest.raises(SystemExit) as done:
         main(["sensitivity", str(tmp_path / "results"), "--bank", str(bank), "--out", str(tmp_path / "out")])
     assert done.value.code == 0
     printed = capsys.readouterr().out
     assert "| Shifted" in printed
-    assert "| red box" in printed
+    assert "| red" in printed
     (picture,) = (tmp_path / "out").iterdir()
     with Image.open(picture) as image:
         assert image.size[0] > 4 * 150  # two supports, truth, prediction
         assert image.size[1] > 8 * 168  # four queries, two supports of each
 
 
-def test_the_command_gives_the_same_as_json(
-    world: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bank = world.make_bank(tmp_path / "bank.h5", repeats=2)
-    world.run_shifted(bank, tmp_path / "results")
+def test_the_command_gives_the_same_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bank = make_bank(tmp_path / "bank.h5", episodes=4, shots=2, repeats=2)
+    shifted_record(bank, tmp_path / "results")
     with pytest.raises(SystemExit):
         main(["sensitivity", str(tmp_path / "results"), "--json"])
     (found,) = json.loads(capsys.readouterr().out)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from repository import shared
 
 from fssbench.records import Record
 from fssbench.registry import find_method, method_names
@@ -19,7 +19,7 @@ from fssbench.reports.papers.registry import NAMES, ROUNDING, PublishedResult, p
 from fssbench.reports.tables.layouts import View, fold_tables
 
 Make = Callable[..., Record]
-LIST = Path(os.environ.get("FSSBENCH_DATA", Path(__file__).parents[3] / "shared")) / "published_results.csv"
+LIST = (shared() or Path()) / "published_results.csv"
 
 
 def test_no_number_is_in_the_registry_twice() -> None:

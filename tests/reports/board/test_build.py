@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from repository import ROOT
 
 from fssbench.cli.app import main
 from fssbench.errors import UsageError
@@ -143,7 +144,7 @@ def test_every_link_leads_to_a_file_of_the_site_and_none_to_the_network(make_rec
 
 
 def test_the_site_of_this_repositorys_results_holds_every_record_and_no_dead_link(tmp_path: Path) -> None:
-    results = Path(__file__).parents[2] / "results"
+    results = ROOT / "results"
     site = build(results, tmp_path / "site")
     check_links(site)
     held = {json.loads(path.read_text())["id"] for path in site.rglob("record*.json")}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from polyps_data import Polyps
+from repository import PLUGINS, ROOT
 
 from fssbench.dataset_conformance import CHECKS, Subject, failure
 from fssbench.datasets.base import Dataset, Mask
@@ -23,7 +24,6 @@ from fssbench.datasets.shapes5i import Shapes5i
 from fssbench.errors import UsageError
 
 QUICK_FIRST = [pytest.param(name, marks=[pytest.mark.slow] * (name == "bank")) for name in CHECKS]
-PLUGINS = Path(__file__).parent.parent / "plugins"
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def install(site: Path) -> dict[str, str]:
         "[fssbench.datasets]\npolyps = polyps_data:Polyps\n"
     )
     (site / "polyps_data.py").write_bytes((PLUGINS / "polyps_data.py").read_bytes())
-    return {"PYTHONPATH": f"{site}:{Path(__file__).parent.parent.parent}", "PATH": ""}
+    return {"PYTHONPATH": f"{site}:{ROOT}", "PATH": ""}
 
 
 def test_an_installed_data_set_goes_by_its_name_from_the_bank_to_attach(polyps: Path, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_data_set_in_a_file_is_read_by_several_processes(polyps: Path, tmp_pat
     command = ["generate-episodes", f"{own}:Polyps", "--root", str(polyps), "--shots", "1", "--episodes", "4"]
     done = subprocess.run(
         [sys.executable, "-m", "fssbench", *command, "--out", "a.h5", "--workers", "2"],
-        cwd=tmp_path, env={"PYTHONPATH": str(Path(__file__).parent.parent.parent)},
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
