@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import fresh, line
 from PIL import Image
 from polyps_data import Polyps
 from repository import PLUGINS, ROOT
@@ -72,7 +72,7 @@ def test_a_name_that_is_no_data_set_says_why(name: str, words: str) -> None:
 
 
 def install(site: Path) -> dict[str, str]:
-    """Put the plug-in where pip would, with its entry point; the environment that finds it."""
+    """Put the plug-in where pip would, with its entry point; the variables of a process that finds it."""
     (site / "polyps-1.0.dist-info").mkdir(parents=True)
     (site / "polyps-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: polyps\nVersion: 1.0\n")
     (site / "polyps-1.0.dist-info" / "entry_points.txt").write_text(
@@ -86,10 +86,7 @@ def test_an_installed_data_set_goes_by_its_name_from_the_bank_to_attach(polyps: 
     environment = install(tmp_path / "site")
 
     def fssbench(*words: str) -> str:
-        command = [sys.executable, "-m", "fssbench", *words, "--root", str(polyps), "--json"]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return fresh(line(*words, "--root", polyps, "--json"), cwd=tmp_path, **environment).out
 
     made = ["generate-episodes", "polyps", "--shots", "1", "--episodes", "4"]
     full = json.loads(fssbench(*made, "--out", "a.h5"))
@@ -105,20 +102,13 @@ def test_a_data_set_in_a_file_is_read_by_several_processes(polyps: Path, tmp_pat
     own = tmp_path / "own_polyps.py"
     own.write_bytes((PLUGINS / "polyps_data.py").read_bytes())
     command = ["generate-episodes", f"{own}:Polyps", "--root", str(polyps), "--shots", "1", "--episodes", "4"]
-    done = subprocess.run(
-        [sys.executable, "-m", "fssbench", *command, "--out", "a.h5", "--workers", "2"],
-        cwd=tmp_path, env={"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    fresh(line(*command, "--out", "a.h5", "--workers", "2"), cwd=tmp_path, PYTHONPATH=str(ROOT))
 
 
 def test_the_names_are_listed(tmp_path: Path) -> None:
     code = "from fssbench.datasets.registry import dataset_names; print(*dataset_names())"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=install(tmp_path / "site"), capture_output=True, text=True, check=True
-    )
-    assert set(done.stdout.split()) == {*dataset_names(), "polyps"}
+    listed = fresh([sys.executable, "-c", code], **install(tmp_path / "site")).out
+    assert set(listed.split()) == {*dataset_names(), "polyps"}
 
 
 # Every check finds what it is for

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import fssbench
 from PIL import Image
 
-from fssbench.cli import main
 from fssbench.datasets.own.dataset import Folder
 from fssbench.doctor import Health, examine, sheet
 
@@ -158,51 +158,39 @@ def test_nothing_is_said_of_a_published_split_where_there_is_none(root: Path) ->
 
 @pytest.mark.parametrize(("damage", "status"), [(lambda root: None, 0), (colour_mask, 1)])
 def test_the_command_says_so_by_its_exit_status_and_as_json(
-    root: Path, damage: Callable[[Path], None], status: int, capsys: pytest.CaptureFixture[str]
+    root: Path, damage: Callable[[Path], None], status: int
 ) -> None:
     damage(root)
-    with pytest.raises(SystemExit) as left:
-        main(["doctor", "folder", "--root", str(root), "--json"])
-    assert left.value.code == status
-    report = json.loads(capsys.readouterr().out)
+    report = json.loads(fssbench("doctor", "folder", "--root", root, "--json", status=status).out)
     assert report["healthy"] == (status == 0)
     assert report["images"] == 8
     assert len(report["findings"]) == status
 
 
-def test_one_cause_is_one_line_with_a_count_and_three_examples(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_cause_is_one_line_with_a_count_and_three_examples(root: Path) -> None:
     for i in range(30):
         noise = np.random.default_rng(100 + i).integers(0, 255, (10, 12, 3), np.uint8)
         Image.fromarray(noise).save(root / "images" / f"x{i}.png")
         Image.fromarray(labels() + np.uint8(60 + i)).save(root / "masks" / f"x{i}.png")
-    with pytest.raises(SystemExit):
-        main(["doctor", "folder", "--root", str(root)])
-    lines = capsys.readouterr().out.splitlines()
+    lines = fssbench("doctor", "folder", "--root", root, status=1).out.splitlines()
     wrong = [line for line in lines if line.startswith("wrong: ")]
     assert len(wrong) == 1
     assert wrong[0].endswith("[30 images: x0, x1, x10 and 27 more]")
     assert lines[-1] == "1 thing wrong"
 
 
-def test_the_command_ends_with_the_one_to_go_on_with(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        main(["doctor", str(root / "dataset.toml"), "--lists", "default"])
-    assert left.value.code == 0
-    last = capsys.readouterr().out.splitlines()[-1]
+def test_the_command_ends_with_the_one_to_go_on_with(root: Path) -> None:
+    last = fssbench("doctor", root / "dataset.toml", "--lists", "default").out.splitlines()[-1]
     assert last == f"go on: fssbench generate-episodes {root / 'dataset.toml'} --lists default"
     (root / "dataset.toml").write_text(TOML.replace("min_area = 20\n", ""))  # 2048 px leave nothing of 120
-    with pytest.raises(SystemExit):
-        main(["doctor", str(root / "dataset.toml")])
-    assert capsys.readouterr().out.splitlines()[-1].endswith("dataset.toml --min-area 24")
+    assert fssbench("doctor", root / "dataset.toml").out.splitlines()[-1].endswith("dataset.toml --min-area 24")
     (root / "dataset.toml").write_text(TOML)
     for left_over, ending in ((3, " --shots 2"), (1, " --shots 1 --skip-short-classes")):
         for i in range(left_over, 8):
             mask = labels()
             mask[mask == 2] = 0
             Image.fromarray(mask).save(root / "masks" / f"{i}.png")
-        with pytest.raises(SystemExit):
-            main(["doctor", str(root / "dataset.toml")])
-        assert capsys.readouterr().out.splitlines()[-1].endswith(f"dataset.toml{ending}")
+        assert fssbench("doctor", root / "dataset.toml").out.splitlines()[-1].endswith(f"dataset.toml{ending}")
 
 
 def test_one_picture_under_two_names_is_told_with_both(root: Path) -> None:
@@ -238,8 +226,6 @@ def test_soft_masks_are_counted_with_what_every_value_above_0_would_add(root: Pa
 def test_the_sheet_shows_masks_in_place(root: Path, tmp_path: Path) -> None:
     picture = np.asarray(sheet(Folder(root)).convert("RGB")).astype(int)
     assert picture.shape[1] > 4 * picture.shape[0] / 3
-    with pytest.raises(SystemExit) as left:
-        main(["doctor", "folder", "--root", str(root), "--sheet", str(tmp_path / "sheet.png")])
-    assert left.value.code == 0
+    fssbench("doctor", "folder", "--root", root, "--sheet", tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as image:
         assert image.size == (picture.shape[1], picture.shape[0])

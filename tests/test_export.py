@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import fssbench
 from PIL import Image
 from repository import ROOT
 
 from fssbench.banks.bank import open_bank
 from fssbench.banks.generate import Request, generate
-from fssbench.cli import main
 from fssbench.datasets.own.dataset import Folder
 from fssbench.predictions import write_predictions
 from fssbench.protocols import FSSBENCH
@@ -54,15 +54,9 @@ def banks(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     return {ways: root / f"{ways}.h5" for ways in (1, 2)}
 
 
-def command(*words: object) -> int:
-    with pytest.raises(SystemExit) as left:
-        main([str(word) for word in words])
-    return int(left.value.code or 0)
-
-
 @pytest.mark.parametrize("ways", [1, 2])
 def test_an_export_holds_what_the_bank_holds(banks: dict[int, Path], ways: int, tmp_path: Path) -> None:
-    assert command("export", banks[ways], "--out", tmp_path / "out", "--truth", "--shots", "1") == 0
+    fssbench("export", banks[ways], "--out", tmp_path / "out", "--truth", "--shots", "1")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     with open_bank(banks[ways]) as bank:
         assert manifest["bank"] == bank.fingerprint
@@ -89,10 +83,10 @@ def test_the_program_of_the_page_makes_masks_that_are_scored(
     (program,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len(program.splitlines()) <= 30 and "fssbench" not in program
     monkeypatch.chdir(tmp_path)
-    assert command("export", banks[1], "--out", "exported", "--shots", "1") == 0
+    fssbench("export", banks[1], "--out", "exported", "--shots", "1")
     Path("nearest_colour.py").write_text(program, encoding="utf-8")
     subprocess.run([sys.executable, "-I", "nearest_colour.py"], check=True, timeout=60)
-    assert command("score", "masks", "--bank", banks[1], "--shots", "1", "--name", "nearest colour") == 0
+    fssbench("score", "masks", "--bank", banks[1], "--shots", "1", "--name", "nearest colour")
     (folder,) = Path("results/pets").iterdir()
     assert read_record(folder).run.summary["folds"]["0"]["miou"] > 0.9  # red and blue squares on grey
 
@@ -110,7 +104,7 @@ def perfect(bank_path: Path, folder: Path, values: int = 1) -> None:
 
 
 @pytest.mark.parametrize("store", ["folder", "hdf5"])
-def test_masks_of_0_and_255_are_taken_at_one_way(banks: dict[int, Path], tmp_path: Path, store: str, capsys) -> None:
+def test_masks_of_0_and_255_are_taken_at_one_way(banks: dict[int, Path], tmp_path: Path, store: str) -> None:
     perfect(banks[1], tmp_path / "masks", 255)
     path = tmp_path / "masks"
     if store == "hdf5":
@@ -119,8 +113,7 @@ def test_masks_of_0_and_255_are_taken_at_one_way(banks: dict[int, Path], tmp_pat
         with open_bank(banks[1]) as bank:
             write_predictions(path, bank.fingerprint, ((0, int(f.stem), f.read_bytes()) for f in files))
     words = ["score", path, "--bank", banks[1], "--shots", "1", "--name", "right", "--out", tmp_path / "r", "--json"]
-    assert command(*words) == 0
-    assert json.loads(capsys.readouterr().out)["summary"]["folds"]["0"]["miou"] == 1.0
+    assert json.loads(fssbench(*words).out)["summary"]["folds"]["0"]["miou"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -135,7 +128,7 @@ def test_masks_of_0_and_255_are_taken_at_one_way(banks: dict[int, Path], tmp_pat
     ],
 )
 def test_masks_that_do_not_account_for_the_bank_are_refused(
-    banks: dict[int, Path], tmp_path: Path, harm: str, said: str, capsys
+    banks: dict[int, Path], tmp_path: Path, harm: str, said: str
 ) -> None:
     masks = tmp_path / "masks"
     perfect(banks[1], masks)
@@ -152,8 +145,7 @@ def test_masks_that_do_not_account_for_the_bank_are_refused(
     else:
         Image.new("RGB", (32, 24), (200, 10, 10)).save(masks / "0" / "2.png")
     words = ["score", masks, "--bank", banks[1], "--shots", "1", "--name", "x", "--out", tmp_path / "r"]
-    assert command(*words) == 2
-    assert said in " ".join(capsys.readouterr().err.split())
+    assert said in fssbench(*words, status=2).said
     assert not (tmp_path / "r").exists()
 
 
@@ -175,15 +167,14 @@ def test_one_reader_takes_a_mask_in_any_mode_that_says_the_same(mode: str) -> No
     np.testing.assert_array_equal(labels_of(png(image), "here"), labels)
 
 
-def test_an_export_is_whole_and_replaces_only_its_like(banks: dict[int, Path], tmp_path: Path, capsys) -> None:
+def test_an_export_is_whole_and_replaces_only_its_like(banks: dict[int, Path], tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years")
-    assert command("export", banks[1], "--out", tmp_path / "mine", "--force") == 2
-    assert "it is no export" in " ".join(capsys.readouterr().err.split())
+    assert "it is no export" in fssbench("export", banks[1], "--out", tmp_path / "mine", "--force", status=2).said
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
-    assert command("export", banks[1], "--out", tmp_path / "e") == 0
-    assert command("export", banks[1], "--out", tmp_path / "e") == 2
-    assert command("export", banks[1], "--out", tmp_path / "e", "--force", "--truth") == 0
+    fssbench("export", banks[1], "--out", tmp_path / "e")
+    fssbench("export", banks[1], "--out", tmp_path / "e", status=2)
+    fssbench("export", banks[1], "--out", tmp_path / "e", "--force", "--truth")
     assert (tmp_path / "e" / "truth").is_dir()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["e", "mine"]
 
@@ -192,6 +183,6 @@ def test_a_file_without_its_banks_name_is_no_submission(banks: dict[int, Path], 
     perfect(banks[1], tmp_path / "masks")
     write_predictions(tmp_path / "p.h5", "", iter([(0, 0, (tmp_path / "masks" / "0" / "0.png").read_bytes())]))
     words = ["score", tmp_path / "p.h5", "--bank", banks[1], "--shots", "1", "--name", "x", "--out", tmp_path / "r"]
-    assert command(*words) == 2
+    fssbench(*words, status=2)
     with open_submission(tmp_path / "p.h5") as found:
         assert (found.bank, found.episodes()) == ("", {0: {0}})

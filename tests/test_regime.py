@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
+from command_line import fresh
 
 from fssbench.errors import UsageError
 from fssbench.regime import Regime, authors_regime, base_classes, exposure, list_digest
@@ -78,4 +78,4 @@ def test_a_list_digest_is_of_the_set_of_images() -> None:
 
 def test_the_rule_needs_no_torch() -> None:
     code = "import sys, fssbench.regime; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    fresh([sys.executable, "-c", code])

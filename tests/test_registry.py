@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import toy_methods
+from command_line import fresh, line
 from repository import ROOT
 
 from fssbench.errors import MethodError
@@ -68,10 +68,8 @@ def test_a_users_own_folder_called_methods_is_not_taken_for_ours(tmp_path: Path)
         "try: find_method('panet')\n"
         "except MethodError as error: print(error)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(ROOT)], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert "the package 'methods' is not fssbench's" in done.stdout
+    said = fresh([sys.executable, "-c", code, str(ROOT)], cwd=tmp_path).out
+    assert "the package 'methods' is not fssbench's" in said
 
 
 def test_the_table_of_names_is_in_order() -> None:
@@ -127,5 +125,4 @@ def test_a_file_does_not_take_the_name_of_a_loaded_module(tmp_path: Path) -> Non
 
 
 def test_python_m_fssbench_is_the_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "fssbench", "--help"], capture_output=True, text=True, check=True)
-    assert "generate-episodes" in done.stdout
+    assert "generate-episodes" in fresh(line("--help")).out

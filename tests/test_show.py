@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import fssbench
 from PIL import Image
+from toy_data import few_shapes
 
 from fssbench.banks.bank import Bank, open_bank
-from fssbench.cli import main
 from fssbench.errors import BankError, UsageError
 from fssbench.show import (
     WAYS,
@@ -30,10 +31,8 @@ def bank_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two folds of ten 2-way 2-shot episodes of shapes5i with boxes."""
     path = tmp_path_factory.mktemp("bank") / "shapes.h5"
     words = ["generate-episodes", "shapes5i", "--ways", "2", "--shots", "2", "--episodes", "10", "--folds", "0", "2"]
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as left:
-        patch.setattr("fssbench.datasets.shapes5i.STREAMS", {"test": (0, 6)})  # six images a class are enough here
-        main([*words, "--annotations", "box,point", "--out", str(path)])
-    assert left.value.code == 0
+    with few_shapes():
+        fssbench(*words, "--annotations", "box,point", "--out", path)
     return path
 
 
@@ -167,30 +166,24 @@ def test_a_way_or_an_annotation_that_is_not_there_is_refused(bank: Bank) -> None
         episode_picture(bank, 0, 0, kinds=["scribble"])
 
 
-def show(*words: str) -> int | str | None:
-    with pytest.raises(SystemExit) as left:
-        main(["show", *words])
-    return left.value.code
-
-
 def test_the_command_writes_a_png_and_never_overwrites_without_force(bank_path: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.png"
-    assert show(str(bank_path), "--episode", "3", "--fold", "2", "--shots", "1", "--out", str(out)) == 0
+    fssbench("show", bank_path, "--episode", "3", "--fold", "2", "--shots", "1", "--out", out)
     with Image.open(out) as image:
         assert image.format == "PNG"
     before = out.read_bytes()
-    assert show(str(bank_path), "--sheet", "4", "--out", str(out)) == 2
+    fssbench("show", bank_path, "--sheet", "4", "--out", out, status=2)
     assert out.read_bytes() == before
-    assert show(str(bank_path), "--sheet", "4", "--out", str(out), "--force") == 0
+    fssbench("show", bank_path, "--sheet", "4", "--out", out, "--force")
     assert out.read_bytes() != before
 
 
 def test_the_bank_alone_is_enough_for_its_first_episode(
-    bank_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bank_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert show(str(bank_path)) == 0
-    assert show(str(bank_path), "--episode", "0", "--folds", "0", "--out", "same.png") == 0
+    fssbench("show", bank_path)
+    fssbench("show", bank_path, "--episode", "0", "--folds", "0", "--out", "same.png")
     assert Path("episode.png").read_bytes() == Path("same.png").read_bytes()
-    assert show(str(bank_path), "--episode", "0", "--sheet", "4", "--out", "x.png") == 2
-    assert "either --episode or --sheet" in capsys.readouterr().err
+    done = fssbench("show", bank_path, "--episode", "0", "--sheet", "4", "--out", "x.png", status=2)
+    assert "either --episode or --sheet" in done.err

@@ -14,6 +14,7 @@ it shows. All data are chunked with the fletcher32 checksum; `fssbench.banks.sch
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -80,11 +81,19 @@ class Stored:
 
 
 def check_free(path: Path, force: bool) -> None:
-    """Raises `BankError` if `path` exists and may not be replaced, or if another process is about to write it."""
+    """Raises `BankError` if `path` exists and may not be replaced, if another process is about to write it, or if
+    nothing can be written there: before the data are read, which takes minutes.
+    """
     if path.exists() and not force:
         raise BankError(f"{path} exists and is not overwritten: name another file by --out, or add --force.")
     if remove_abandoned(path):
         raise BankError(f"{path}: another process is writing this bank. Let it finish, or name another file by --out.")
+    folder = next(place for place in path.absolute().parents if place.exists())
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = f"{folder}: {error.strerror}"
+        raise BankError(f"{path}: the bank could not be written ({reason}). Name another place by --out.") from error
 
 
 def write_bank(path: Path, plan: Plan, stored: Iterable[Stored], *, index: bool = False, force: bool = False) -> None:

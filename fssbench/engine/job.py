@@ -207,6 +207,8 @@ class Job:
         frame = self.frame()
         fold_classes = {fold: list(self._bank.fold_classes[fold]) for fold in sorted(self._bank.fold_classes)}
         summary = summarise(frame, fold_classes, rules_of(self._bank.protocol.model_dump()))
+        for left in self.folder.glob(".*.tmp"):  # by a process that was killed here; this one holds the folder's lock
+            left.unlink()
         if self.keeps_masks:
             write_predictions(self.folder / FILE, self._bank.fingerprint, self.journal.masks(), self.id)
         write_record(self.folder, self._run(settings, summary), frame)

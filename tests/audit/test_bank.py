@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from command_line import fssbench
 from synthetic_records import shifted_record
 from toy_data import make_bank
 
 from fssbench.audit.bank import find_banks
 from fssbench.audit.judge import Audit, audit
-from fssbench.cli.app import main
 from fssbench.errors import BankError
 
 Change = Callable[[pd.DataFrame], None]
@@ -109,20 +109,14 @@ def test_banks_are_looked_for_in_folders_and_absent_ones_named(bank: Path, recor
         find_banks([bank.parent / "nowhere.h5"])
 
 
-def test_the_command_takes_banks(record: Path, bank: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as done:
-        main(["audit", str(record.parent), "--bank", str(bank)])
-    assert done.value.code == 0
-    assert capsys.readouterr().out == ""
+def test_the_command_takes_banks(record: Path, bank: Path) -> None:
+    assert fssbench("audit", record.parent, "--bank", bank).out == ""
 
 
 def test_without_the_option_the_folder_episodes_is_asked(
-    record: Path, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    record: Path, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "here" / "episodes").mkdir(parents=True)
     bank.rename(tmp_path / "here" / "episodes" / "bank.h5")
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(SystemExit) as done:
-        main(["audit", str(record.parent)])
-    assert done.value.code == 0
-    assert "not at hand" not in capsys.readouterr().err
+    assert "not at hand" not in fssbench("audit", record.parent).err

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from command_line import fssbench
 
 from fssbench.audit.judge import Audit, audit
-from fssbench.cli.app import main
 
 Make = Callable[..., Any]
 
@@ -183,26 +183,16 @@ def test_text_from_a_record_cannot_steer_the_terminal(record: Path) -> None:
 
 
 def test_the_command_exits_with_1_for_a_finding_and_0_without(
-    record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where no folder `episodes` lies
-    with pytest.raises(SystemExit) as sound:
-        main(["audit", str(record.parent)])
-    assert sound.value.code == 0
+    fssbench("audit", record.parent)
     change_run(record, "summary", "miou", value=1.0)
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as wrong:
-        main(["audit", str(record.parent), "--json"])
-    assert wrong.value.code == 1
-    printed = json.loads(capsys.readouterr().out)
+    printed = json.loads(fssbench("audit", record.parent, "--json", status=1).out)
     assert printed["records"] == 1
     assert printed["findings"][0] | {"problem": ""} == {"file": "r/run.json", "field": "summary.miou", "problem": ""}
 
 
 def test_an_audit_of_nothing_does_not_pass(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as empty:
-        main(["audit", str(tmp_path)])
-    assert empty.value.code == 1
-    with pytest.raises(SystemExit) as absent:
-        main(["audit", str(tmp_path / "nowhere")])
-    assert absent.value.code == 2
+    fssbench("audit", tmp_path, status=1)
+    fssbench("audit", tmp_path / "nowhere", status=2)

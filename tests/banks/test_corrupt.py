@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from toy_data import few_shapes
 
 from fssbench.banks.attach import attach
 from fssbench.banks.bank import Bank, open_bank
@@ -26,7 +27,8 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     request = Request(
         FSSBENCH.but(episodes=4, min_area=1), shots=(2,), folds=(0, 1), annotations=("scribble", "ragged-2")
     )
-    generate(Shapes5i(path.parent), request, path)
+    with few_shapes():
+        generate(Shapes5i(path.parent), request, path)
     return path
 
 

@@ -122,9 +122,9 @@ def test_two_banks_of_the_same_data_are_the_same_bytes(small_voc: Path, tmp_path
 def test_palette_and_grey_masks_have_one_fingerprint(small_voc: Path, tmp_path: Path) -> None:
     masks = sorted((small_voc / "VOCdevkit/VOC2012/SegmentationClassAug").iterdir())
     for path in masks[::2]:
-        labels = np.asarray(Image.open(path))
-        Image.fromarray(labels).save(path)
-        assert Image.open(path).mode == "L"
+        grey = Image.fromarray(np.asarray(Image.open(path)))
+        assert grey.mode == "L"
+        grey.save(path)
     assert generate(Pascal5i(small_voc), REQUEST, tmp_path / "bank.h5").fingerprint == GOLDEN
 
 

@@ -2,52 +2,28 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import tomllib
 from pathlib import Path
 
 import pytest
 import typer
+from command_line import fresh, fssbench, refused
 from repository import ROOT
+from toy_data import few_shapes
 
-from fssbench.cli.app import App, Command, numbers
-from fssbench.cli.app import main as run_main
+from fssbench.cli.app import App, Command, main, numbers
 from fssbench.errors import MethodError
 
 
-@dataclass
-class Done:
-    """What a command printed, and its status."""
-
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Run fssbench in an empty folder."""
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    def call(*words: str) -> Done:
-        with pytest.raises(SystemExit) as ended:
-            run_main(list(words))
-        printed = capsys.readouterr()
-        return Done(int(ended.value.code or 0), printed.out, printed.err)
 
-    return call
-
-
-def test_help_groups_commands_by_what_they_act_on_everyday_ones_first(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_help_groups_commands_by_what_they_act_on_everyday_ones_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
-    text = run("--help").out
+    text = fssbench("--help").out
     panels = [text.index(name) for name in ("─ Everyday", "─ Results", "─ Methods", "─ Episode banks", "─ Conversions")]
     assert panels == sorted(panels)
     assert text.index("generate-episodes") < text.index(" run ") < text.index(" report ") < text.index("─ Results")
@@ -55,16 +31,16 @@ def test_help_groups_commands_by_what_they_act_on_everyday_ones_first(
 
 
 @pytest.mark.parametrize("command", ["", "run", "report", "compare", "audit", "leaderboard build", "show", "predict"])
-def test_help_names_values_and_no_python_types(run: Run, command: str) -> None:
-    text = run(*command.split(), "--help").out
+def test_help_names_values_and_no_python_types(command: str) -> None:
+    text = fssbench(*command.split(), "--help").out
     for leak in ("<list", "<bool>", "<path>", "<int", "<str>"):
         assert leak not in text
     assert "--quiet" in text and "-q" in text and "--verbose" in text
 
 
-def test_defaults_in_brackets_reach_the_reader_of_help(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defaults_in_brackets_reach_the_reader_of_help(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    assert "[all of the bank]" in run("run", "--help").out
+    assert "[all of the bank]" in fssbench("run", "--help").out
 
 
 @pytest.mark.parametrize(
@@ -76,7 +52,7 @@ def test_every_way_to_write_a_list_means_the_same(words: str) -> None:
     assert parsed(["canet", "--force", *words.split()]) == (["canet"], [1, 5], True)
 
 
-def test_a_value_of_another_option_is_never_taken_for_a_list(run: Run) -> None:
+def test_a_value_of_another_option_is_never_taken_for_a_list() -> None:
     assert parsed(["canet", "--note", "--shots", "--shots", "5"]) == (["canet"], [5], False)
 
 
@@ -100,26 +76,25 @@ def parsed(words: list[str]) -> tuple[list[str], list[int] | None, bool]:
 
 
 @pytest.mark.parametrize("blocked", ["results", "results/x/y"])
-def test_what_the_system_refuses_is_one_message_and_status_2(run: Run, tmp_path: Path, blocked: str) -> None:
+def test_what_the_system_refuses_is_one_message_and_status_2(tmp_path: Path, blocked: str) -> None:
     (tmp_path / "results").write_text("a file where a folder is asked for")
-    done = run("generate-episodes", "shapes5i", "--episodes", "5", "--shots", "1", "--out", f"{blocked}/bank.h5")
-    assert done.status == 2
-    assert "Traceback" not in done.err and "results" in done.err and done.err.startswith("error:")
+    words = ("generate-episodes", "shapes5i", "--episodes", "5", "--shots", "1", "--out", f"{blocked}/bank.h5")
+    assert "results" in refused(*words)
 
 
-def test_a_file_sets_defaults_that_the_command_line_overrides(run: Run, tmp_path: Path) -> None:
+def test_a_file_sets_defaults_that_the_command_line_overrides(tmp_path: Path) -> None:
     (tmp_path / "fssbench.toml").write_text('backbone = "resnet50"\nout = "runs"\n[run]\nshots = [1, 5]\n')
-    shown = run("run", "--show-config").out
+    shown = fssbench("run", "--show-config").out
     assert 'backbone = "resnet50"' in shown and 'out = "runs"' in shown and "fssbench.toml" in shown
     assert 'device = "auto"  # default' in shown
-    assert "below runs" in run("report").err  # the folder of records, for those that read it
-    assert "below other" in run("report", "other").err
+    assert "below runs" in refused("report")  # the folder of records, for those that read it
+    assert "below other" in refused("report", "other")
 
 
-def test_defaults_may_stand_in_pyproject(run: Run, tmp_path: Path) -> None:
+def test_defaults_may_stand_in_pyproject(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.fssbench]\nout = "runs"\n[tool.other]\nx = 1\n')
-    assert "below runs" in run("report").err
-    assert 'out = "runs"' in run("--show-config").out
+    assert "below runs" in refused("report")
+    assert 'out = "runs"' in fssbench("--show-config").out
 
 
 @pytest.mark.parametrize(
@@ -131,39 +106,37 @@ def test_defaults_may_stand_in_pyproject(run: Run, tmp_path: Path) -> None:
         ("shots = ", "expected TOML"),
     ],
 )
-def test_a_mistake_in_the_file_is_named_with_the_nearest_word(
-    run: Run, tmp_path: Path, text: str, message: str
-) -> None:
+def test_a_mistake_in_the_file_is_named_with_the_nearest_word(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "fssbench.toml").write_text(text)
-    done = run("report")
-    assert done.status == 2 and message in done.err and "fssbench.toml" in done.err
+    said = refused("report")
+    assert message in said and "fssbench.toml" in said
 
 
 @pytest.mark.parametrize("words", ["--debug methods pannet", "methods pannet --debug"])
-def test_debug_gives_the_error_with_its_traceback(run: Run, words: str) -> None:
+def test_debug_gives_the_error_with_its_traceback(words: str) -> None:
     with pytest.raises(MethodError, match="did you mean 'panet'"):
-        run_main(words.split())
-    assert "did you mean 'panet'" in run("methods", "pannet").err  # one message again: it held for that command only
+        main(words.split())
+    assert "did you mean 'panet'" in refused("methods", "pannet")  # one message again: it held for that command only
 
 
-def test_windows_is_told_at_once_what_is_needed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_is_told_at_once_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
-    done = run("methods")
-    assert (done.status, done.out) == (2, "")
-    assert "needs Linux or macOS" in done.err
+    assert "needs Linux or macOS" in refused("methods")
 
 
-def test_quiet_leaves_results_and_errors(run: Run, tmp_path: Path) -> None:
-    done = run("show", "nowhere.h5", "--sheet", "1", "-q")
-    assert done.status == 2 and "nowhere.h5" in done.err
-    made = run("generate-episodes", "shapes5i", "--episodes", "5", "--shots", "1", "-q", "-o", "bank.h5")
-    assert made.status == 0 and made.err == "" and (tmp_path / "bank.h5").is_file()
+def test_quiet_leaves_results_and_errors(tmp_path: Path) -> None:
+    assert "nowhere.h5" in refused("show", "nowhere.h5", "--sheet", "1", "-q")
+    with few_shapes():
+        made = fssbench("generate-episodes", "shapes5i", "--episodes", "5", "--shots", "1", "-q", "-o", "bank.h5")
+    assert made.err == "" and (tmp_path / "bank.h5").is_file()
 
 
 def test_shell_completion_offers_commands() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.argv[0] = 'fssbench'; from fssbench.cli import main; main()"],
-        env={"_FSSBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "fssbench rep", "COMP_CWORD": "1", "PATH": ""},
-        capture_output=True, text=True, timeout=60, check=False, cwd=ROOT,
-    )  # fmt: skip
-    assert done.stdout.split() == ["report", "reproduce"] or done.stdout.split() == ["report"]
+    code = "import sys; sys.argv[0] = 'fssbench'; from fssbench.cli import main; main()"
+    asked = {"_FSSBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "fssbench rep", "COMP_CWORD": "1"}
+    assert fresh([sys.executable, "-c", code], **asked).out.split() == ["report", "reproduce"]
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert fssbench("--version").out == f"fssbench {project['version']}\n"

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import resource
-import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from repository import ROOT
+from command_line import Done, fresh, fssbench, refused
 
-from fssbench.cli import main
 from fssbench.protocols import FSSBENCH
 from fssbench.records import COLUMNS, BankEntry, Environment, MethodEntry, Run, WeightsEntry
 
 COUNTS = "8,1,2,89,0,0"
+
+
+def without_torch(*words: object) -> Done:
+    """Run the command in a process of its own; it fails if torch was imported."""
+    code = (
+        "import sys\nfrom fssbench.cli import main\ntry:\n    main()\nfinally:\n"
+        "    assert 'torch' not in sys.modules, 'torch was imported'\n"
+    )
+    return fresh([sys.executable, "-c", code, *map(str, words)])
 
 
 def write(folder: Path, method: str, *, shot: int = 1, counts: str = COUNTS, seed: int = 0) -> Path:
@@ -44,70 +48,30 @@ def write(folder: Path, method: str, *, shot: int = 1, counts: str = COUNTS, see
     return folder
 
 
-def fssbench(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the command; it fails if torch was imported."""
-    code = (
-        "import sys\nfrom fssbench.cli import main\ntry:\n    main()\nfinally:\n"
-        "    assert 'torch' not in sys.modules, 'torch was imported'\n"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)],
-        capture_output=True, text=True, timeout=120, check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-
-
-@dataclass
-class Done:
-    """What a command printed, and its status."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Done]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command in this process: what a fresh one costs is paid only where a test is about that."""
-
-    def run(*words: str | Path) -> Done:
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        printed = capsys.readouterr()
-        return Done(int(ended.value.code or 0), printed.out, printed.err)
-
-    return run
-
-
 def test_the_report_goes_to_stdout_and_imports_no_torch(tmp_path: Path) -> None:
     write(tmp_path / "a", "panet")
-    done = fssbench("report", tmp_path, "--with-published", "--intervals", "--protocol", "pfenet")
-    assert done.returncode == 0, done.stderr
-    assert "72.7" in done.stdout and done.stderr == ""
+    done = without_torch("report", tmp_path, "--with-published", "--intervals", "--protocol", "pfenet")
+    assert "72.7" in done.out and done.err == ""
 
 
 @pytest.mark.parametrize("name", ["markdown", "latex", "html", "csv", "json"])
-def test_every_format_can_be_asked_for(command: Command, name: str, tmp_path: Path) -> None:
+def test_every_format_can_be_asked_for(name: str, tmp_path: Path) -> None:
     write(tmp_path / "a", "panet")
-    done = command("report", tmp_path, "--format", name)
-    assert done.returncode == 0 and "panet" in done.stdout, done.stderr
+    assert "panet" in fssbench("report", tmp_path, "--format", name).out
 
 
-def test_json_can_be_asked_for_as_everywhere_else(command: Command, tmp_path: Path) -> None:
+def test_json_can_be_asked_for_as_everywhere_else(tmp_path: Path) -> None:
     write(tmp_path / "a", "panet")
-    assert json.loads(command("report", tmp_path, "--json").stdout)["tables"][0]["rows"][0]["method"] == "panet"
+    assert json.loads(fssbench("report", tmp_path, "--json").out)["tables"][0]["rows"][0]["method"] == "panet"
 
 
-def test_output_is_not_overwritten_without_force(command: Command, tmp_path: Path) -> None:
+def test_output_is_not_overwritten_without_force(tmp_path: Path) -> None:
     write(tmp_path / "results" / "a", "panet")
     out = tmp_path / "table.md"
     out.write_text("mine", encoding="utf-8")
-    refused = command("report", tmp_path / "results", "--out", out)
-    assert refused.returncode == 2 and "--force" in refused.stderr and out.read_text(encoding="utf-8") == "mine"
-    assert command("report", tmp_path / "results", "--out", out, "--force").returncode == 0
+    assert "--force" in refused("report", tmp_path / "results", "--out", out)
+    assert out.read_text(encoding="utf-8") == "mine"
+    fssbench("report", tmp_path / "results", "--out", out, "--force")
     assert "panet" in out.read_text(encoding="utf-8")
 
 
@@ -121,29 +85,24 @@ def test_output_is_not_overwritten_without_force(command: Command, tmp_path: Pat
     ],
 )
 def test_mistakes_are_one_message_and_status_2(
-    command: Command, words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "a", "panet")
     monkeypatch.chdir(tmp_path)
-    done = command(*words)
-    assert done.returncode == 2 and message in " ".join(done.stderr.split()), done.stderr
-    assert "Traceback" not in done.stderr and done.stdout == ""
+    assert message in refused(*words)
 
 
-def test_compare_prints_which_is_better(command: Command, tmp_path: Path) -> None:
+def test_compare_prints_which_is_better(tmp_path: Path) -> None:
     write(tmp_path / "a", "panet")
     write(tmp_path / "b", "hsnet", counts="4,1,6,89,0,0")
-    done = command("compare", tmp_path / "a", tmp_path / "b")
-    assert done.returncode == 0, done.stderr
-    assert "+36.4" in done.stdout  # 8/11 - 4/11
+    assert "+36.4" in fssbench("compare", tmp_path / "a", tmp_path / "b").out  # 8/11 - 4/11
 
 
 def test_a_thousand_records_take_less_than_five_seconds(tmp_path: Path) -> None:
     for number in range(1000):
         write(tmp_path / f"r{number}", f"method{number // 10}", shot=1 + number % 2, seed=number // 2)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = fssbench("report", tmp_path)
+    done = without_torch("report", tmp_path)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("method") == 100
+    assert done.out.count("method") == 100
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -13,26 +16,19 @@ import numpy as np
 import pytest
 import torch
 import toy_data
+from command_line import fresh, fssbench, refused
 from PIL import Image
 
 from fssbench.banks.bank import open_bank
 from fssbench.checkpoints import Card, save_checkpoint
-from fssbench.cli import main
 from fssbench.cli.cluster import parse_bytes
 from fssbench.engine import run as engine_run
 from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.evaluate import Settings
 from fssbench.engine.run import RunRequest
 from fssbench.predictions import open_predictions
-from fssbench.records import COUNTS, read_record
+from fssbench.records import COUNTS, Run, read_record
 from fssbench.regime import Regime
-
-
-def fssbench(*words: str | Path) -> int:
-    """Run a command in this process; its exit status."""
-    with pytest.raises(SystemExit) as stopped:
-        main([str(word) for word in words])
-    return int(stopped.value.code or 0)
 
 
 def run_toy(bank: Path, out: Path, *more: str) -> list[dict]:
@@ -45,9 +41,8 @@ def run_toy(bank: Path, out: Path, *more: str) -> list[dict]:
     [["--shots", "1", "5"], ["--shots", "1,5"], ["--shots", "1", "--shots", "5"], ["--shots", "1,", "5"]],
     ids=" ".join,
 )
-def test_shots_may_be_written_in_every_usual_way(bank: Path, tmp_path: Path, capsys, words: list[str]) -> None:
-    assert fssbench(*run_toy(bank, tmp_path, *words, "--folds", "0", "1")) == 0
-    outcomes = json.loads(capsys.readouterr().out)
+def test_shots_may_be_written_in_every_usual_way(bank: Path, tmp_path: Path, words: list[str]) -> None:
+    outcomes = json.loads(fssbench(*run_toy(bank, tmp_path, *words, "--folds", "0", "1")).out)
     assert [outcome["shot"] for outcome in outcomes] == [1, 5]
     assert all(outcome["state"] == "finished" for outcome in outcomes)
 
@@ -63,24 +58,19 @@ def test_shots_may_be_written_in_every_usual_way(bank: Path, tmp_path: Path, cap
         (["run", "toy_methods:Toy", "--folds", "8"], ["fold 8", "0, 1"]),
     ],
 )
-def test_a_mistake_is_one_message_and_status_2(bank: Path, tmp_path: Path, capsys, words, expected) -> None:
+def test_a_mistake_is_one_message_and_status_2(bank: Path, tmp_path: Path, words, expected) -> None:
     weights = [] if "canet" in words else ["--weights", "random"]
-    assert fssbench(*words, "--bank", bank, "--out", tmp_path / "out", *weights) == 2
-    captured = capsys.readouterr()
-    text = " ".join(captured.err.split())
-    assert "Traceback" not in text
-    assert all(word in text for word in expected), text
-    assert captured.out == ""
+    said = refused(*words, "--bank", bank, "--out", tmp_path / "out", *weights)
+    assert all(word in said for word in expected), said
     assert not (tmp_path / "out").exists()
 
 
-def test_a_failing_method_gives_a_status_that_is_not_0(bank: Path, tmp_path: Path, capsys) -> None:
+def test_a_failing_method_gives_a_status_that_is_not_0(bank: Path, tmp_path: Path) -> None:
     words = ["run", "toy_methods:ToyNaN", "--weights", "random", "--bank", bank, "--out", tmp_path]
-    assert fssbench(*words) == 2
-    assert "not finite" in capsys.readouterr().err
+    assert "not finite" in fssbench(*words, status=2).err
 
 
-def test_ctrl_c_exits_130_and_prints_the_command_that_resumes(bank: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+def test_ctrl_c_exits_130_and_prints_the_command_that_resumes(bank: Path, tmp_path: Path, monkeypatch) -> None:
     import toy_methods
 
     def interrupt(self, episodes):  # type: ignore[no-untyped-def]
@@ -88,8 +78,7 @@ def test_ctrl_c_exits_130_and_prints_the_command_that_resumes(bank: Path, tmp_pa
 
     monkeypatch.setattr(toy_methods.Toy, "segment", interrupt)
     monkeypatch.setattr(sys, "argv", ["fssbench", *run_toy(bank, tmp_path)])
-    assert fssbench(*run_toy(bank, tmp_path)) == 130
-    assert f"--bank {bank}" in capsys.readouterr().err.replace("\n", "")
+    assert f"--bank {bank}" in fssbench(*run_toy(bank, tmp_path), status=130).err.replace("\n", "")
 
 
 def test_help_is_quick_to_import_and_never_touches_torch() -> None:
@@ -99,13 +88,11 @@ def test_help_is_quick_to_import_and_never_touches_torch() -> None:
         "except SystemExit: pass\n"
         "print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.rstrip().endswith("False")
+    assert fresh([sys.executable, "-c", code]).out.rstrip().endswith("False")
 
 
-def test_scoring_saved_predictions_gives_the_same_counts(bank: Path, tmp_path: Path, capsys) -> None:
-    assert fssbench(*run_toy(bank, tmp_path / "a", "--save-predictions")) == 0
-    folder = Path(json.loads(capsys.readouterr().out)[0]["folder"])
+def test_scoring_saved_predictions_gives_the_same_counts(bank: Path, tmp_path: Path) -> None:
+    folder = Path(json.loads(fssbench(*run_toy(bank, tmp_path / "a", "--save-predictions")).out)[0]["folder"])
     words = [
         "score",
         folder / "predictions.h5",
@@ -118,14 +105,13 @@ def test_scoring_saved_predictions_gives_the_same_counts(bank: Path, tmp_path: P
         "--out",
         tmp_path / "b",
     ]
-    assert fssbench(*words, "--json") == 0
-    scored = read_record(Path(json.loads(capsys.readouterr().out)["folder"]))
+    scored = read_record(Path(json.loads(fssbench(*words, "--json").out)["folder"]))
     own = read_record(folder)
     assert scored.run.summary == own.run.summary
     assert scored.episodes[COUNTS].equals(own.episodes[COUNTS])
 
 
-def test_masks_as_png_files_are_scored_and_a_missing_one_is_named(bank: Path, tmp_path: Path, capsys) -> None:
+def test_masks_as_png_files_are_scored_and_a_missing_one_is_named(bank: Path, tmp_path: Path) -> None:
     with open_bank(bank) as opened:
         named = json.dumps({"bank": opened.fingerprint})
         for fold in opened.fold_classes:
@@ -135,30 +121,24 @@ def test_masks_as_png_files_are_scored_and_a_missing_one_is_named(bank: Path, tm
                 truth = opened.layers(query).maps[0] == drawn.classes[episode, 0]
                 Image.fromarray(truth.astype(np.uint8)).save(tmp_path / "png" / str(fold) / f"{episode}.png")
     words = ["score", tmp_path / "png", "--bank", bank, "--shots", "1", "--name", "oracle", "--out", tmp_path / "out"]
-    assert fssbench(*words, "--json") == 2
-    assert "names the bank they were made for" in " ".join(capsys.readouterr().err.split())
+    assert "names the bank they were made for" in fssbench(*words, "--json", status=2).said
     (tmp_path / "png" / "manifest.json").write_text(named)
-    assert fssbench(*words, "--json") == 0
-    summary = json.loads(capsys.readouterr().out)["summary"]
+    summary = json.loads(fssbench(*words, "--json").out)["summary"]
     assert all(fold["miou"] == 1.0 for fold in summary["folds"].values())
-    assert fssbench(*words) == 2
-    assert "--force" in capsys.readouterr().err
+    assert "--force" in fssbench(*words, status=2).err
     (tmp_path / "png" / "1" / "7.png").unlink()
-    assert fssbench(*words, "--force") == 2
-    assert "1 missing (1/7)" in capsys.readouterr().err.replace("\n", "")
+    assert "1 missing (1/7)" in fssbench(*words, "--force", status=2).err.replace("\n", "")
 
 
-def test_predictions_for_another_bank_are_refused(bank: Path, two_way_bank: Path, tmp_path: Path, capsys) -> None:
-    assert fssbench(*run_toy(bank, tmp_path / "a", "--save-predictions")) == 0
-    folder = Path(json.loads(capsys.readouterr().out)[0]["folder"])
+def test_predictions_for_another_bank_are_refused(bank: Path, two_way_bank: Path, tmp_path: Path) -> None:
+    folder = Path(json.loads(fssbench(*run_toy(bank, tmp_path / "a", "--save-predictions")).out)[0]["folder"])
     words = ["score", folder / "predictions.h5", "--bank", two_way_bank, "--shots", "1", "--name", "x"]
-    assert fssbench(*words, "--out", tmp_path / "b") == 2
-    assert "name the right --bank" in " ".join(capsys.readouterr().err.split())
+    assert "name the right --bank" in fssbench(*words, "--out", tmp_path / "b", status=2).said
 
 
-def test_predictions_are_read_by_h5py_alone_as_documented(bank: Path, tmp_path: Path, capsys) -> None:
-    assert fssbench(*run_toy(bank, tmp_path, "--save-predictions")) == 0
-    path = Path(json.loads(capsys.readouterr().out)[0]["folder"]) / "predictions.h5"
+def test_predictions_are_read_by_h5py_alone_as_documented(bank: Path, tmp_path: Path) -> None:
+    done = fssbench(*run_toy(bank, tmp_path, "--save-predictions"))
+    path = Path(json.loads(done.out)[0]["folder"]) / "predictions.h5"
     with h5py.File(path, locking=False) as file, open_predictions(path) as ours, open_bank(bank) as opened:
         group = file["folds/0"]
         assert group["episode"][:].tolist() == list(range(20))
@@ -169,7 +149,7 @@ def test_predictions_are_read_by_h5py_alone_as_documented(bank: Path, tmp_path: 
         assert ours.mask(0, 3).shape == tuple(opened.image_sizes[query])
 
 
-def test_a_user_segments_their_own_images(bank: Path, tmp_path: Path, capsys) -> None:
+def test_a_user_segments_their_own_images(bank: Path, tmp_path: Path) -> None:
     red = np.full((40, 48, 3), 90, np.uint8)
     red[10:30, 10:30] = (250, 10, 10)
     mask = np.zeros((40, 48), np.uint8)
@@ -180,19 +160,19 @@ def test_a_user_segments_their_own_images(bank: Path, tmp_path: Path, capsys) ->
         Image.fromarray(array).save(tmp_path / name)
     words = ["predict", "toy_methods:Toy", "--weights", "random", "--support", tmp_path / "s.png", tmp_path / "m.png"]
     words += ["--query", tmp_path / "q.png", "--out", tmp_path / "out"]
-    assert fssbench(*words) == 0
+    fssbench(*words)
     found = np.asarray(Image.open(tmp_path / "out" / "q.mask.png")) > 0
     assert found.shape == (60, 50)
     truth = np.zeros((60, 50), bool)
     truth[5:25, 5:25] = True
     assert (found & truth).sum() / (found | truth).sum() > 0.6  # at a quarter of the resolution
-    assert Image.open(tmp_path / "out" / "q.overlay.png").size == (50, 60)
-    assert fssbench(*words) == 2
-    assert "--force" in capsys.readouterr().err
+    with Image.open(tmp_path / "out" / "q.overlay.png") as overlay:
+        assert overlay.size == (50, 60)
+    assert "--force" in fssbench(*words, status=2).err
 
 
 @pytest.mark.parametrize("form", ["soft jpeg", "rgba", "gif", "colour", "label map", "data set"])
-def test_predict_reads_supports_as_data_sets_do(form: str, tmp_path: Path, capsys) -> None:
+def test_predict_reads_supports_as_data_sets_do(form: str, tmp_path: Path) -> None:
     red = np.full((40, 48, 3), 90, np.uint8)
     red[10:30, 10:30] = (250, 10, 10)
     there = np.zeros((40, 48), bool)
@@ -219,19 +199,18 @@ def test_predict_reads_supports_as_data_sets_do(form: str, tmp_path: Path, capsy
     words = ["predict", "toy_methods:Toy", "--weights", "random", "--query", tmp_path / "images" / "s.png"]
     words += ["--out", tmp_path / "out", "--support", *supports]
     if more:
-        assert fssbench(*words) == 2
-        assert ("--class" if form == "data set" else "--class-id") in capsys.readouterr().err
-    assert fssbench(*words, *more) == 0
+        assert ("--class" if form == "data set" else "--class-id") in fssbench(*words, status=2).err
+    fssbench(*words, *more)
     found = np.asarray(Image.open(tmp_path / "out" / "s.mask.png")) > 0
     assert (found & there).sum() / (found | there).sum() > 0.6
 
 
-def test_a_support_without_an_object_is_refused(tmp_path: Path, capsys) -> None:
+def test_a_support_without_an_object_is_refused(tmp_path: Path) -> None:
     for name in ("s.png", "m.png"):
         Image.new("L", (40, 30)).save(tmp_path / name)
     words = ["predict", "toy_methods:Toy", "--weights", "random", "--query", tmp_path / "s.png"]
-    assert fssbench(*words, "--support", tmp_path / "s.png", tmp_path / "m.png", "--out", tmp_path / "out") == 2
-    assert "expected a mask with an object" in " ".join(capsys.readouterr().err.split())
+    done = fssbench(*words, "--support", tmp_path / "s.png", tmp_path / "m.png", "--out", tmp_path / "out", status=2)
+    assert "expected a mask with an object" in done.said
 
 
 @pytest.mark.parametrize(("text", "value"), [("4GB", 4 << 30), ("0", 0), ("1.5k", 1536), ("10MiB", 10 << 20)])
@@ -239,7 +218,7 @@ def test_sizes_are_read_in_the_usual_units(text: str, value: int) -> None:
     assert parse_bytes(text) == value
 
 
-def test_speed_says_where_the_time_goes_and_how_far_the_floor_is(bank: Path, capsys) -> None:
+def test_speed_says_where_the_time_goes_and_how_far_the_floor_is(bank: Path) -> None:
     words = [
         "speed",
         "toy_methods:Toy",
@@ -252,12 +231,10 @@ def test_speed_says_where_the_time_goes_and_how_far_the_floor_is(bank: Path, cap
         "--off-episodes",
         "2",
     ]
-    assert fssbench(*words, "--shots", "1", "5", "--channels-last") == 0
-    printed = capsys.readouterr().out
+    printed = fssbench(*words, "--shots", "1", "5", "--channels-last").out
     for word in ("decode", "encode", "head", "score", "floor", "ratio", "memory", "cache off"):
         assert word in printed
-    assert fssbench(*words, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["episodes"] == 4
+    assert json.loads(fssbench(*words, "--json").out)["episodes"] == 4
 
 
 @pytest.mark.parametrize(
@@ -271,19 +248,17 @@ def test_speed_says_where_the_time_goes_and_how_far_the_floor_is(bank: Path, cap
     ],
     ids=str,
 )
-def test_score_and_run_give_the_same_numbers_under_every_protocols_rules(tmp_path: Path, capsys, protocol) -> None:
+def test_score_and_run_give_the_same_numbers_under_every_protocols_rules(tmp_path: Path, protocol) -> None:
     path = toy_data.make_bank(tmp_path / "toy.h5", episodes=8, shots=1, protocol=protocol)
-    assert fssbench(*run_toy(path, tmp_path / "a", "--save-predictions")) == 0
-    (own,) = json.loads(capsys.readouterr().out)
+    (own,) = json.loads(fssbench(*run_toy(path, tmp_path / "a", "--save-predictions")).out)
     words = ["score", Path(own["folder"]) / "predictions.h5", "--bank", path, "--shots", "1", "--name", "x", "--json"]
-    assert fssbench(*words, "--out", tmp_path / "b") == 0
-    assert json.loads(capsys.readouterr().out)["summary"] == own["summary"]
+    assert json.loads(fssbench(*words, "--out", tmp_path / "b").out)["summary"] == own["summary"]
 
 
-def test_the_order_of_folds_makes_no_other_run(bank: Path, tmp_path: Path, capsys) -> None:
-    assert fssbench(*run_toy(bank, tmp_path, "--folds", "1", "0")) == 0
-    assert fssbench(*run_toy(bank, tmp_path)) == 0
-    assert json.loads(capsys.readouterr().out.split("]\n[")[-1].join(["[", ""]))[0]["state"] == "already there"
+def test_the_order_of_folds_makes_no_other_run(bank: Path, tmp_path: Path) -> None:
+    fssbench(*run_toy(bank, tmp_path, "--folds", "1", "0"))
+    (again,) = json.loads(fssbench(*run_toy(bank, tmp_path)).out)
+    assert again["state"] == "already there"
 
 
 def test_a_variable_for_the_backbone_beats_no_checkpoint_and_is_not_recorded_where_there_is_none(
@@ -305,6 +280,64 @@ def test_a_variable_for_the_backbone_beats_no_checkpoint_and_is_not_recorded_whe
     assert build_method(plain, 0)[0].config.backbone == "one-layer"
 
 
+def test_the_variable_for_the_backbone_holds_where_no_option_names_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = toy_data.make_bank(tmp_path / "bank.h5", episodes=1, shots=1)
+    words = ("run", "panet", "--weights", "random", "--set", "size=33,33", "--bank", bank, "--out", tmp_path / "r")
+    monkeypatch.setenv("FSSBENCH_BACKBONE", "efficientnet_lite0")
+    assert recorded(*words).backbone == "efficientnet_lite0"
+    monkeypatch.setenv("FSSBENCH_BACKBONE", "efficientnet_lite1")
+    assert recorded(*words, "--backbone", "efficientnet_lite0", "--seed", "1").backbone == "efficientnet_lite0"
+
+
+def recorded(*words: object) -> Run:
+    """The record of a run."""
+    (outcome,) = json.loads(fssbench(*words, "--json").out)
+    return read_record(Path(outcome["folder"])).run
+
+
+def test_the_newest_bank_is_taken_of_the_data_set_and_ways_that_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for ways, age in ((1, 60), (2, 0)):
+        path = toy_data.make_bank(Path(f"episodes/{ways}.h5"), episodes=1, shots=1, ways=ways)
+        os.utime(path, (time.time() - age,) * 2)
+    words = ("run", "toy_methods:Toy", "--weights", "random")
+    assert recorded(*words).way == 2
+    assert recorded(*words, "--dataset", "toy", "--ways", "1").way == 1
+    assert "a bank of pascal5i with 1 ways" in refused(*words, "--dataset", "pascal5i", "--ways", "1")
+
+
+def test_half_precision_on_a_cpu_is_recorded_and_moves_counts_a_little(bank: Path, tmp_path: Path) -> None:
+    found = []
+    for precision in ("fp32", "bf16"):
+        (outcome,) = json.loads(fssbench(*run_toy(bank, tmp_path, "--device", "cpu", "--precision", precision)).out)
+        found.append(read_record(Path(outcome["folder"])))
+    assert [record.run.environment.precision for record in found] == ["fp32", "bf16"]
+    full, half = (record.episodes["tp"] for record in found)
+    assert 0 < (full - half).abs().sum() < 0.05 * full.sum()
+
+
+def test_compiled_encoder_and_head_give_the_same_counts(bank: Path, tmp_path: Path, monkeypatch) -> None:
+    """Traced as for any compiler, and carried out as it stands: the compiler itself is PyTorch's affair."""
+    traced = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        traced.append({node.target for node in graph.graph.nodes})
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    plain, compiled = (
+        read_record(Path(json.loads(fssbench(*run_toy(bank, tmp_path / name, *more)).out)[0]["folder"])).episodes
+        for name, more in (("plain", ()), ("compiled", ("--compile",)))
+    )
+    assert any(torch.conv2d in targets for targets in traced)
+    assert any(torch.cosine_similarity in targets for targets in traced)
+    assert compiled.equals(plain)
+
+
 def test_every_option_of_run_reaches_the_run(tmp_path: Path, monkeypatch) -> None:
     asked: list[RunRequest] = []
     monkeypatch.delenv("FSSBENCH_BACKBONE", raising=False)
@@ -312,20 +345,9 @@ def test_every_option_of_run_reaches_the_run(tmp_path: Path, monkeypatch) -> Non
     words = ["run", "panet", "hsnet", "--bank", "b.h5", "--shots", "1", "5", "--folds", "2", "--set", "size=65,65"]
     words += ["--backbone", "resnet50", "--weights", "random", "--seed", "7", "--annotation", "box", "--out", "o"]
     words += ["--device", "cpu", "--precision", "bf16", "--batch", "3", "--encode-batch", "2", "--workers", "4"]
-    words += [
-        "--cache",
-        "1MB",
-        "--host-cache",
-        "3MB",
-        "--spill",
-        "2MB",
-        "--spill-folder",
-        "s",
-        "--channels-last",
-        "--compile",
-        "--force",
-    ]
-    assert fssbench(*words, "--save-predictions", "--allow-contaminated") == 0
+    words += ["--cache", "1MB", "--host-cache", "3MB", "--spill", "2MB", "--spill-folder", "s", "--channels-last"]
+    words += ["--compile", "--force"]
+    fssbench(*words, "--save-predictions", "--allow-contaminated")
     settings = Settings(
         torch.device("cpu"), "bf16", "box", workers=4, head_batch=3, encode_batch=2, cache_bytes=1 << 20,
         host_bytes=3 << 20, spill_folder=Path("s"), spill_bytes=2 << 20, channels_last=True, compile=True,
@@ -334,37 +356,32 @@ def test_every_option_of_run_reaches_the_run(tmp_path: Path, monkeypatch) -> Non
     assert asked == [RunRequest(specs, Path("b.h5"), settings, [1, 5], [2], Path("o"), True, True, True)]
 
 
-def test_a_dry_run_says_what_would_run_and_how_long_and_writes_nothing(bank: Path, tmp_path: Path, capsys) -> None:
+def test_a_dry_run_says_what_would_run_and_how_long_and_writes_nothing(bank: Path, tmp_path: Path) -> None:
     """One fold is measured; the other record has as many episodes a second, and only what is not done is counted."""
     words = run_toy(bank, tmp_path, "--folds", "0")
-    assert fssbench(*words, "--dry-run") == 0
-    (new,) = json.loads(capsys.readouterr().out)
+    (new,) = json.loads(fssbench(*words, "--dry-run").out)
     assert (new["state"], new["episodes"], new["seconds"]) == ("new", 20, None)
     assert list(tmp_path.iterdir()) == []
-    assert fssbench(*words) == 0
-    capsys.readouterr()
+    fssbench(*words)
     folder = Path(new["folder"])
     run = json.loads((folder / "run.json").read_text())
     run["seconds"] = {"head": 10.0}
     (folder / "run.json").write_text(json.dumps(run))
-    assert fssbench(*run_toy(bank, tmp_path, "--shots", "1", "5"), "--dry-run") == 0
-    one, five = json.loads(capsys.readouterr().out)
+    one, five = json.loads(fssbench(*run_toy(bank, tmp_path, "--shots", "1", "5"), "--dry-run").out)
     assert one["measured_in"] == five["measured_in"] == run["id"]
     assert (five["episodes"], five["speed"], five["seconds"]) == (40, 2.0, 20.0)
-    assert fssbench(*words[:-3], "--folds", "0", "--dry-run") == 0
-    assert "finished already" in capsys.readouterr().out
+    assert "finished already" in fssbench(*words[:-3], "--folds", "0", "--dry-run").out
 
 
-def test_a_dry_run_counts_what_an_unfinished_run_has_done(bank: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+def test_a_dry_run_counts_what_an_unfinished_run_has_done(bank: Path, tmp_path: Path, monkeypatch) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("fssbench.engine.job.Job.finish", stop)
-    assert fssbench(*run_toy(bank, tmp_path, "--folds", "0")) == 130
+    fssbench(*run_toy(bank, tmp_path, "--folds", "0"), status=130)
     (journal,) = tmp_path.rglob("journal")
     before = journal.read_bytes()
-    capsys.readouterr()
-    assert fssbench(*run_toy(bank, tmp_path, "--folds", "0"), "--dry-run") == 0
-    (begun,) = json.loads(capsys.readouterr().out)
+    done = fssbench(*run_toy(bank, tmp_path, "--folds", "0"), "--dry-run")
+    (begun,) = json.loads(done.out)
     assert (begun["state"], begun["done"], begun["episodes"]) == ("begun", 20, 0)
     assert journal.read_bytes() == before

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 import toy_cluster
+from command_line import environment, fresh, line
 from toy_cluster import equal_records, task_processes
 from toy_work import Hungry
 
@@ -138,16 +138,16 @@ def test_a_task_that_runs_out_of_memory_asks_for_more(listener) -> None:
     assert [round(had / largest, 2) for had in work.had] == [0, 0.5, 1]
 
 
-def test_a_killed_driver_goes_on_by_the_same_command(nodes, bank: Path, run, tmp_path: Path, capsys) -> None:
+def test_a_killed_driver_goes_on_by_the_same_command(nodes, bank: Path, run, tmp_path: Path) -> None:
     out = tmp_path / "killed"
-    command = [
-        sys.executable, "-m", "fssbench", "run", "toy_methods:ToySlow", "--weights", "random", "--bank", str(bank),
-        "--out", str(out), "--batch", "1", "--cluster", nodes.address, "--device", "cpu", "--json",
-    ]  # fmt: skip
+    command = line(
+        "run", "toy_methods:ToySlow", "--weights", "random", "--bank", bank, "--out", out, "--batch", "1",
+        "--cluster", nodes.address, "--device", "cpu", "--json",
+    )  # fmt: skip
     kills = 0
     for share in (5, 15):
         with (tmp_path / "said").open("w") as said:
-            driver = subprocess.Popen(command, stdout=said, stderr=said)
+            driver = subprocess.Popen(command, stdout=said, stderr=said, env=environment())
         while driver.poll() is None and _steps(out) < share:
             time.sleep(0.1)
         assert driver.returncode is None, (tmp_path / "said").read_text()
@@ -155,9 +155,7 @@ def test_a_killed_driver_goes_on_by_the_same_command(nodes, bank: Path, run, tmp
         kills += driver.wait() == -signal.SIGKILL
     assert kills == 2
     kept = _steps(out)
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert f"going on after {kept} episodes" in " ".join(ended.stderr.split())
+    assert f"going on after {kept} episodes" in fresh(command).said
     ours = run("ToySlow", head_batch=1)
     (folder,) = (path.parent for path in out.rglob("run.json"))
     theirs = [type(ours[0])(ours[0].name, 1, folder, "finished")]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import toy_cluster
+from command_line import fresh
 from toy_cluster import equal_records
 
 pytest.importorskip("ray", reason="Ray is not installed (extra `cluster`)")
@@ -36,6 +34,4 @@ def test_without_the_option_ray_is_never_imported(bank: Path, tmp_path: Path) ->
         "import sys; sys.modules['ray'] = None; from fssbench.cli.app import main; "
         "main(['run', 'toy_methods:Toy', '--weights', 'random', '--bank', sys.argv[1], '--out', sys.argv[2]])"
     )
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, toy_cluster.PLACES))}
-    ended = subprocess.run([sys.executable, "-c", blocked, bank, tmp_path / "plain"], env=env, capture_output=True)
-    assert ended.returncode == 0, ended.stderr.decode()
+    fresh([sys.executable, "-c", blocked, str(bank), str(tmp_path / "plain")])

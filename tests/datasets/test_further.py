@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import fssbench
 from PIL import Image
 
 from fssbench.banks.bank import open_bank
 from fssbench.banks.generate import Request, generate
 from fssbench.banks.verify import problems
-from fssbench.cli import main
 from fssbench.dataset_conformance import CHECKS, Subject
 from fssbench.datasets.base import Dataset, layers
 from fssbench.datasets.chestxray import ChestXray
@@ -168,7 +168,7 @@ def test_of_isaid_each_fold_has_its_own_lines_and_training_those_of_the_others(t
 
 
 def test_one_command_trains_on_all_of_pascal_and_tests_on_every_member_of_the_suite(
-    make_voc: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    make_voc: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     members = {"deepglobe": deepglobe, "isic2018": isic, "chestxray": chest}
     monkeypatch.setattr(studies, "SUITES", {"cross-domain": tuple(members)})
@@ -181,8 +181,7 @@ def test_one_command_trains_on_all_of_pascal_and_tests_on_every_member_of_the_su
     for make in members.values():
         make(root)
     command = ["cross-domain", "toy_training:Learner", "--root", str(root), "--backbone", "toy", "--steps", "2"]
-    with pytest.raises(SystemExit, match="0"):
-        main([*command, "--shots", "1", "--episodes", "6"])
+    done = fssbench(*command, "--shots", "1", "--episodes", "6")
     runs = [read_run(folder) for folder in find_records(Path("results"))]
     assert sorted(run.bank.dataset for run in runs) == sorted(members)
     for run in runs:
@@ -191,7 +190,7 @@ def test_one_command_trains_on_all_of_pascal_and_tests_on_every_member_of_the_su
         assert regime.dataset == "pascal5i"
         assert regime.classes == Pascal5i.class_names
         assert run.bank.protocol["name"] == "hsnet"
-    table = capsys.readouterr().out.splitlines()
+    table = done.out.splitlines()
     mean = sum(run.summary["miou"] for run in runs) / 3
     assert any(f"| {100 * mean:.1f} \\[" in line for line in table)
 

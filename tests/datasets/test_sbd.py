@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import fssbench, refused
 from PIL import Image
 from scipy.io import savemat
 
@@ -15,6 +16,7 @@ from fssbench.datasets.sbd import convert_sbd, read_mat, voc_palette
 from fssbench.errors import DataError
 
 VAL, TRAIN, SBD_ONLY, SBD_TOO = "2007_000033", "2007_000032", "2008_000002", "2008_000003"
+VAL_OF_SBD = "2007_000061"  # which this VOC lacks
 
 
 def labels(class_id: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -27,7 +29,7 @@ def labels(class_id: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 def sbd(tmp_path: Path) -> Path:
     folder = tmp_path / "sbd" / "benchmark_RELEASE" / "dataset" / "cls"
     folder.mkdir(parents=True)
-    for number, image_id in enumerate((VAL, TRAIN, SBD_ONLY, SBD_TOO)):
+    for number, image_id in enumerate((VAL, TRAIN, SBD_ONLY, SBD_TOO, VAL_OF_SBD)):
         truth = {"Boundaries": np.zeros(20), "Segmentation": labels(number + 1), "CategoriesPresent": number + 1}
         savemat(folder / f"{image_id}.mat", {"GTcls": truth}, do_compression=True)
     return tmp_path / "sbd"
@@ -50,6 +52,19 @@ def test_sbd_is_added_and_vocs_own_masks_win(sbd: Path, voc: Path) -> None:
     added = Image.open(out / f"{SBD_ONLY}.png")
     assert added.mode == "P"
     assert (np.asarray(added) == labels(3)).all()
+
+
+def test_the_command_fills_vocs_folder_and_lists_what_is_for_training(
+    sbd: Path, voc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FSSBENCH_DATA", str(voc.parents[1]))
+    out = voc / "SegmentationClassAug"
+    assert fssbench("convert-sbd", sbd).out == f"{out}: 3 training images, listed in trainaug.txt\n"
+    listed = (voc / "ImageSets" / "Segmentation" / "trainaug.txt").read_text()
+    assert listed == f"{TRAIN}\n{SBD_ONLY}\n{SBD_TOO}\n"
+    for image_id, class_id in ((SBD_ONLY, 3), (SBD_TOO, 4)):
+        assert (np.asarray(Image.open(out / f"{image_id}.png")) == labels(class_id)).all()
+    assert "benchmark.tgz" in refused("convert-sbd", voc, "--root", voc.parents[1])
 
 
 def test_val_images_are_kept_out_of_training(sbd: Path, voc: Path) -> None:

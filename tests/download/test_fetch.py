@@ -14,8 +14,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from command_line import fssbench
 
-from fssbench.cli import main
 from fssbench.download import catalogue, fetch
 from fssbench.download.catalogue import SOURCES, Archive, Source, addressed, choose
 from fssbench.errors import DataError, UsageError
@@ -163,24 +163,14 @@ def test_of_two_downloads_into_one_folder_the_later_is_refused_before_it_touches
     assert len(fetch.download(toy, tmp_path / "data", silently, mirror=mirror)) == 2
 
 
-def test_the_command_prints_what_became_of_each_part(
-    tmp_path: Path, mirror: str, toy: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as left:
-        main(["download", toy, "--to", str(tmp_path / "data"), "--url", mirror, "--json"])
-    assert left.value.code == 0
-    printed = capsys.readouterr()
+def test_the_command_prints_what_became_of_each_part(tmp_path: Path, mirror: str, toy: str) -> None:
+    printed = fssbench("download", toy, "--to", tmp_path / "data", "--url", mirror, "--json")
     assert [entry["state"] for entry in json.loads(printed.out)] == ["fetched", "fetched"]
     assert "toy/val and toy/lists" in printed.err
 
 
-def test_a_data_set_without_direct_address_says_where_to_get_it_and_how_it_must_look(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as left:
-        main(["download", "fss1000", "--to", str(tmp_path)])
-    assert left.value.code == 2
-    said = capsys.readouterr().err
+def test_a_data_set_without_direct_address_says_where_to_get_it_and_how_it_must_look(tmp_path: Path) -> None:
+    said = fssbench("download", "fss1000", "--to", tmp_path, status=2).err
     assert "https://github.com/HKUSTCV/FSS-1000" in said
     assert "1.jpg to 10.jpg" in said
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,6 +18,7 @@ from toy_data import ToyDataset
 
 from fssbench.banks.bank import open_bank
 from fssbench.banks.generate import Request, generate
+from fssbench.datasets.base import Mask
 from fssbench.datasets.pascal5i import Pascal5i
 from fssbench.errors import BankError, DataError
 from fssbench.protocols import FSSBENCH
@@ -135,23 +138,40 @@ def test_a_bank_that_exists_is_never_overwritten_unless_forced(small_voc_origina
 
 
 def test_a_killed_generation_leaves_nothing_or_a_whole_bank(small_voc_original: Path, out: Path) -> None:
-    """kill -9 at moments all over the generation."""
-    unlimited = 1 << 40
-    words = [str(small_voc_original), str(out), str(unlimited), "1", str(unlimited + 1)]
-    command = [sys.executable, "-c", WRITE, *words]
-    start = time.monotonic()
-    subprocess.run(command, check=True, capture_output=True)
-    whole = time.monotonic() - start
-    for part in range(1, 6):
-        out.unlink(missing_ok=True)
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(whole * (0.5 + 0.1 * part))
-        process.kill()
-        process.wait()
+    """kill -9 before files that it opens, from the first to the last, and before each that takes or leaves a name."""
+    assert _dying(0, small_voc_original, out) == 0
+    events = int(out.with_name("events").read_text())
+    out.unlink()
+    moments = [*range(1, events - 3, events // 8), *range(events - 3, events + 1)]
+    for number in moments:
+        assert _dying(number, small_voc_original, out) == -signal.SIGKILL
         if out.exists():
             open_bank(out).close()  # raises if it is not whole
-        assert {path.suffix for path in out.parent.iterdir()} <= {".h5", ".tmp"}
-        assert not [path for path in out.parent.glob("*.h5") if path != out]
+            out.unlink()
+        assert {path.suffix for path in out.parent.iterdir()} <= {"", ".tmp"}
+    assert len(moments) >= 12
+
+
+def _dying(number: int, root: Path, out: Path) -> int | None:
+    """Exit code of a process that is killed at an event of its generation; how many there are goes to a file."""
+
+    def generate_dying() -> None:
+        count = itertools.count(1)
+
+        def watch(event: str, _: object) -> None:
+            if event in ("open", "os.rename", "os.link", "os.remove") and next(count) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        data = Pascal5i(root)
+        sys.addaudithook(watch)
+        generate(data, REQUEST, out)
+        seen = next(count) - 1
+        out.with_name("events").write_text(str(seen))
+
+    child = multiprocessing.get_context("fork").Process(target=generate_dying)
+    child.start()
+    child.join()
+    return child.exitcode
 
 
 # Signals, and other processes
@@ -253,6 +273,20 @@ def test_a_bank_that_came_meanwhile_is_never_replaced(out: Path, force: bool) ->
         generate(Overtaken(out), TOY, out, force=force)
     assert out.read_text() == "theirs"
     assert leftovers(out.parent) == ["bank.h5"]
+
+
+class Unread(ToyDataset):
+    """Is not to be looked at."""
+
+    def mask(self, image_id: str) -> Mask:
+        raise AssertionError(image_id)
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_data_are_read(out: Path) -> None:
+    out.write_text("a file where a folder is asked for")
+    with pytest.raises(BankError, match=rf"{out}: Not a directory.* Name another place by --out"):
+        generate(Unread(), TOY, out / "deep" / "bank.h5")
+    assert out.read_text() == "a file where a folder is asked for"
 
 
 @pytest.mark.parametrize("there", [False, True])

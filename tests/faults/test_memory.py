@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import weakref
 from collections.abc import Sequence
@@ -14,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 import toy_methods
-from repository import PLUGINS
+from command_line import fresh
 from toy_runs import frames
 
 from fssbench.engine.devices import in_parts
@@ -97,13 +95,9 @@ run("starved")
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems limit no process's addresses")
 def test_a_process_without_memory_for_a_batch_goes_on_with_smaller_ones(bank: Path, tmp_path: Path) -> None:
     # A process of its own, in which nothing but the episodes takes much: an arena or a thread's stack is 8 to 128 MB.
-    environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(PLUGINS), environment.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", STARVED, str(bank), str(tmp_path)], capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    sizes = [int(size) for size in done.stdout.split()]
+    starved = [sys.executable, "-c", STARVED, str(bank), str(tmp_path)]
+    done = fresh(starved, MALLOC_ARENA_MAX="1")
+    sizes = [int(size) for size in done.out.split()]
     assert sizes[0] > 2
     assert sum(size for size in sizes if size <= 2) >= 20  # every episode, in batches that fit
     whole, starved = (read_record(next((tmp_path / name).rglob("run.json")).parent) for name in ("whole", "starved"))

@@ -14,10 +14,10 @@ import pytest
 import torch
 import toy_data
 import toy_methods
+from command_line import fssbench, refused
 from PIL import Image
 
 from fssbench.banks.bank import open_bank
-from fssbench.cli import main
 
 # How each command that writes is told where to; everything it reads lies in the working folder.
 COMMANDS = {
@@ -50,8 +50,7 @@ def work() -> Iterator[Path]:
     Image.fromarray(np.eye(40, dtype=np.uint8)).save(folder / "mask.png")
     torch.save(toy_methods.Toy(toy_methods.ToyConfig()).state_dict(), folder / "toy.pth")
     run = f"run toy_methods:Toy --weights random --bank {folder}/bank.h5 --shots 1 --out {folder}/results"
-    with pytest.raises(SystemExit, match="0"):
-        main([*run.split(), "--save-predictions"])
+    fssbench(*run.split(), "--save-predictions")
     folder.chmod(0o755)
     for path in folder.rglob("*"):
         path.chmod(0o755)
@@ -69,29 +68,19 @@ def nobody() -> Iterator[None]:
     os.seteuid(was)
 
 
-def refused(words: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one message of a command that ends with status 2."""
-    with pytest.raises(SystemExit) as stopped:
-        main(words.split())
-    printed = capsys.readouterr().err
-    assert stopped.value.code == 2, printed
-    assert printed.count("error:") == 1 and "Traceback" not in printed
-    return printed[printed.index("error:") :]
-
-
 @pytest.mark.parametrize("command", COMMANDS)
-def test_below_a_file(command: str, work: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_below_a_file(command: str, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(work)
     monkeypatch.setattr(toy_methods.Toy, "load_official", toy_methods.Toy.load_state_dict)
     (tmp_path / "file").write_text("a file where a folder is asked for")
-    message = refused(COMMANDS[command].replace("OUT", f"{tmp_path}/file/out"), capsys)
+    message = refused(*COMMANDS[command].replace("OUT", f"{tmp_path}/file/out").split())
     assert f"{tmp_path}/file" in message
     assert (tmp_path / "file").read_text() == "a file where a folder is asked for"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_in_a_folder_that_is_read_only(command: str, work: Path, capsys, monkeypatch, nobody: None) -> None:
+def test_in_a_folder_that_is_read_only(command: str, work: Path, monkeypatch, nobody: None) -> None:
     monkeypatch.chdir(work)
     monkeypatch.setattr(toy_methods.Toy, "load_official", toy_methods.Toy.load_state_dict)
-    message = refused(COMMANDS[command].replace("OUT", f"{work}/results/out"), capsys)
+    message = refused(*COMMANDS[command].replace("OUT", f"{work}/results/out").split())
     assert f"{work}/results" in message

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import multiprocessing
 import os
 import re
+import shlex
 import signal
 import socket
+import subprocess
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -17,11 +21,13 @@ import pandas as pd
 import pytest
 import torch
 import toy_methods
+from command_line import environment, fssbench, line
 from toy_runs import frames
 
-from fssbench.engine import provenance, store
+from fssbench.engine import job, provenance, store
 from fssbench.engine import run as engine_run
 from fssbench.errors import RecordError
+from fssbench.records import read_record
 
 
 def _killed_in_step(step: int, run, out: Path, **options: object) -> None:
@@ -58,6 +64,67 @@ def test_ten_kills_and_resumes_give_the_rows_of_one_run(run, tmp_path: Path) -> 
     pieces = frames(run("ToyDies", out=tmp_path / "cut", **options))
     for a, b in zip(whole, pieces, strict=True):
         pd.testing.assert_frame_equal(a, b)
+
+
+def test_a_kill_at_any_change_that_the_end_makes_to_the_folder_loses_nothing(run, listener, tmp_path) -> None:
+    (whole,) = run("Toy", out=tmp_path / "whole", save_predictions=True)
+    kills = 0
+    for number in range(1, 20):
+        out = tmp_path / str(number)
+        child = multiprocessing.get_context("fork").Process(target=_dies_at_the_end, args=(number, run, out))
+        child.start()
+        child.join()
+        if child.exitcode == 0:
+            break
+        assert child.exitcode == -signal.SIGKILL
+        kills += 1
+        before = listener.done
+        (again,) = run("Toy", out=out, save_predictions=True)
+        assert listener.done == before  # no episode is done again
+        pd.testing.assert_frame_equal(*frames([whole, again]))
+        left = {path.name for path in again.folder.iterdir()} - {".lock"}  # of a dead process it locks nothing
+        assert left == {path.name for path in whole.folder.iterdir()}
+        assert (again.folder / "predictions.h5").read_bytes() == (whole.folder / "predictions.h5").read_bytes()
+    assert kills >= 4  # masks, episodes.csv.gz, run.json, the journal
+
+
+def _dies_at_the_end(number: int, run, out: Path) -> None:
+    """Kill the process before the `number`th file that takes or leaves its name in `Job.finish`."""
+    real, count = job.Job.finish, itertools.count(1)
+
+    def watch(event: str, _: object) -> None:
+        if event in ("os.rename", "os.link", "os.remove") and next(count) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def finish(self, settings) -> None:
+        sys.addaudithook(watch)
+        real(self, settings)
+
+    job.Job.finish = finish
+    run("Toy", out=out, save_predictions=True)
+
+
+def test_an_interrupt_from_the_keyboard_exits_130_and_the_printed_command_goes_on(
+    run, bank: Path, tmp_path: Path
+) -> None:
+    command = line("run", "toy_methods:ToySlow", "--weights", "random", "--bank", bank, "--out", tmp_path / "cut",
+                   "--batch", "2", "--device", "cpu")  # fmt: skip
+    steps = tmp_path / "steps"
+    child = subprocess.Popen(
+        command, env=environment(TOY_LOG=str(steps)), stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
+    )  # fmt: skip
+    while child.poll() is None and not (steps.exists() and len(steps.read_text().split()) >= 3):
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    said = " ".join(child.communicate()[1].split())
+    assert child.returncode == 130, said
+    again = shlex.split(said.partition("To go on: ")[2])
+    assert again[1:] == command[3:]
+    assert re.search(r"going on after \d+ episodes", fssbench(*again[1:]).said)
+    (folder,) = (path.parent for path in (tmp_path / "cut").rglob("run.json"))
+    (whole,) = frames(run("ToySlow", out=tmp_path / "whole", head_batch=2))
+    pd.testing.assert_frame_equal(read_record(folder).episodes, whole)
 
 
 def test_a_resumed_run_does_only_what_is_left(run, listener, tmp_path: Path) -> None:

@@ -9,11 +9,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from command_line import fssbench
 from repository import CASES
-from typer.testing import CliRunner
 
-from fssbench.cli import commands  # noqa: F401
-from fssbench.cli.app import app
 from fssbench.errors import DataError
 from fssbench.parity import compare as comparison
 from fssbench.parity.case import Arrays, Case, find_cases, load_case
@@ -106,15 +104,11 @@ def changed(folder: Path) -> Path:
 
 
 def test_the_command_prints_a_row_for_each_tensor_and_fails_for_one_that_deviates(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["parity", str(changed(tmp_path)), "--json"])
-    assert result.exit_code == 1
-    rows = {row["tensor"]: row for row in json.loads(result.stdout)}
+    rows = {row["tensor"]: row for row in json.loads(fssbench("parity", changed(tmp_path), "--json", status=1).out)}
     assert set(rows) == {"prototypes", "logits_low", "logits", "query_loss", "align_loss", "loss"}
     assert [name for name, row in rows.items() if not row["passed"]] == ["logits"]
     assert rows["logits"]["deviation"] == pytest.approx(0.01, abs=1e-3)
 
 
 def test_the_command_takes_one_file_and_succeeds_where_all_pass() -> None:
-    result = CliRunner().invoke(app, ["parity", str(CASE)])
-    assert result.exit_code == 0, result.output
-    assert "6 of 6 tensors pass" in result.stdout
+    assert "6 of 6 tensors pass" in fssbench("parity", CASE).out

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from fssbench.banks.generate import Request, generate
@@ -76,6 +78,14 @@ class BrokenDataset(ToyDataset):
         if self._deadly and multiprocessing.parent_process() is not None:
             os.kill(os.getpid(), signal.SIGKILL)
         raise DataError(f"{image_id} is damaged")
+
+
+@contextlib.contextmanager
+def few_shapes() -> Iterator[None]:
+    """Shapes-5i shows six test images of each class instead of 40: enough for a small bank, and soon rendered."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fssbench.datasets.shapes5i.STREAMS", {"test": (0, 6)})
+        yield
 
 
 COLOURS = {1: (255, 0, 0), 2: (0, 255, 0), 3: (0, 0, 255), 4: (128, 128, 128)}

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import fssbench
 from repository import ROOT
 from synthetic_records import shifted_record
 from toy_data import make_bank
 
 from fssbench.audit.judge import audit
-from fssbench.cli.app import main
 from fssbench.errors import UsageError
 from fssbench.records import Record
 from fssbench.regime import Regime
@@ -81,9 +81,7 @@ def test_external_masks_pass_the_audit(make_record: Make, tmp_path: Path) -> Non
 
 def test_the_audit_of_this_repositorys_results_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    with pytest.raises(SystemExit) as done:
-        main(["audit"])
-    assert done.value.code == 0
+    fssbench("audit")
 
 
 def test_a_repetition_elsewhere_is_told_and_not_averaged(make_record: Make, tmp_path: Path) -> None:
@@ -164,16 +162,12 @@ def test_batch_normalisation_in_a_backbones_name_hides_no_paper_on_the_site(make
     assert paper_of(bank.boards[0].entries[0]) is not None
 
 
-def test_one_ordinary_record_does_not_end_the_sensitivity_of_others(
-    make_record: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_ordinary_record_does_not_end_the_sensitivity_of_others(make_record: Make, tmp_path: Path) -> None:
     bank = make_bank(tmp_path / "bank.h5", episodes=4, shots=2, repeats=3)
     shifted_record(bank, tmp_path / "r")
     make_record(tmp_path / "r" / "ordinary")
-    with pytest.raises(SystemExit) as done:
-        main(["sensitivity", str(tmp_path / "r")])
-    printed = capsys.readouterr()
-    assert done.value.code == 0 and "Shifted" in printed.out and "left out: 1" in printed.err
+    printed = fssbench("sensitivity", tmp_path / "r")
+    assert "Shifted" in printed.out and "left out: 1" in printed.err
 
 
 def test_results_that_differ_in_weights_only_keep_their_columns(tmp_path: Path) -> None:
@@ -304,24 +298,18 @@ def test_links_images_and_stars_of_a_record_stay_text() -> None:
     assert "{*}starred" in to_latex([table("*starred")])
 
 
-def test_filters_leave_what_was_asked_for(
-    make_record: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_filters_leave_what_was_asked_for(make_record: Make, tmp_path: Path) -> None:
     for seed, (name, backbone) in enumerate((("panet", "vgg16"), ("panet", "resnet50"), ("hsnet", "resnet50"))):
         make_record(tmp_path / str(seed), name, backbone=backbone, seed=seed, episodes=5)
 
     def rows(*words: str) -> list[tuple[str, str]]:
-        with pytest.raises(SystemExit):
-            main(["report", str(tmp_path), "--format", "csv", *words])
-        printed = capsys.readouterr().out
+        printed = fssbench("report", tmp_path, "--format", "csv", *words).out
         return [(row["method"], row["backbone"]) for row in csv.DictReader(io.StringIO(printed))]
 
     assert rows("--method", "PANet", "--backbone", "vgg16") == [("panet", "vgg16")]
     assert rows("--method", "hsnet,panet", "--backbone", "resnet50") == [("hsnet", "resnet50"), ("panet", "resnet50")]
     assert len(rows("--sort", "mean")) == 3
-    with pytest.raises(SystemExit) as done:
-        main(["report", str(tmp_path), "--method", "panett"])
-    assert done.value.code == 2 and "did you mean 'panet'" in capsys.readouterr().err
+    assert "did you mean 'panet'" in fssbench("report", tmp_path, "--method", "panett", status=2).err
 
 
 def test_records_on_other_image_files_share_a_table_that_says_so(make_record: Make, tmp_path: Path) -> None:

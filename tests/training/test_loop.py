@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import signal
 import subprocess
 import sys
@@ -13,12 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from repository import PLUGINS, ROOT
+from command_line import environment, fresh, fssbench, line
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fssbench.checkpoints import read_card, restore
-from fssbench.cli.app import main
 from fssbench.datasets.registry import open_dataset
 from fssbench.errors import MethodError, UsageError
 from fssbench.regime import exposure, list_digest
@@ -40,11 +38,6 @@ def command(root: Path, out: Path, *more: str) -> list[str]:
         *("train", NAME, "--dataset", "folder", "--root", str(root), "--out", str(out), "--weights", "random"),
         *("--validate", "0", "--device", "cpu", *more),
     ]
-
-
-def environment(**more: str) -> dict[str, str]:
-    paths = os.pathsep.join([str(PLUGINS), str(ROOT)])
-    return os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | more
 
 
 def losses(folder: Path) -> list[float]:
@@ -94,10 +87,9 @@ def test_a_state_that_is_being_written_when_the_kill_comes_leaves_the_one_before
     """Killed by the clock, not by the step: in the middle of anything."""
     whole = Run(request(own_images, tmp_path / "whole", steps=40, validate=0, save_every=1)).train()
     out = tmp_path / "killed"
-    line = [sys.executable, "-m", "fssbench", *command(own_images, out, "--steps", "40", "--save-every", "1")]
-    line[1:3] = ["-c", "from fssbench.cli import main; import sys; sys.exit(main(sys.argv[1:]))"]
+    train = line(*command(own_images, out, "--steps", "40", "--save-every", "1"))
     for wait in (0.5, 1.0):
-        running = subprocess.Popen(line, env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        running = subprocess.Popen(train, env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         state = out / FOLDER / "state.safetensors"
         limit = time.monotonic() + 60
         while not state.exists() and running.poll() is None and time.monotonic() < limit:
@@ -105,7 +97,7 @@ def test_a_state_that_is_being_written_when_the_kill_comes_leaves_the_one_before
         time.sleep(wait / 4)
         running.kill()
         running.wait()
-    assert subprocess.run(line, env=environment(), check=False, capture_output=True).returncode == 0
+    fresh(train)
     expected, found = (load_file(folder / "last.safetensors") for folder in (whole.folder, out / FOLDER))
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
@@ -113,18 +105,8 @@ def test_a_state_that_is_being_written_when_the_kill_comes_leaves_the_one_before
 def test_two_processes_have_the_losses_of_one_with_the_same_batch(own_images: Path, tmp_path: Path) -> None:
     """The labels' void differs from image to image, so each process has another number of valid pixels."""
     one = Run(request(own_images, tmp_path / "one", steps=8, validate=0, settings=("dropout=0",))).train()
-    line = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *(
-            "--no-python",
-            sys.executable,
-            "-c",
-            "from fssbench.cli import main; import sys; sys.exit(main(sys.argv[1:]))",
-        ),
-        *command(own_images, tmp_path / "two", "--steps", "8", "--set", "dropout=0"),
-    ]
-    ran = subprocess.run(line, env=environment(), check=False, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr[-2000:]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    fresh(torchrun + line(*command(own_images, tmp_path / "two", "--steps", "8", "--set", "dropout=0")))
     assert losses(tmp_path / "two" / FOLDER) == pytest.approx(losses(one.folder), abs=1e-4)
     expected, found = (load_file(f / "last.safetensors") for f in (one.folder, tmp_path / "two" / FOLDER))
     for name in expected:
@@ -216,26 +198,16 @@ def test_a_loss_that_is_not_a_number_stops_with_step_and_episode_and_keeps_the_l
     assert all(value.isfinite().all() for value in load_file(state).values())
 
 
-def test_an_unknown_recipe_and_a_fold_that_leaves_no_class_are_one_message(
-    own_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_recipe_and_a_fold_that_leaves_no_class_are_one_message(own_images: Path, tmp_path: Path) -> None:
     for option, value, words in (
         ("--recipe", "papre", "did you mean 'paper'"),
         ("--folds", "7", "expected folds 0 to 1"),
     ):
-        with pytest.raises(SystemExit) as stopped:
-            main([*command(own_images, tmp_path), option, value])
-        assert stopped.value.code == 2
-        assert words in " ".join(capsys.readouterr().err.split())
+        assert words in fssbench(*command(own_images, tmp_path), option, value, status=2).said
 
 
-def test_a_dry_run_says_what_would_be_trained_on_what_and_leaves_nothing(
-    own_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main([*command(own_images, tmp_path / "out"), "--dry-run"])
-    assert stopped.value.code == 0
-    shown = " ".join(capsys.readouterr().out.split())
+def test_a_dry_run_says_what_would_be_trained_on_what_and_leaves_nothing(own_images: Path, tmp_path: Path) -> None:
+    shown = " ".join(fssbench(*command(own_images, tmp_path / "out"), "--dry-run").out.split())
     trained = Run(request(own_images, tmp_path / "real", validate=0)).train()
     regime = read_card(trained.folder / "last.safetensors").regime
     assert f"{regime.steps} steps of {regime.batch} episodes, 2 classes, {regime.images} images" in shown

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from command_line import fssbench
 
-from fssbench.cli.app import main
 from fssbench.errors import UsageError
 from fssbench.records import find_records, read_run
 from fssbench.training import sweep as module
@@ -66,11 +66,9 @@ def test_what_fails_takes_with_it_only_what_is_built_on_it(
     assert "run toy_training:Learner on folder, folds 0 1, untrained" in made
 
 
-def test_a_dry_run_makes_nothing_and_a_wrong_field_is_named(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["sweep", str(file), "--dry-run"])
-    assert stopped.value.code == 0
-    assert capsys.readouterr().out.splitlines() == [
+def test_a_dry_run_makes_nothing_and_a_wrong_field_is_named(file: Path) -> None:
+    done = fssbench("sweep", file, "--dry-run")
+    assert done.out.splitlines() == [
         "bank bank.h5",
         "train toy_training:Learner on folder, fold 0",
         "train toy_training:Learner on folder, fold 1",
@@ -80,10 +78,7 @@ def test_a_dry_run_makes_nothing_and_a_wrong_field_is_named(file: Path, capsys: 
     ]
     assert {path.name for path in Path().iterdir()} == {"sweep.toml"}
     file.write_text(file.read_text().replace("episodes = 4", "episode = 4"))
-    with pytest.raises(SystemExit) as stopped:
-        main(["sweep", str(file)])
-    assert stopped.value.code == 2
-    assert "data.0.episode" in " ".join(capsys.readouterr().err.split())
+    assert "data.0.episode" in fssbench("sweep", file, status=2).said
 
 
 def test_a_data_set_has_its_own_steps_and_may_leave_untrained_records_out(

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import fssbench
 
-from fssbench.cli import main
 from fssbench.protocols import CANET
 from fssbench.records import Record
 from fssbench.regime import Regime
@@ -127,21 +127,14 @@ def test_another_data_set_or_way_and_seen_classes_fill_no_row(make_record: Make,
 
 
 def test_the_command_prints_tables_csv_and_json_without_any_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def command(*words: str) -> tuple[object, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(["report", "--paper", *words])
-        return ended.value.code or 0, *capsys.readouterr()
-
     monkeypatch.chdir(tmp_path)
-    status, text, _ = command("pfenet")
-    assert status == 0 and "### PFENet (TPAMI 2020): mIoU on PASCAL-5i" in text
-    rows = list(csv.DictReader(command("canet", "-f", "csv")[1].splitlines()))
-    assert len(rows) == len(json.loads(command("canet", "--json")[1])) == 77
+    assert "### PFENet (TPAMI 2020): mIoU on PASCAL-5i" in fssbench("report", "--paper", "pfenet").out
+    rows = list(csv.DictReader(fssbench("report", "--paper", "canet", "-f", "csv").out.splitlines()))
+    assert len(rows) == len(json.loads(fssbench("report", "--paper", "canet", "--json").out)) == 77
     assert {row["certainty"] for row in rows} == {"read", "memory", "hole"}
-    status, _, said = command("canett")
-    assert status == 2 and "canet" in said
+    assert "canet" in fssbench("report", "--paper", "canett", status=2).said
 
 
 def test_bibtex_names_the_first_author_and_the_venue() -> None:

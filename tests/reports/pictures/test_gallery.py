@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import fssbench
 from PIL import Image
 from synthetic_records import shifted_record
 from toy_data import make_bank
 
 from fssbench.audit.bank import find_banks
 from fssbench.banks.bank import open_bank
-from fssbench.cli.app import main
 from fssbench.errors import RecordError
 from fssbench.records import COLUMNS
 from fssbench.reports.board.build import build_site
@@ -146,21 +146,14 @@ def test_missing_masks_or_bank_are_named_with_the_way_out(bank: Path, results: P
         write_gallery(result, find_banks([bank]), tmp_path / "out", 1)
 
 
-def test_the_command_prints_what_it_wrote_and_overwrites_nothing(
-    bank: Path, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_prints_what_it_wrote_and_overwrites_nothing(bank: Path, results: Path, tmp_path: Path) -> None:
     command = ["gallery", str(results), "--bank", str(bank), "--out", str(tmp_path / "out"), "--count", "1"]
-    with pytest.raises(SystemExit) as first:
-        main(command)
-    assert first.value.code == 0
-    assert all(Path(line).is_file() for line in capsys.readouterr().out.split())
-    with pytest.raises(SystemExit) as second:
-        main(command)
-    assert second.value.code == 2
+    assert all(Path(line).is_file() for line in fssbench(*command).out.split())
+    fssbench(*command, status=2)
 
 
 def test_a_record_without_masks_keeps_no_other_from_being_drawn(
-    bank: Path, results: Path, tmp_path: Path, make_record: Make, capsys: pytest.CaptureFixture[str]
+    bank: Path, results: Path, tmp_path: Path, make_record: Make
 ) -> None:
     (record,) = results.glob("*/run.json")
     other = results / "scored"
@@ -170,9 +163,6 @@ def test_a_record_without_masks_keeps_no_other_from_being_drawn(
     for entry in run["weights"].values():
         entry |= {"kind": "external", "regime": None, "path": None}
     (other / "run.json").write_text(json.dumps(run))
-    with pytest.raises(SystemExit) as ended:
-        main(["gallery", str(results), "--bank", str(bank), "--out", str(tmp_path / "out"), "--count", "1"])
-    assert ended.value.code == 0
-    printed = capsys.readouterr()
+    printed = fssbench("gallery", results, "--bank", bank, "--out", tmp_path / "out", "--count", "1")
     assert len(printed.out.split()) == 3
     assert "skipped" in printed.err and "the HDF5 file that was scored" in printed.err.replace("\n", " ")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import fssbench
 from PIL import Image
 
-from fssbench.cli.app import main
 from fssbench.records import COLUMNS
 from fssbench.reports.entries.rankings import Bank, collect
 from fssbench.reports.entries.results import load_results
@@ -112,14 +112,9 @@ def test_nothing_is_drawn_of_nothing(make_record: Make, tmp_path: Path) -> None:
     assert by_size(bank, bank.boards[0]) is None
 
 
-def test_the_command_writes_pictures_and_overwrites_nothing(
-    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_pictures_and_overwrites_nothing(results: Path, tmp_path: Path) -> None:
     command = ["plot", str(results / "1-1"), "--out", str(tmp_path / "plots")]
-    with pytest.raises(SystemExit) as done:
-        main(command)
-    assert done.value.code == 0
-    paths = [Path(line) for line in capsys.readouterr().out.split()]
+    paths = [Path(line) for line in fssbench(*command).out.split()]
     assert len(paths) == 6
     for path in paths:
         if path.suffix == ".png":
@@ -127,6 +122,4 @@ def test_the_command_writes_pictures_and_overwrites_nothing(
                 assert min(image.size) > 200
         else:
             assert path.read_text().rstrip().endswith("</svg>")
-    with pytest.raises(SystemExit) as again:
-        main(command)
-    assert again.value.code == 2
+    fssbench(*command, status=2)

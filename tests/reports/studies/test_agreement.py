@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from command_line import fssbench
 
-from fssbench.cli import main
 from fssbench.errors import RecordError, UsageError
 from fssbench.regime import Regime
 from fssbench.reports.entries.results import load_results
@@ -70,14 +70,12 @@ def test_few_methods_and_other_episodes_are_refused(tmp_path: Path, make_record)
 
 
 def test_the_command_prints_both_orders_and_the_correlation(  # type: ignore[no-untyped-def]
-    tmp_path: Path, make_record, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, make_record
 ) -> None:
     records(tmp_path, [0.6, 0.7, 0.5, 0.4, 0.3], make_record)
 
     def printed(*options: str) -> str:
-        with pytest.raises(SystemExit, match="0"):
-            main(["agreement", str(tmp_path), *options])
-        return capsys.readouterr().out
+        return fssbench("agreement", tmp_path, *options).out
 
     text = printed()
     assert "Spearman's rank correlation: 0.90" in text

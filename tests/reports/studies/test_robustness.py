@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import fssbench
 
-from fssbench.cli import main
 from fssbench.errors import UsageError
 from fssbench.protocols import FSSBENCH
 from fssbench.records import read_record, write_record
@@ -99,32 +99,23 @@ def test_a_suites_mean_counts_every_member_once_and_its_error_is_that_of_indepen
 
 def test_a_missing_member_leaves_no_mean_and_an_unknown_suite_is_refused(
     tmp_path: Path,
-    make_record,
-    capsys: pytest.CaptureFixture[str],  # type: ignore[no-untyped-def]
+    make_record,  # type: ignore[no-untyped-def]
 ) -> None:
     root = suite(tmp_path, make_record, {"deepglobe": 0.3, "isic2018": 0.4})
-    with pytest.raises(SystemExit, match="0"):
-        main(["suite", "cross-domain", str(root), "--json"])
-    (line,) = json.loads(capsys.readouterr().out)["lines"]
+    (line,) = json.loads(fssbench("suite", "cross-domain", root, "--json").out)["lines"]
     assert line["mean"] is None
     assert set(line["members"]) == {"deepglobe", "isic2018"}
-    with pytest.raises(SystemExit, match="2"):
-        main(["suite", "cross-domian", str(root)])
-    assert "did you mean 'cross-domain'" in " ".join(capsys.readouterr().err.split())
+    assert "did you mean 'cross-domain'" in fssbench("suite", "cross-domian", root, status=2).said
 
 
-def test_the_command_prints_conditions_by_method(
-    tmp_path: Path, make_record, capsys: pytest.CaptureFixture[str]
-) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(SystemExit, match="0"):
-        main(["robustness", str(records(tmp_path, make_record))])
-    out = capsys.readouterr().out
+def test_the_command_prints_conditions_by_method(tmp_path: Path, make_record) -> None:  # type: ignore[no-untyped-def]
+    out = fssbench("robustness", records(tmp_path, make_record)).out
     (fog,) = [line for line in out.splitlines() if line.startswith("| queries fog-3")]
     assert " 20.0 | -20.0 \\[" in fog
 
 
 def test_score_by_severity_is_drawn_from_the_clean_bank_on_with_the_intervals_of_the_drops(
-    tmp_path: Path, make_record, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, make_record
 ) -> None:  # type: ignore[no-untyped-def]
     root = records(tmp_path / "results", make_record)
     make_record(root / "eroded-5", fold_iou={0: 0.4, 1: 0.2}, annotation="eroded-5", **FOLDS)
@@ -142,7 +133,5 @@ def test_score_by_severity_is_drawn_from_the_clean_bank_on_with_the_intervals_of
     drop = other.drops["eroded-5"]
     assert drop.low < drop.difference < drop.high
     assert bars.get_segments()[1][:, 1] == pytest.approx(100 * (other.miou + np.array([drop.low, drop.high])))
-    with pytest.raises(SystemExit, match="0"):
-        main(["robustness", str(root), "--plot", str(tmp_path / "plots")])
+    fssbench("robustness", root, "--plot", tmp_path / "plots")
     assert {path.suffix for path in (tmp_path / "plots").glob("*-1way-1shot-severity.*")} == {".png", ".svg"}
-    capsys.readouterr()

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import fssbench
 from PIL import Image
 from synthetic_records import shifted_record
 from toy_data import make_bank
 
-from fssbench.cli.app import main
 from fssbench.errors import RecordError
 from fssbench.records import COLUMNS, write_record
 from fssbench.reports.entries.results import load_results
@@ -87,13 +87,10 @@ def test_a_bank_with_one_support_a_query_is_named_with_the_way_out(make_record: 
         sensitivity(result)
 
 
-def test_the_command_prints_a_table_and_draws_both_supports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_a_table_and_draws_both_supports(tmp_path: Path) -> None:
     bank = make_bank(tmp_path / "bank.h5", episodes=4, shots=2, repeats=3)
     shifted_record(bank, tmp_path / "results")
-    with pytest.raises(SystemExit) as done:
-        main(["sensitivity", str(tmp_path / "results"), "--bank", str(bank), "--out", str(tmp_path / "out")])
-    assert done.value.code == 0
-    printed = capsys.readouterr().out
+    printed = fssbench("sensitivity", tmp_path / "results", "--bank", bank, "--out", tmp_path / "out").out
     assert "| Shifted" in printed
     assert "| red" in printed
     (picture,) = (tmp_path / "out").iterdir()
@@ -102,12 +99,10 @@ def test_the_command_prints_a_table_and_draws_both_supports(tmp_path: Path, caps
         assert image.size[1] > 8 * 168  # four queries, two supports of each
 
 
-def test_the_command_gives_the_same_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_gives_the_same_as_json(tmp_path: Path) -> None:
     bank = make_bank(tmp_path / "bank.h5", episodes=4, shots=2, repeats=2)
     shifted_record(bank, tmp_path / "results")
-    with pytest.raises(SystemExit):
-        main(["sensitivity", str(tmp_path / "results"), "--json"])
-    (found,) = json.loads(capsys.readouterr().out)
+    (found,) = json.loads(fssbench("sensitivity", tmp_path / "results", "--json").out)
     (result,) = load_results(tmp_path / "results")
     assert found["miou"] == result.summary.miou
     assert found["miou_worst_support"] < found["miou"] < found["miou_best_support"]
@@ -116,9 +111,7 @@ def test_the_command_gives_the_same_as_json(tmp_path: Path, capsys: pytest.Captu
 
 def test_pictures_need_a_bank_and_a_place(tmp_path: Path, make_record: Make) -> None:
     make_record(tmp_path / "r")
-    with pytest.raises(SystemExit) as done:
-        main(["sensitivity", str(tmp_path / "r"), "--out", str(tmp_path / "out")])
-    assert done.value.code == 2
+    fssbench("sensitivity", tmp_path / "r", "--out", tmp_path / "out", status=2)
 
 
 def test_a_result_keeps_its_spread_whatever_else_is_there(make_record: Make, tmp_path: Path) -> None:
