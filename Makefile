@@ -66,7 +66,7 @@ fuzz: $(VENV)/.test
 	$(BIN)/python tests/fuzz/hostile.py
 
 mutants: $(VENV)/.test
-	$(BIN)/python benchmarks/mutants.py
+	$(BIN)/python benchmarks/mutants.py --coverage .mutants --out .mutants/verdicts.json
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

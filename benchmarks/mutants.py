@@ -1,9 +1,14 @@
-"""Plant faults in the code and see whether the tests notice: `python benchmarks/mutants.py [--number 150]`.
+"""Plant faults in the code and see whether the tests notice.
 
-The suite runs once under coverage to learn which tests execute which line, and how long each takes. Then each mutant, a
-single changed operator, number, condition or argument, is written into a copy of the tree and judged by the tests that
-execute its line, the fastest first, in a process forked from one that has imported torch already. A mutant that no test
-notices *survives*: a missing test, or a change that means nothing. Mutants are drawn with a seed, equally from rooms.
+    python benchmarks/mutants.py [--number 150] [--rooms ROOM ...] [--coverage FOLDER] [--out FILE]
+
+The suite runs once under coverage to learn which tests execute which line, and how long each takes. Then each mutant,
+a single changed operator, number, condition or argument, is written into a copy of the tree and judged by the tests
+that execute its line (its file, where the line runs on import): those of its room first, then the fastest, until one
+fails or `--most` seconds of tests have passed. A mutant that none of them notices *survives*: a missing test, or a
+change that means nothing. One whose tests do not end in six times their usual time is judged again with three times as
+much, and is a *timeout* then: an endless loop, most often. Mutants are drawn with a seed, equally from rooms. What
+`--out` holds already is not judged again.
 """
 
 from __future__ import annotations
@@ -20,8 +25,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import accumulate
 from pathlib import Path
+
+import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {
@@ -31,7 +39,7 @@ ROOMS = {
     "reports": ("fssbench/reports/**/*.py", "fssbench/audit/*.py", "fssbench/records.py"),
     "training": ("fssbench/training/*.py", "fssbench/regime.py", "fssbench/checkpoints.py"),
 }
-UNUSED = shutil.ignore_patterns(".git", ".venv", "*_cache", "__pycache__", "site")
+UNUSED = shutil.ignore_patterns(".git", ".venv*", ".mutants", "*_cache", "__pycache__", "site", "data")
 COMPARISONS = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
                ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is}  # fmt: skip
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
@@ -47,8 +55,13 @@ class Mutant:
     line: int
     before: str
     after: str
-    verdict: str = ""  # "killed", "survived", "timeout" (killed too), "not covered"
+    verdict: str = ""  # "killed", "survived", "timeout", "not covered"
     killer: str = ""
+
+    @property
+    def place(self) -> tuple[str, int, str, str]:
+        """What makes two mutants the same."""
+        return self.file, self.line, self.before, self.after
 
 
 def mutants_of(file: Path, room: str) -> Iterator[Mutant]:
@@ -123,8 +136,25 @@ def draw(number: int, seed: int) -> list[Mutant]:
     return drawn
 
 
-def covered(folder: Path, workers: str, tests: list[str]) -> dict[tuple[str, int], list[str]]:
-    """(file, line) -> the tests that execute it, the fastest first: the suite run once under coverage."""
+@dataclass(frozen=True)
+class Coverage:
+    """Which tests execute which lines, and how long each test takes."""
+
+    seconds: dict[str, float]
+    tests: dict[str, dict[str, list[str]]]  # file -> line -> tests
+
+    def judges(self, mutant: Mutant, most: float) -> list[str]:
+        """The tests to run on a mutant, in order; the first in any case, others as long as `most` seconds last."""
+        lines = self.tests.get(mutant.file, {})
+        tests = lines.get(str(mutant.line)) or sorted(set().union(*lines.values()))
+        own = f"tests/{mutant.room}/"
+        tests = sorted(tests, key=lambda test: (not test.startswith(own), self.seconds.get(test, 0.0), test))
+        passed = accumulate(self.seconds.get(test, 0.0) for test in tests)
+        return [test for place, (test, sum_) in enumerate(zip(tests, passed, strict=True)) if not place or sum_ < most]
+
+
+def covered(folder: Path, workers: str, tests: list[str]) -> Coverage:
+    """The suite, run once under coverage."""
     from coverage.numbits import numbits_to_nums
 
     command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow and not browser", "-n", workers, "--cov=fssbench"]
@@ -140,19 +170,27 @@ def covered(folder: Path, workers: str, tests: list[str]) -> dict[tuple[str, int
         if len(words) >= 3 and words[1] in ("call", "setup"):  # "0.12s call tests/x.py::test_y[a b]"
             name = " ".join(words[2:])
             seconds[name] = seconds.get(name, 0.0) + float(words[0].removesuffix("s"))
-    names: dict[tuple[str, int], set[str]] = {}
+    names: dict[str, dict[str, set[str]]] = {}
     with sqlite3.connect(folder / "coverage") as data:
         files = dict(data.execute("select id, path from file"))
         contexts = dict(data.execute("select id, context from context"))
         for file, context, bits in data.execute("select file_id, context_id, numbits from line_bits"):
             test = contexts[context].partition("|")[0]
             for line in numbits_to_nums(bits) if test else ():
-                names.setdefault((Path(files[file]).relative_to(ROOT).as_posix(), line), set()).add(test)
-    return {place: sorted(each, key=lambda name: (seconds.get(name, 0.0), name)) for place, each in names.items()}
+                of_file = names.setdefault(Path(files[file]).relative_to(ROOT).as_posix(), {})
+                of_file.setdefault(str(line), set()).add(test)
+    return Coverage(seconds, {file: {line: sorted(each) for line, each in of.items()} for file, of in names.items()})
+
+
+def write(file: Path, text: str) -> None:
+    """The file, whole or as it was. (fssbench's own writer would be the fssbench that all tests then import.)"""
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(text)
+    part.replace(file)
 
 
 def judge(mutant: Mutant, tests: list[str], tree: Path, most: float) -> Mutant:
-    """Run the tests on a tree with the mutant in it, until one fails."""
+    """Run the tests on a tree with the mutant in it, until one fails or `most` seconds of wall have passed."""
     if not tests:
         return replace(mutant, verdict="not covered")
     target = tree / mutant.file
@@ -220,46 +258,53 @@ def main() -> None:
     options.add_argument("--coverage", type=Path, help="folder that keeps the coverage between calls")
     options.add_argument("--tests", nargs="*", default=[], help="only these tests, for a quick look at one room")
     options.add_argument("--workers", default="auto", help="for the run under coverage")
-    options.add_argument("--most", type=float, default=120, help="seconds a mutant may take")
-    options.add_argument("--out", type=Path, help="write a JSON file")
+    options.add_argument("--most", type=float, default=60, help="seconds of tests, by their usual time, a mutant")
+    options.add_argument("--out", type=Path, help="JSON file that gets each verdict and keeps those it has")
     chosen = options.parse_args()
     folder = chosen.coverage or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     cache = folder / "tests.json"
     if not cache.exists():
-        tests = covered(folder, chosen.workers, chosen.tests)
-        cache.write_text(json.dumps([[*place, names] for place, names in tests.items()]))
-    by_place = {(file, line): names for file, line, names in json.loads(cache.read_text())}
+        write(cache, json.dumps(asdict(covered(folder, chosen.workers, chosen.tests))))
+    coverage = Coverage(**json.loads(cache.read_text()))
     wanted = [mutant for mutant in draw(chosen.number, chosen.seed) if mutant.room in (chosen.rooms or ROOMS)]
+    kept = [Mutant(**each) for each in json.loads(chosen.out.read_text())] if chosen.out and chosen.out.exists() else []
+    known = {mutant.place: mutant for mutant in kept}
     for module in ("torch", "torchvision", "timm", "scipy.stats", "pandas", "matplotlib.pyplot", "h5py", "hypothesis"):
         __import__(module)
     with tempfile.TemporaryDirectory() as name:
         tree = Path(name) / "tree"
-        shutil.copytree(
-            ROOT, tree, ignore=shutil.ignore_patterns(".git", ".venv", "*_cache", "__pycache__", "site", "data")
-        )
+        shutil.copytree(ROOT, tree, ignore=UNUSED)
         shared = ROOT.parent / "shared"
         if shared.is_dir():
             (Path(name) / "shared").symlink_to(shared)
-        judged = []
-        if wanted:  # the unchanged tree has to pass, or every kill would be false
-            same = replace(wanted[0], after=(ROOT / wanted[0].file).read_text().splitlines()[wanted[0].line - 1])
-            tests = max((by_place.get((mutant.file, mutant.line), []) for mutant in wanted), key=len)
-            control = judge(same, tests, tree, 10 * chosen.most)
-            if control.verdict != "survived":
-                raise SystemExit(f"{control.killer} fails on the unchanged copy: expected it to pass there")
-        for number, mutant in enumerate(wanted, 1):
-            judged.append(judge(mutant, by_place.get((mutant.file, mutant.line), []), tree, chosen.most))
-            print(f"{number}/{len(wanted)} {judged[-1].verdict:11s} {mutant.file}:{mutant.line}", flush=True)
-    alive = [mutant for mutant in judged if mutant.verdict in ("survived", "not covered")]
+
+        def judged(mutant: Mutant) -> Mutant:
+            tests = coverage.judges(mutant, chosen.most)
+            limit = 60 + 6 * sum(coverage.seconds.get(test, 0.0) for test in tests)
+            first = judge(mutant, tests, tree, limit)
+            return judge(mutant, tests, tree, 3 * limit) if first.verdict == "timeout" else first
+
+        left = [mutant for mutant in wanted if mutant.place not in known]
+        if left:  # the unchanged tree has to pass, or every kill would be false, and one that is no Python has to fail
+            most = max(left, key=lambda mutant: len(coverage.judges(mutant, chosen.most)))
+            same = judged(replace(most, after=(ROOT / most.file).read_text().splitlines()[most.line - 1]))
+            if same.verdict != "survived":
+                raise SystemExit(f"{same.killer} fails on the unchanged copy: expected it to pass there")
+            if judged(replace(most, after="no Python")).verdict != "killed":
+                raise SystemExit(f"the tests do not import {most.file} from the copy: no verdict would mean anything")
+        for number, mutant in enumerate(left, 1):
+            known[mutant.place] = found = judged(mutant)
+            print(f"{number}/{len(left)} {found.verdict:11s} {mutant.file}:{mutant.line} {found.killer}", flush=True)
+            if chosen.out:
+                write(chosen.out, json.dumps([asdict(each) for each in known.values()], indent=1) + "\n")
+    verdicts = [known[mutant.place] for mutant in wanted]
+    alive = [mutant for mutant in verdicts if mutant.verdict in ("survived", "not covered")]
     for mutant in alive:
         print(f"\n{mutant.verdict}: {mutant.file}:{mutant.line}\n  - {mutant.before}\n  + {mutant.after.strip()}")
-    for room in ROOMS:
-        of_room = [mutant for mutant in judged if mutant.room == room]
-        print(f"{room:9s} {sum(mutant not in alive for mutant in of_room)} of {len(of_room)} killed")
-    print(f"{len(judged) - len(alive)} of {len(judged)} killed ({100 * (1 - len(alive) / max(1, len(judged))):.0f} %)")
-    if chosen.out:
-        chosen.out.write_text(json.dumps([asdict(mutant) for mutant in judged], indent=1) + "\n")
+    frame = pd.DataFrame([asdict(each) for each in verdicts], columns=[each.name for each in fields(Mutant)])
+    table = pd.crosstab(frame.room, frame.verdict, margins=True)
+    print(f"\n{table.to_string()}\n{1 - len(alive) / max(1, len(verdicts)):.0%} of {len(verdicts)} noticed")
 
 
 if __name__ == "__main__":
