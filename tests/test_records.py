@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import gzip
-import resource
-import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from full_disk import room_for
 from pytest import MonkeyPatch
+from synthetic_records import synthetic
 
 from fssbench import records
 from fssbench.errors import RecordError
 from fssbench.records import (
     COLUMNS,
-    BankEntry,
-    Environment,
-    MethodEntry,
     Run,
-    WeightsEntry,
     find_records,
     read_record,
     read_run,
@@ -31,20 +27,14 @@ from fssbench.scoring.metrics import summarise
 
 
 def frame() -> pd.DataFrame:
-    return pd.DataFrame([[0, 0, 0, 0, 1, 7, "007", "010 0011", 8, 1, 2, 89, 0, 0]], columns=COLUMNS)
+    return pd.DataFrame([[0, 0, 0, 0, 1, 1, "007", "010 0011", 8, 1, 2, 89, 0, 0]], columns=COLUMNS)
 
 
 def run(**changes: Any) -> Run:
-    values: dict[str, Any] = {
-        "id": "r", "created": "2026-01-01T00:00:00Z", "method": MethodEntry(name="panet", title="PANet", config={}),
-        "backbone": "vgg16", "input_size": "native", "weights": {0: WeightsEntry(kind="random", sha256="0")},
-        "bank": BankEntry(fingerprint="f", dataset="shapes5i", protocol={}, protocol_hash="h", class_names={7: "Ä"},
-                          folds={0: [7]}, episodes={0: 1}),
-        "way": 1, "shot": 2, "folds": [0],
-        "environment": Environment(device="cpu", precision="float32", versions={}),
-        "summary": summarise(frame(), {0: [7]}),
-    }  # fmt: skip
-    return Run.model_validate(values | changes)
+    """A run of one fold and one class, and no more said of its protocol than it has to be."""
+    made, _ = synthetic("r", "panet", folds=[0], bank_folds=[0], classes_per_fold=1, episodes=1, fold_iou={0: 8 / 11})
+    bank = made.bank.model_copy(update={"protocol": {}, "class_names": {1: "Ä"}})
+    return made.model_copy(update={"bank": bank, "summary": summarise(frame(), {0: [1]}), **changes})
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -68,18 +58,10 @@ def test_a_full_disk_leaves_an_older_record_as_it_was(tmp_path: Path, room: int)
     write_record(tmp_path / "r", run(), frame())
     before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
     assert 1000 < len(before["run.json"]) < 3000
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    signals = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
-        with pytest.raises(RecordError, match="could not be written"):
-            rows = pd.concat([frame()] * 2000)
-            write_record(
-                tmp_path / "r", run(), rows.assign(tn=np.random.default_rng(0).integers(1 << 40, size=len(rows)))
-            )
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, signals)
+    rows = pd.concat([frame()] * 2000)
+    rows = rows.assign(tn=np.random.default_rng(0).integers(1 << 40, size=len(rows)))
+    with room_for(room), pytest.raises(RecordError, match="could not be written"):
+        write_record(tmp_path / "r", run(), rows)
     assert {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
 
 

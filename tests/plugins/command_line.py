@@ -48,7 +48,7 @@ def line(*words: object) -> list[str]:
 def environment(**more: str) -> dict[str, str]:
     """The variables of a process that finds this checkout and the tests' plug-ins."""
     paths = [str(PLUGINS), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"} | more
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"} | more
 
 
 def fresh(command: list[str], status: int = 0, cwd: Path | None = None, **more: str) -> Done:

@@ -35,8 +35,14 @@ from fssbench.scoring.rules import rules_of
 PIXELS = 100 * 100
 
 
-def make_record(
-    folder: Path,
+def make_record(folder: Path, method: str = "panet", **options: Any) -> Record:
+    """Write what `synthetic` makes of the options, and give it back as it is read."""
+    write_record(folder, *synthetic(folder.name, method, **options))
+    return read_record(folder)
+
+
+def synthetic(
+    name: str,
     method: str = "panet",
     *,
     title: str | None = None,
@@ -65,18 +71,15 @@ def make_record(
     complete: bool = True,
     note: str = "",
     **changes: Any,
-) -> Record:
-    """Episodes follow from `bank_seed` (images, sizes), the masks' quality from `seed` and `miou`.
+) -> tuple[Run, pd.DataFrame]:
+    """A run and its rows. Episodes follow from `bank_seed` (images, sizes), the masks' quality from `seed` and `miou`.
 
     With `fold_iou` every episode of a fold has exactly that IoU: a union of 1000 px, no pixel missed.
 
     `changes` replaces fields of `Run`. Records with equal `dataset`, `protocol`, `bank_seed` and `bank_folds` share
     their fingerprint and episodes, so they can be compared.
     """
-    first = 1
-    fold_classes = {
-        f: list(range(first + f * classes_per_fold, first + (f + 1) * classes_per_fold)) for f in bank_folds
-    }
+    fold_classes = {f: list(range(1 + f * classes_per_fold, 1 + (f + 1) * classes_per_fold)) for f in bank_folds}
     rows = [
         row
         for fold in folds
@@ -90,7 +93,7 @@ def make_record(
         frame["tn"] = PIXELS - 1000 - frame["ignored_fg"] - frame["ignored_bg"]
     identity = f"{dataset} {protocol.hash} {bank_seed} {list(bank_folds)} {way}"
     entry = {
-        "id": folder.name,
+        "id": name,
         "created": "2026-01-02T03:04:05Z",
         "method": MethodEntry(
             name=method,
@@ -124,8 +127,7 @@ def make_record(
         "seconds": {"total": 12.5},
         "summary": summarise(frame, fold_classes, rules_of(protocol.model_dump())),
     }
-    write_record(folder, Run.model_validate({**entry, **changes}), frame)
-    return read_record(folder)
+    return Run.model_validate({**entry, **changes}), frame
 
 
 def shifted_record(bank_path: Path, results: Path, shot: int = 2) -> Path:
