@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from repository import shared
+from trees import write_voc
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,42 +44,10 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 Voc = Callable[..., Path]
 
 
-def write_voc(root: Path, images: Mapping[str, Sequence[int]], lists: str = "val") -> Path:
-    """A small PASCAL VOC. Each class is a rectangle of 12 x 16 px in a 48 x 64 image with a void border."""
-    voc = root / "VOCdevkit" / "VOC2012"
-    for folder in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
-        (voc / folder).mkdir(parents=True, exist_ok=True)
-    for number, (image_id, classes) in enumerate(images.items()):
-        (voc / "JPEGImages" / f"{image_id}.jpg").write_bytes(_jpeg(number))
-        (voc / "SegmentationClassAug" / f"{image_id}.png").write_bytes(_mask(classes))
-    (voc / "ImageSets" / "Segmentation" / f"{lists}.txt").write_text("".join(f"{i}\n" for i in images))
-    return root
-
-
 @pytest.fixture
 def make_voc(tmp_path: Path) -> Voc:
     """`make_voc({image: [classes]})` writes a small PASCAL VOC and gives its root."""
     return lambda images, name="data", lists="val": write_voc(tmp_path / name, images, lists)
-
-
-def _jpeg(number: int) -> bytes:
-    pixels = np.random.default_rng(number).integers(0, 255, (48, 64, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="JPEG")
-    return file.getvalue()
-
-
-def _mask(classes: Sequence[int]) -> bytes:
-    labels = np.zeros((48, 64), dtype=np.uint8)
-    labels[:2] = 255
-    for place, class_id in enumerate(classes):
-        top, left = 4 + 14 * (place // 3), 2 + 20 * (place % 3)
-        labels[top : top + 12, left : left + 16] = class_id
-    image = Image.fromarray(labels).convert("P")
-    image.putpalette([v for i in range(256) for v in (255 - i, i, i // 2)])
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    return file.getvalue()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from command_line import fssbench
 from PIL import Image
+from trees import noise, save
 
 from fssbench.datasets.own.dataset import Folder
 from fssbench.doctor import Health, examine, sheet
@@ -24,13 +25,10 @@ def labels() -> np.ndarray:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Eight images of 10 x 12 px that show both classes well."""
-    for folder in ("images", "masks"):
-        (tmp_path / folder).mkdir()
     (tmp_path / "dataset.toml").write_text(TOML)
     for i in range(8):
-        noise = np.random.default_rng(i).integers(0, 255, (10, 12, 3), np.uint8)
-        Image.fromarray(noise).save(tmp_path / "images" / f"{i}.jpg")
-        Image.fromarray(labels()).save(tmp_path / "masks" / f"{i}.png")
+        save(tmp_path / "images" / f"{i}.jpg", noise(i, 10, 12))
+        save(tmp_path / "masks" / f"{i}.png", labels())
     return tmp_path
 
 
@@ -169,8 +167,7 @@ def test_the_command_says_so_by_its_exit_status_and_as_json(
 
 def test_one_cause_is_one_line_with_a_count_and_three_examples(root: Path) -> None:
     for i in range(30):
-        noise = np.random.default_rng(100 + i).integers(0, 255, (10, 12, 3), np.uint8)
-        Image.fromarray(noise).save(root / "images" / f"x{i}.png")
+        save(root / "images" / f"x{i}.png", noise(100 + i, 10, 12))
         Image.fromarray(labels() + np.uint8(60 + i)).save(root / "masks" / f"x{i}.png")
     lines = fssbench("doctor", "folder", "--root", root, status=1).out.splitlines()
     wrong = [line for line in lines if line.startswith("wrong: ")]

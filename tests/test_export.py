@@ -15,6 +15,7 @@ import pytest
 from command_line import fssbench
 from PIL import Image
 from repository import ROOT
+from trees import save
 
 from fssbench.banks.bank import open_bank
 from fssbench.banks.generate import Request, generate
@@ -36,9 +37,8 @@ def own_data(root: Path) -> Path:
         labels[2 + i % 3 : 12, 3:12], labels[8:20, 18 : 27 + i % 4] = 1, 2
         pixels[labels == 1], pixels[labels == 2] = (250, 10, 10), (10, 10, 250)
         labels[0] = 255
-        for folder, picture in (("images", pixels), ("masks", labels)):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(root / folder / f"{i}.png")
+        save(root / "images" / f"{i}.png", pixels)
+        save(root / "masks" / f"{i}.png", labels)
     (root / "dataset.toml").write_text('name = "pets"\nmin_area = 20\n[classes]\ncat = 1\ndog = 2\n')
     return root
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 from toy_data import BrokenDataset, ToyDataset
+from trees import entry, square, write_coco
 
 from fssbench.banks.attach import attach
 from fssbench.banks.bank import open_bank
@@ -23,28 +22,6 @@ from fssbench.errors import DataError, UsageError
 from fssbench.protocols import FSSBENCH
 
 
-def write_coco(root: Path, images: int = 48) -> Path:
-    """Two squares an image, of 8 of COCO's classes by turns."""
-    (root / "annotations").mkdir(parents=True)
-    (root / "val2014").mkdir()
-    listed, annotations = [], []
-    for number in range(1, images + 1):
-        file = f"COCO_val2014_{number:012}.jpg"
-        pixels = np.random.default_rng(number).integers(0, 255, (24, 32, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(root / "val2014" / file)
-        listed.append({"id": number, "file_name": file, "height": 24, "width": 32})
-        for place in range(2):
-            x, y = 2 + 14 * place, 3 + number % 5
-            square = [x, y, x + 10, y, x + 10, y + 10, x, y + 10]
-            category = 1 + (number + 3 * place) % 8
-            annotations.append(
-                {"id": len(annotations), "image_id": number, "category_id": category, "segmentation": [square]}
-            )
-    content = {"images": listed, "annotations": annotations, "categories": []}
-    (root / "annotations" / "instances_val2014.json").write_text(json.dumps(content))
-    return root
-
-
 def voc(root: Path, small_voc_original: Path) -> tuple[Dataset, Request]:
     changed = FSSBENCH.but(episodes=40, min_area=100)
     return Pascal5i(small_voc_original), Request(changed, (2,), folds=(0, 3), annotations=("point", "box"))
@@ -53,7 +30,12 @@ def voc(root: Path, small_voc_original: Path) -> tuple[Dataset, Request]:
 def coco(root: Path, small_voc_original: Path) -> tuple[Dataset, Request]:
     pytest.importorskip("pycocotools")
     changed = FSSBENCH.but(episodes=40, min_area=20)
-    return Coco20i(write_coco(root / "coco")), Request(changed, (1,), folds=(0,), annotations=("box",), skip_short=True)
+    objects = [
+        entry(2 * n + place, n, 1 + (n + 3 * place) % 8, square(2 + 14 * place, 3 + n % 5, 10))
+        for n in range(1, 49) for place in range(2)
+    ]  # fmt: skip
+    made = write_coco(root / "coco", objects, range(1, 49), size=(24, 32))
+    return Coco20i(made), Request(changed, (1,), folds=(0,), annotations=("box",), skip_short=True)
 
 
 @pytest.mark.parametrize("made", [voc, coco])

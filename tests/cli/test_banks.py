@@ -12,6 +12,7 @@ import pytest
 from command_line import fssbench, refused
 from PIL import Image
 from repository import ROOT
+from trees import entry, square, write_coco
 
 from fssbench.banks.bank import open_bank
 
@@ -156,27 +157,10 @@ def test_options_that_contradict_each_other(small_voc: Path) -> None:
     says(refused("generate-episodes", "pascal5i", "--split", "interleaved"), "split")
 
 
-def write_coco_train(root: Path, images: int = 4) -> None:
-    """train2014 of which each image shows a person (class 1) and a chair (class 57), 30 x 20 px."""
-    (root / "train2014").mkdir(parents=True)
-    (root / "annotations").mkdir()
-    content: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": []}
-    for number in range(images):
-        name = f"COCO_train2014_{number:012}.jpg"
-        Image.new("RGB", (30, 20), (number, 0, 0)).save(root / "train2014" / name)
-        content["images"].append({"id": number, "file_name": name, "height": 20, "width": 30})
-        for place, category in enumerate((1, 62)):
-            left = 2 + 14 * place
-            square = [left, 2, left + 9, 2, left + 9, 11, left, 11]
-            number_of = 2 * number + place
-            entry = {"id": number_of, "image_id": number, "category_id": category, "segmentation": [square]}
-            content["annotations"].append(entry)
-    (root / "annotations" / "instances_train2014.json").write_text(json.dumps(content))
-
-
 def test_panet_on_coco_is_train2014_in_consecutive_folds_and_a_subset_is_not_complete(tmp_path: Path) -> None:
     pytest.importorskip("pycocotools")
-    write_coco_train(tmp_path / "data")
+    objects = [entry(2 * n + p, n, (1, 62)[p], square(2 + 14 * p, 2, 9)) for n in range(4) for p in (0, 1)]
+    write_coco(tmp_path / "data", objects, range(4), "train2014")  # a person (class 1) and a chair (class 57)
     words = ("--protocol", "panet", "--folds", "0", "2", "--episodes", "3", "--shots", "1", "--skip-short-classes")
     fssbench("generate-episodes", "coco20i", *words, "--out", "x.h5")
     with open_bank(tmp_path / "x.h5") as bank:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from trees import entry, square, write_coco
 
 from fssbench.datasets.coco20i import SPLITS, Coco20i
 from fssbench.datasets.decode import decode_mask
@@ -17,10 +18,6 @@ from fssbench.errors import DataError, UsageError
 pytest.importorskip("pycocotools", reason="COCO's masks need the extra fssbench[coco]")
 
 HEIGHT, WIDTH = 20, 30
-
-
-def square(left: int, top: int, side: int) -> list[list[float]]:
-    return [[left, top, left + side, top, left + side, top + side, left, top + side]]
 
 
 def runs(mask: np.ndarray) -> dict[str, Any]:
@@ -33,23 +30,6 @@ def runs(mask: np.ndarray) -> dict[str, Any]:
             current = value
         counts[-1] += 1
     return {"size": list(mask.shape), "counts": counts}
-
-
-def entry(number: int, image: int, category: int, segmentation: Any, crowd: int = 0) -> dict[str, Any]:
-    return {"id": number, "image_id": image, "category_id": category, "iscrowd": crowd, "segmentation": segmentation}
-
-
-def write_coco(root: Path, annotations: list[dict[str, Any]], images: int = 3, name: str = "val2014") -> Path:
-    (root / "annotations").mkdir(parents=True, exist_ok=True)
-    (root / name).mkdir(exist_ok=True)
-    listed = []
-    for number in range(images, 0, -1):  # not in order of the ids
-        file = f"COCO_{name}_{number:012}.jpg"
-        Image.new("RGB", (WIDTH, HEIGHT), (number, 0, 0)).save(root / name / file)
-        listed.append({"id": number, "file_name": file, "height": HEIGHT, "width": WIDTH})
-    content = {"images": listed, "annotations": annotations, "categories": []}
-    (root / "annotations" / f"instances_{name}.json").write_text(json.dumps(content))
-    return root
 
 
 def labels_of(dataset: Coco20i, number: int) -> np.ndarray:
@@ -228,13 +208,8 @@ def test_unknown_lists_and_splits_are_refused_with_the_nearest(tmp_path: Path, o
 
 def write_listed(root: Path, numbers: list[int], category: int, name: str = "val2014") -> Path:
     """A COCO of some images by COCO's own numbers, each with one object of a category; ascending ids."""
-    write_coco(root, [entry(n, n, category, square(4, 5, 6)) for n in numbers], images=0, name=name)
-    images = [
-        {"id": n, "file_name": f"COCO_{name}_{n:012}.jpg", "height": HEIGHT, "width": WIDTH} for n in sorted(numbers)
-    ]
-    path = root / "annotations" / f"instances_{name}.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "images": images}))
-    return root
+    objects = [entry(n, n, category, square(4, 5, 6)) for n in numbers]
+    return write_coco(root, objects, sorted(numbers), name)
 
 
 FIRST_OF_REPRI, FIRST_OF_BAM = [429717, 48044, 221350], [553141, 20925, 470885]  # the published files' first lines

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from command_line import fssbench
 from PIL import Image
+from trees import photo, save
 
 from fssbench.banks.bank import open_bank
 from fssbench.banks.generate import Request, generate
@@ -29,19 +30,11 @@ from fssbench.records import find_records, read_run
 from fssbench.regime import folded
 from fssbench.reports.studies import robustness as studies
 
-RNG = np.random.default_rng(0)
-
-
-def photo(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(RNG.integers(0, 255, (24, 32, 3), dtype=np.uint8)).save(path)
-
 
 def mask(path: Path, rows: slice, value: int = 255) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     labels = np.zeros((24, 32), np.uint8)
     labels[rows, 4:20] = value
-    Image.fromarray(labels).save(path)
+    save(path, labels)
 
 
 def deepglobe(root: Path) -> Path:
@@ -51,11 +44,6 @@ def deepglobe(root: Path) -> Path:
             folder = root / "Deepglobe" / str(1 + (n + place) % 6) / "test"
             photo(folder / "origin" / f"{100 + n}_00.jpg")
             mask(folder / "groundtruth" / f"{100 + n}_00.png", slice(12 * place, 12 * place + 10))
-    for n in range(12):  # the copies of one tile are one file
-        first, second = (
-            root / "Deepglobe" / str(1 + (n + p) % 6) / "test/origin" / f"{100 + n}_00.jpg" for p in (0, 1)
-        )
-        second.write_bytes(first.read_bytes())
     return root
 
 
@@ -86,13 +74,12 @@ def isaid(root: Path) -> Path:
     listed = [pair for pairs in published_pairs("val") for pair in pairs]
     firsts = {patch for c in range(1, 16) for patch in [p for p, other in listed if other == c][:4]}
     folder = root / "remote_sensing/iSAID_patches/val"
-    (folder / "semantic_png").mkdir(parents=True)
     for patch in sorted(firsts):
         labels = np.zeros((24, 32), np.uint8)
         for place, class_id in enumerate(c for name, c in listed if name == patch):
             labels[2 + 4 * place : 5 + 4 * place] = class_id
         photo(folder / "images" / f"{patch}.png")
-        Image.fromarray(labels).save(folder / "semantic_png" / f"{patch}_instance_color_RGB.png")
+        save(folder / "semantic_png" / f"{patch}_instance_color_RGB.png", labels)
     return root
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from command_line import fssbench
 from PIL import Image
+from trees import photo, write
 
 from fssbench.banks.bank import open_bank
 from fssbench.banks.generate import Request, generate
@@ -42,16 +43,6 @@ def text_of(counts: Sequence[int]) -> str:
     tools = pytest.importorskip("pycocotools.mask", reason="needs the extra fssbench[coco]")
     found: bytes = tools.frPyObjects({"size": [HEIGHT, WIDTH], "counts": list(counts)}, HEIGHT, WIDTH)["counts"]
     return found.decode()
-
-
-def photo(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(RNG.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)).save(path)
-
-
-def write(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
 
 
 LVIS_IDS = [*range(1, 11), 600, 900]  # 12 classes, some beyond a mask of 8 bits

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from trees import noise, photo, save
 
 from fssbench.banks.generate import Request, make_plan
 from fssbench.datasets.base import label_map, layers
@@ -16,15 +16,6 @@ PLAIN = '[classes]\ncat = 1\n"traffic light" = 7\n'
 SIZE = (8, 6)  # width, height
 
 
-def write(path: Path, pixels: np.ndarray | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if pixels is None:
-        noise = np.random.default_rng(list(str(path).encode())).integers(0, 255, (*SIZE[::-1], 3), np.uint8)
-        Image.fromarray(noise).save(path)
-    else:
-        Image.fromarray(pixels).save(path)
-
-
 def columns(*values: int) -> np.ndarray:
     """6 x 8 px, two columns for each value."""
     return np.repeat(np.array([values], np.uint8), 2, axis=1).repeat(6, axis=0)
@@ -34,22 +25,22 @@ def make(root: Path, toml: str = PLAIN) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     (root / "dataset.toml").write_text(toml)
     for name in ("b.png", "a.jpg", "c.JPEG"):
-        write(root / "images" / name)
+        photo(root / "images" / name, *SIZE[::-1])
     return root
 
 
 def with_label_maps(root: Path, toml: str = PLAIN) -> Path:
     make(root, toml)
     for name in "abc":
-        write(root / "masks" / f"{name}.png", columns(0, 1, 7, 255))
+        save(root / "masks" / f"{name}.png", columns(0, 1, 7, 255))
     return root
 
 
 def with_binary_masks(root: Path) -> Path:
     make(root, 'format = "binary"\n' + PLAIN)
     for name in "abc":
-        write(root / "masks" / "cat" / f"{name}.png", columns(0, 255, 255, 0))
-    write(root / "masks" / "traffic light" / "a.png", columns(0, 0, 1, 1))
+        save(root / "masks" / "cat" / f"{name}.png", columns(0, 255, 255, 0))
+    save(root / "masks" / "traffic light" / "a.png", columns(0, 0, 1, 1))
     return root
 
 
@@ -101,8 +92,8 @@ def test_a_list_named_default_is_used_without_being_asked_for(tmp_path: Path) ->
 
 def test_images_in_folders_of_folders_keep_their_path_as_name(tmp_path: Path) -> None:
     root = with_label_maps(tmp_path)
-    write(root / "images" / "day" / "a.png")
-    write(root / "masks" / "day" / "a.png", columns(1, 1, 1, 1))
+    photo(root / "images" / "day" / "a.png")
+    save(root / "masks" / "day" / "a.png", columns(1, 1, 1, 1))
     assert "day/a" in Folder(root).image_ids()
 
 
@@ -132,14 +123,14 @@ def test_an_image_without_any_binary_mask_is_named(tmp_path: Path) -> None:
 
 def test_binary_masks_of_different_sizes_are_named(tmp_path: Path) -> None:
     root = with_binary_masks(tmp_path)
-    write(root / "masks" / "traffic light" / "a.png", np.ones((5, 5), np.uint8))
+    save(root / "masks" / "traffic light" / "a.png", np.ones((5, 5), np.uint8))
     with pytest.raises(DataError, match=r"a: expected masks of one size, found 5 x 5, 6 x 8"):
         Folder(root).mask("a")
 
 
 def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     root = with_label_maps(tmp_path)
-    write(root / "images" / "a.png")
+    photo(root / "images" / "a.png")
     with pytest.raises(DataError, match=r"a\.jpg and a\.png"):
         Folder(root).image_ids()
 
@@ -195,14 +186,12 @@ def test_an_unknown_list_is_refused_with_the_known_ones(tmp_path: Path) -> None:
 def test_a_copy_of_a_picture_is_never_its_query_or_support(tmp_path: Path) -> None:
     root = tmp_path / "own"
     for i in range(5):
-        noise = np.random.default_rng(i).integers(0, 255, (6, 8, 3), np.uint8)
-        write(root / "images" / f"{i}.png", noise)
-        write(root / "masks" / f"{i}.png", columns(0, 1, 1, 0))
-    noise = np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8)
-    Image.fromarray(noise).save(root / "images" / "other format.bmp")  # other bytes, the same mask
+        save(root / "images" / f"{i}.png", noise(i, 6, 8))
+        save(root / "masks" / f"{i}.png", columns(0, 1, 1, 0))
+    save(root / "images" / "other format.bmp", noise(0, 6, 8))  # other bytes, the same mask
     (root / "images" / "other mask.png").write_bytes((root / "images" / "1.png").read_bytes())
-    write(root / "masks" / "other format.png", columns(0, 1, 1, 0))
-    write(root / "masks" / "other mask.png", columns(0, 1, 0, 0))
+    save(root / "masks" / "other format.png", columns(0, 1, 1, 0))
+    save(root / "masks" / "other mask.png", columns(0, 1, 0, 0))
     (root / "dataset.toml").write_text("min_area = 1\n[classes]\ncat = 1\n")
     plan = make_plan(Folder(root), Request(FSSBENCH.but(episodes=80, min_area=1), shots=(2,)))
     same = {"other format": "0", "other mask": "1"}
@@ -214,7 +203,7 @@ def test_a_copy_of_a_picture_is_never_its_query_or_support(tmp_path: Path) -> No
 
 def test_a_fold_that_keeps_no_class_is_left_out_and_noted_if_short_classes_are(tmp_path: Path) -> None:
     root = with_label_maps(tmp_path, PLAIN + '[folds]\n0 = ["cat"]\n1 = ["traffic light"]\n')
-    write(root / "masks" / "b.png", columns(0, 1, 0, 0))
+    save(root / "masks" / "b.png", columns(0, 1, 0, 0))
     protocol = FSSBENCH.but(episodes=4, min_area=1)
     plan = make_plan(Folder(root), Request(protocol, shots=(2,), skip_short=True))
     assert dict(plan.fold_classes) == {0: (1,)}

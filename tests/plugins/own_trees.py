@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from trees import noise, save, write
 
 HEIGHT, WIDTH = 48, 64
 CLASSES = ("spoon", "tea cup")
@@ -30,20 +30,9 @@ def truth(image: str, name: str) -> np.ndarray:
     return found
 
 
-def _save(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
 def _pictures(folder: Path, suffix: str = ".jpg") -> None:
     for number, name in enumerate(SCENE):
-        noise = np.random.default_rng(number).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
-        _save(folder / f"{name}{suffix}", noise)
+        save(folder / f"{name}{suffix}", noise(number, HEIGHT, WIDTH))
 
 
 def _labels(image: str) -> np.ndarray:
@@ -59,7 +48,7 @@ def label_maps(root: Path) -> None:
     """images/ and masks/ with class values, names nowhere."""
     _pictures(root / "images")
     for image in SCENE:
-        _save(root / "masks" / f"{image}.png", _labels(image))
+        save(root / "masks" / f"{image}.png", _labels(image))
 
 
 def cvat_masks(root: Path) -> None:
@@ -69,9 +58,9 @@ def cvat_masks(root: Path) -> None:
         pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
         for name in CLASSES:
             pixels[truth(image, name)] = COLOURS[name]
-        _save(root / "SegmentationClass" / f"{image}.png", pixels)
+        save(root / "SegmentationClass" / f"{image}.png", pixels)
     colours = "".join(f"{name}:{','.join(map(str, colour))}::\n" for name, colour in COLOURS.items())
-    _write(root / "labelmap.txt", f"# label:color_rgb:parts:actions\nbackground:0,0,0::\n{colours}")
+    write(root / "labelmap.txt", f"# label:color_rgb:parts:actions\nbackground:0,0,0::\n{colours}")
 
 
 def cvat_xml(root: Path) -> None:
@@ -92,7 +81,7 @@ def cvat_xml(root: Path) -> None:
                 else f'<polygon label="{name}" points="{points}"/>'
             )
         lines.append('<box label="spoon" xtl="1" ytl="1" xbr="5" ybr="5"/></image>')
-    _write(root / "annotations.xml", "\n".join([*lines, "</annotations>"]))
+    write(root / "annotations.xml", "\n".join([*lines, "</annotations>"]))
 
 
 def coco(root: Path) -> None:
@@ -111,7 +100,7 @@ def coco(root: Path) -> None:
         "images": [{"id": i, "file_name": f"{i}.jpg", "width": WIDTH, "height": HEIGHT} for i in SCENE],
         "annotations": annotations,
     }
-    _write(root / "train" / "_annotations.coco.json", json.dumps(content))
+    write(root / "train" / "_annotations.coco.json", content)
 
 
 def datumaro(root: Path) -> None:
@@ -125,7 +114,7 @@ def datumaro(root: Path) -> None:
     ]  # fmt: skip
     labels = {"label": {"labels": [{"name": name} for name in CLASSES]}}
     content = {"dm_format_version": "1.0", "categories": labels, "items": items}
-    _write(root / "annotations" / "default.json", json.dumps(content))
+    write(root / "annotations" / "default.json", content)
 
 
 def labelme(root: Path) -> None:
@@ -139,7 +128,7 @@ def labelme(root: Path) -> None:
         ]  # fmt: skip
         shapes.append({"label": "spoon", "shape_type": "point", "points": [[5, 5]]})
         content = {"shapes": shapes, "imagePath": f"{image}.jpg", "imageData": None}
-        _write(root / f"{image}.json", json.dumps({**content, "imageHeight": HEIGHT, "imageWidth": WIDTH}))
+        write(root / f"{image}.json", {**content, "imageHeight": HEIGHT, "imageWidth": WIDTH})
 
 
 def yolo(root: Path) -> None:
@@ -150,8 +139,8 @@ def yolo(root: Path) -> None:
             " ".join([str(CLASSES.index(name)), *(f"{x / WIDTH:.6f} {y / HEIGHT:.6f}" for x, y in _corners(box))])
             for name, box in objects
         ]
-        _write(root / "labels" / "train" / f"{image}.txt", "\n".join(lines))
-    _write(root / "data.yaml", f"train: images/train\nnames: [{', '.join(CLASSES)}]\n")
+        write(root / "labels" / "train" / f"{image}.txt", "\n".join(lines))
+    write(root / "data.yaml", f"train: images/train\nnames: [{', '.join(CLASSES)}]\n")
 
 
 def supervisely(root: Path) -> None:
@@ -170,17 +159,17 @@ def supervisely(root: Path) -> None:
             kind = "bitmap" if name == "spoon" else "polygon"
             entries.append({"classTitle": name, "geometryType": kind, **shape})
         content = {"size": {"height": HEIGHT, "width": WIDTH}, "objects": entries}
-        _write(root / "ds 1" / "ann" / f"{image}.jpg.json", json.dumps(content))
-    _write(root / "meta.json", json.dumps({"classes": [{"title": name} for name in CLASSES]}))
+        write(root / "ds 1" / "ann" / f"{image}.jpg.json", content)
+    write(root / "meta.json", {"classes": [{"title": name} for name in CLASSES]})
 
 
 def roboflow_masks(root: Path) -> None:
     """Roboflow: X.jpg, X_mask.png and _classes.csv in one folder."""
     _pictures(root / "train")
     for image in SCENE:
-        _save(root / "train" / f"{image}_mask.png", _labels(image))
+        save(root / "train" / f"{image}_mask.png", _labels(image))
     names = "".join(f"{value}, {name}\n" for value, name in enumerate(CLASSES, 1))
-    _write(root / "train" / "_classes.csv", f"Pixel Value, Class\n0, background\n{names}9, never seen\n")
+    write(root / "train" / "_classes.csv", f"Pixel Value, Class\n0, background\n{names}9, never seen\n")
 
 
 def one_class(root: Path) -> None:
@@ -197,7 +186,7 @@ def class_folders(root: Path) -> None:
     _pictures(root / "images")
     for image in SCENE:
         for name in CLASSES:
-            _save(root / "masks" / name / f"{image}.png", truth(image, name).astype(np.uint8) * 255)
+            save(root / "masks" / name / f"{image}.png", truth(image, name).astype(np.uint8) * 255)
 
 
 def object_files(root: Path) -> None:
@@ -207,16 +196,15 @@ def object_files(root: Path) -> None:
         for number, name in enumerate(CLASSES):
             grey = truth(image, name).astype(np.uint8)[..., None] * 255
             solid = np.full_like(grey, 255)
-            _save(root / "annotations" / f"{image}_{name}_{number}.png", np.concatenate([grey] * 3 + [solid], axis=2))
+            save(root / "annotations" / f"{image}_{name}_{number}.png", np.concatenate([grey] * 3 + [solid], axis=2))
 
 
 def mmsegmentation(root: Path) -> None:
     """img_dir and ann_dir with train and val below."""
     for place, name in enumerate(SCENE):
         part = "train" if place < 5 else "val"
-        noise = np.random.default_rng(place).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
-        _save(root / "img_dir" / part / f"{name}.jpg", noise)
-        _save(root / "ann_dir" / part / f"{name}.png", _labels(name))
+        save(root / "img_dir" / part / f"{name}.jpg", noise(place, HEIGHT, WIDTH))
+        save(root / "ann_dir" / part / f"{name}.png", _labels(name))
 
 
 TREES: dict[str, Callable[[Path], None]] = {

@@ -11,7 +11,7 @@ import pytest
 import synthetic_records
 import torch
 import toy_data
-from PIL import Image
+from trees import save
 
 from fssbench.engine.build import MethodSpec
 from fssbench.engine.evaluate import Settings
@@ -80,8 +80,6 @@ def run(bank: Path, tmp_path: Path, listener: Listener) -> Runner:
 def own_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """48 images of 40 x 40 px; each shows one class as a coloured square, with a strip of void of varying height."""
     root = tmp_path_factory.mktemp("own")
-    for name in ("images", "masks"):
-        (root / name).mkdir()
     draw = np.random.default_rng(0)
     for number in range(48):
         class_id = 1 + number % 4
@@ -91,8 +89,8 @@ def own_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels[top : top + 16, left : left + 16, class_id % 3] += 120
         labels[top : top + 16, left : left + 16] = class_id
         labels[38 - number % 12 :] = 255
-        Image.fromarray(pixels).save(root / "images" / f"{number:02}.png")
-        Image.fromarray(labels).save(root / "masks" / f"{number:02}.png")
+        save(root / "images" / f"{number:02}.png", pixels)
+        save(root / "masks" / f"{number:02}.png", labels)
     (root / "dataset.toml").write_text(
         'images = "images"\nmasks = "masks"\nformat = "label-map"\nmin_area = 20\n'
         "[classes]\na = 1\nb = 2\nc = 3\nd = 4\n[folds]\n0 = ['a', 'b']\n1 = ['c', 'd']\n"
