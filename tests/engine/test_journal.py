@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ def test_rows_and_predictions_come_back_by_fold_and_episode(tmp_path: Path) -> N
     journal.append(1, [(0, 1, COUNTS)], {0: b"none"})  # after reading, it is the end that is written to
     assert list(journal.masks()) == [*masks[:2], (1, 0, b"none"), masks[2]]
     journal.close()
-    assert len(Journal(tmp_path / "journal", IDENTITY).rows) == 5
+    with closing(Journal(tmp_path / "journal", IDENTITY)) as again:
+        assert len(again.rows) == 5
 
 
 def test_a_step_cut_off_anywhere_is_gone_with_its_predictions_and_the_others_stay(tmp_path: Path) -> None:
@@ -45,15 +47,16 @@ def test_a_step_cut_off_anywhere_is_gone_with_its_predictions_and_the_others_sta
         assert [key[:2] for key in journal.masks()] == [(0, 1), (0, 3)]
         journal.append(1, [(2, 1, COUNTS)], {2: b"two"})  # what was torn is overwritten
         journal.close()
-        assert list(Journal(tmp_path / "journal", IDENTITY).masks())[-1] == (1, 2, b"two")
+        with closing(Journal(tmp_path / "journal", IDENTITY)) as again:
+            assert list(again.masks())[-1] == (1, 2, b"two")
 
 
 @pytest.mark.parametrize("tail", [bytes(400), b"\xff" * 400, b"\n", b"\1\2\3"])
 def test_rubbish_behind_a_journal_is_no_step(tmp_path: Path, tail: bytes) -> None:
     whole = written(tmp_path / "journal")
     (tmp_path / "journal").write_bytes(whole + tail)
-    journal = Journal(tmp_path / "journal", IDENTITY)
-    assert len(journal.rows) == 4
+    with closing(Journal(tmp_path / "journal", IDENTITY)) as journal:
+        assert len(journal.rows) == 4
     assert (tmp_path / "journal").read_bytes() == whole
 
 
