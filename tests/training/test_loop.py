@@ -88,6 +88,7 @@ def test_a_state_that_is_being_written_when_the_kill_comes_leaves_the_one_before
     whole = Run(request(own_images, tmp_path / "whole", steps=40, validate=0, save_every=1)).train()
     out = tmp_path / "killed"
     train = line(*command(own_images, out, "--steps", "40", "--save-every", "1"))
+    kills = 0
     for wait in (0.5, 1.0):
         running = subprocess.Popen(train, env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         state = out / FOLDER / "state.safetensors"
@@ -96,7 +97,8 @@ def test_a_state_that_is_being_written_when_the_kill_comes_leaves_the_one_before
             time.sleep(0.02)
         time.sleep(wait / 4)
         running.kill()
-        running.wait()
+        kills += running.wait() == -signal.SIGKILL
+    assert kills == 2
     fresh(train)
     expected, found = (load_file(folder / "last.safetensors") for folder in (whole.folder, out / FOLDER))
     assert all(torch.equal(expected[name], found[name]) for name in expected)
