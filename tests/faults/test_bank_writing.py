@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from command_line import environment, interruptible
 from toy_data import ToyDataset
 
 from fssbench.banks.bank import open_bank
@@ -194,10 +195,9 @@ if __name__ == "__main__":
 def started(out: Path, workers: int, script: Path) -> subprocess.Popen[str]:
     """A generation in a child process with a session of its own, that has begun to write."""
     script.write_text(SLOW)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
         [sys.executable, str(script), str(out), str(workers)],
-        stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
+        stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True, preexec_fn=interruptible,
     )  # fmt: skip
     for _ in range(600):
         if list(out.parent.glob(".bank.h5.*.tmp")):
@@ -250,7 +250,8 @@ def test_of_two_generations_the_later_is_refused_while_the_first_goes_on(out: Pa
         os.utime(temporary, (time.time() - 3600,) * 2)  # nobody is thrown out for being slow
     with pytest.raises(BankError, match="another process is writing this bank"):
         generate(ToyDataset(), TOY, out)
-    assert process.wait(60) == 0, process.communicate()[1]
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, said
     open_bank(out).close()
 
 

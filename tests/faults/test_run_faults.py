@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 import torch
 import toy_methods
-from command_line import environment, fssbench, line
+from command_line import environment, fssbench, interruptible, line
 from toy_runs import frames
 
 from fssbench.engine import job, provenance, store
@@ -111,8 +111,7 @@ def test_an_interrupt_from_the_keyboard_exits_130_and_the_printed_command_goes_o
                    "--batch", "2", "--device", "cpu")  # fmt: skip
     steps = tmp_path / "steps"
     child = subprocess.Popen(
-        command, env=environment(TOY_LOG=str(steps)), stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
+        command, env=environment(TOY_LOG=str(steps)), stderr=subprocess.PIPE, text=True, preexec_fn=interruptible,
     )  # fmt: skip
     while child.poll() is None and not (steps.exists() and len(steps.read_text().split()) >= 3):
         time.sleep(0.02)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -56,6 +57,11 @@ def fresh(command: list[str], status: int = 0, cwd: Path | None = None, **more: 
     ran = subprocess.run(command, cwd=cwd, env=environment(**more), capture_output=True, text=True, check=False)
     assert ran.returncode == status, ran.stderr[-2000:] or ran.stdout[-2000:]
     return Done(ran.returncode, ran.stdout, ran.stderr)
+
+
+def interruptible() -> None:
+    """For `preexec_fn`: heed Ctrl-C, which a job in the background of a shell ignores, and these tests may be one."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def refused(*words: object) -> str:
