@@ -6,6 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
+PAGES := $(shell grep -l '\[\[\[cog' README.md docs/*.md docs/*/*.md results/*/README.md)
 
 .PHONY: demo test test-slow test-docs test-wheel test-lowest lint types pytest coverage format bench fuzz mutants docs pages clean
 
@@ -54,9 +55,9 @@ coverage: $(VENV)/.test
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
-# Tables in these pages are what the commands in their comments print; the site of all results goes to site/board.
+# What these pages show is what the code in their comments prints; the site of all results goes to site/board.
 pages: $(VENV)/.test
-	$(BIN)/cog -I docs -r README.md results/lite/README.md
+	$(BIN)/cog -I docs -r $(PAGES)
 	$(BIN)/fssbench leaderboard build results --out site/board --force
 
 bench: $(VENV)/.test

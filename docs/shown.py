@@ -1,17 +1,23 @@
-"""Tables in pages of results are what a command prints: `<!-- [[[cog table("report results/lite") ]]] -->`.
+"""What pages show of the code is what the code is: `<!-- [[[cog table("report results/lite") ]]] -->` and the like.
 
-`make pages` renews them by cog (https://cog.readthedocs.io); a test holds them to what the commands print.
+`make pages` renews it by cog (https://cog.readthedocs.io), so that it is there in any reader of the file, GitHub's too;
+a test holds the pages to it.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import importlib
+import inspect
 import io
+import re
 from pathlib import Path
 
 import cog
 
 from fssbench.cli import main
+from fssbench.protocols import PROTOCOLS
 from fssbench.records import find_records, read_record
 from fssbench.reports.pictures.plots import size_curve
 
@@ -27,6 +33,36 @@ def table(words: str, *, title: bool = False) -> None:
                 raise RuntimeError(f"fssbench {words}: exit status {ending.code}") from ending
     text = out.getvalue().strip()
     cog.outl("\n" + (text if title else text.split("\n", 1)[1].strip()) + "\n")
+
+
+def source(path: str) -> None:
+    """A Python file of the repository, whole."""
+    cog.outl(f"\n```python\n{Path(path).read_text(encoding='utf-8').strip()}\n```\n")
+
+
+def fields(*classes: str) -> None:
+    """The fields of classes, given as `module.Class`: their source up to the first method."""
+    for path in classes:
+        module, _, name = path.rpartition(".")
+        whole = inspect.getsource(getattr(importlib.import_module(module), name))
+        cog.outl("\n```python\n" + re.split(r"\n    (?=@|def )", whole)[0].strip() + "\n```\n")
+
+
+def assignment(path: str, name: str) -> None:
+    """The statement of a Python file that gives a name of the module its value."""
+    text = Path(path).read_text(encoding="utf-8")
+    found = (s for s in ast.parse(text).body if isinstance(s, ast.Assign) and ast.unparse(s.targets[0]) == name)
+    cog.outl(f"\n```python\n{ast.get_source_segment(text, next(found))}\n```\n")
+
+
+def protocols() -> None:
+    """The names of the protocols."""
+    cog.outl("\n`--protocol`: " + ", ".join(f"`{name}`" for name in PROTOCOLS) + ".\n")
+
+
+def docstring(module: str) -> None:
+    """What a module says of itself."""
+    cog.outl("\n" + (inspect.getdoc(importlib.import_module(module)) or "").strip() + "\n")
 
 
 def sizes(folder: str, methods: str, bins: int = 5) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -76,6 +77,34 @@ def test_a_method_goes_from_an_empty_folder_to_a_row_and_the_leaderboard(
     ]
     assert len(table) == 3 and without_numbers(table) == without_numbers(measured)
     assert any("MyMethod" in file.read_text(encoding="utf-8") for file in (tmp_path / "site").rglob("*.html"))
+
+
+def test_a_protocol_in_a_few_lines_makes_a_bank_that_runs_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "adding-a-protocol.md").read_text(encoding="utf-8")
+    lines = next(
+        block for block in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE) if "import" in block
+    )
+    exec(compile(lines, "adding-a-protocol.md", "exec"), {})
+    facts = json.loads(fssbench("inspect", "mine.h5", "--json").out)
+    assert (facts["protocol"], facts["folds"][0]["episodes"]) == ("mine", 40)
+    fssbench(
+        "run",
+        "prototype",
+        "--bank",
+        "mine.h5",
+        "--folds",
+        0,
+        "--weights",
+        "random",
+        "--set",
+        "size=65,65",
+        "--backbone",
+        "efficientnet_lite0",
+    )
+    assert "Prototype" in fssbench("report").out
 
 
 def test_own_images_go_from_an_export_to_a_table_and_a_prediction(
