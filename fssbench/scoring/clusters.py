@@ -34,11 +34,12 @@ ENOUGH = 15  # rows of a class below which three covariances cannot be estimated
 
 @dataclass(frozen=True)
 class Stratum:
-    """The rows of one class: which images they use, and what the least squares need. n images, E rows."""
+    """The rows of one class: which images they use, and what the least squares need. E rows, m images of their own."""
 
     rows: Ints
-    query: Any  # E x n, 0/1, sparse
-    support: Any  # E x n, how often an image is a support, sparse
+    image: Ints  # m: codes of the images that the rows use
+    query: Any  # E x m, 0/1, sparse
+    support: Any  # E x m, how often an image is a support, sparse
     inverse: Floats  # 4 x 4: pseudo-inverse of the normal matrix
     totals: Floats  # 4: sums of the regressors over pairs of different rows
     shared_with_itself: Floats  # E: a row's supports in common with itself
@@ -93,17 +94,19 @@ def variance(psi: Floats, clusters: Clusters) -> tuple[Floats, Floats]:
     touched: Floats = np.zeros((clusters.images, columns))
     asked: Floats = np.zeros((clusters.images, columns))
     for stratum in clusters.strata:
-        centred = psi[stratum.rows] - psi[stratum.rows].mean(0)
-        queries, supports = stratum.query.T @ centred, stratum.support.T @ centred  # n x P
+        own_rows = psi[stratum.rows]
+        at = np.flatnonzero(own_rows.any(0))  # a class adds to few statistics: its own, its fold's and the means
+        centred = own_rows[:, at] - own_rows[:, at].mean(0)
+        queries, supports = stratum.query.T @ centred, stratum.support.T @ centred  # m x P
         only = (queries**2).sum(0)
         few = len(stratum.rows) < ENOUGH
         own = only + (supports**2).sum(0) if few else _within(centred, queries, supports, stratum)
         own = np.maximum(own, only)
-        total += own
-        squares += own**2 / _freedom(queries, stratum.images)
-        within += ((queries + supports) ** 2).sum(0)
-        touched += queries + supports
-        asked += queries
+        total[at] += own
+        squares[at] += own**2 / _freedom(queries, stratum.images)
+        within[at] += ((queries + supports) ** 2).sum(0)
+        touched[np.ix_(stratum.image, at)] += queries + supports
+        asked[np.ix_(stratum.image, at)] += queries
     across = (touched**2).sum(0) - within
     freedom = np.divide(total**2, squares, out=np.full(columns, np.inf), where=squares > 0)
     return np.maximum(total + across, (asked**2).sum(0)), np.maximum(freedom, 1.0)
@@ -116,11 +119,13 @@ def _incidence(rows: Ints, columns: npt.NDArray[Any], count: int, images: int) -
 def _stratum(rows: Ints, query: Any, support: Any) -> Stratum:
     """Sums over ordered pairs of different rows of products of the regressors (1, same query, shared, crossed).
 
-    All of them follow from the n x n matrices of co-occurrence, so no E x E matrix is ever built.
+    All of them follow from the m x m matrices of co-occurrence, so no E x E matrix is ever built.
     """
+    image = np.union1d(query.indices, support.indices)
+    query, support = query[:, image], support[:, image]
     count = float(len(rows))
     asked, used = query.sum(0), support.sum(0)
-    together, mixed = (support.T @ support).tocsr(), (support.T @ query).tocsr()  # n x n
+    together, mixed = (support.T @ support).tocsr(), (support.T @ query).tocsr()  # m x m
     itself = np.asarray((support * support).sum(1)).ravel()  # a row's supports shared with itself
     both = float((support * query).sum())  # 0 unless a query is its own support
     one_query, one_support, one_cross = (asked**2).sum(), (used**2).sum(), 2 * (asked * used).sum()
@@ -138,6 +143,7 @@ def _stratum(rows: Ints, query: Any, support: Any) -> Stratum:
     normal = normal + np.triu(normal, 1).T
     return Stratum(
         rows=rows,
+        image=image.astype(np.int64),
         query=query,
         support=support,
         inverse=np.linalg.pinv(normal, rcond=1e-10, hermitian=True),
@@ -162,7 +168,7 @@ def _within(psi: Floats, queries: Floats, supports: Floats, stratum: Stratum) ->
 
 
 def _freedom(totals: Floats, images: int) -> Floats:
-    """Degrees of freedom of a sum of squares of n totals (n x P), from its own variance: n - 1 if they are normal."""
+    """Degrees of freedom of a sum of squares of m totals (m x P), from its own variance: n - 1 if they are normal."""
     second, fourth = (totals**2).sum(0), (totals**4).sum(0)
     noise = fourth - second**2 / max(images, 1)
     freedom = np.divide(2 * second**2, noise, out=np.full_like(second, np.inf), where=noise > 0)

@@ -107,19 +107,15 @@ def pool(rows: Rows, groups: Ints | None = None, weights: Floats | None = None) 
     if weights is None or groups is None:
         classes = np.stack([rows.foreground[rows.position == i].sum(0) for i in range(len(rows.classes))])
         return Sums(classes, rows.background.sum(0) if rows.knows_background else np.full(3, np.nan))
-    resampled = np.stack(
-        [_weighted(rows.foreground, rows.position == i, groups, weights) for i in range(len(rows.classes))], axis=1
-    )
-    background = _weighted(rows.background, np.ones(len(groups), dtype=np.bool_), groups, weights)
-    return Sums(resampled, background if rows.knows_background else np.full_like(background, np.nan))
-
-
-def _weighted(counts: Floats, chosen: npt.NDArray[np.bool_], groups: Ints, weights: Floats) -> Floats:
-    """R x 3: rows are summed by group first, so that only n columns are multiplied, not E."""
-    names, place = np.unique(groups[chosen], return_inverse=True)
-    by_group = np.stack([np.bincount(place, column, minlength=len(names)) for column in counts[chosen].T], -1)
-    total: Floats = weights[:, names] @ by_group
-    return total
+    kinds = len(rows.classes) + 1  # the last one is the background
+    by_group = np.zeros((weights.shape[1], kinds, 3))  # rows are summed by group first: n are multiplied, not E
+    ours = rows.position >= 0
+    np.add.at(by_group, (groups[ours], rows.position[ours]), rows.foreground[ours])
+    np.add.at(by_group, (groups, kinds - 1), rows.background)
+    used = np.flatnonzero(np.bincount(groups, minlength=len(by_group)))
+    drawn = (weights[:, used] @ by_group[used].reshape(len(used), -1)).reshape(-1, kinds, 3)  # R x kinds x 3
+    background = drawn[:, -1]
+    return Sums(drawn[:, :-1], background if rows.knows_background else np.full_like(background, np.nan))
 
 
 def score(sums: Sums, rules: ScoringRules = NEUTRAL) -> FoldScores:
