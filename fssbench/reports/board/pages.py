@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from fssbench import __version__
 from fssbench.reports.board.axis import Axis, axis_of
 from fssbench.reports.board.downloads import classes_csv, ranking_csv
-from fssbench.reports.board.pairs import episodes_script, ious_script, rows_of
+from fssbench.reports.board.pairs import episodes_of, episodes_script, ious_script
 from fssbench.reports.board.paper import Paper, paper_of, published_on
 from fssbench.reports.board.years import years_of
 from fssbench.reports.entries.rankings import Bank, Board, Ranked
@@ -71,11 +71,11 @@ def write_pages(folder: Path, banks: Sequence[Bank], gallery: DrawGallery | None
     for bank in banks:
         for board in bank.boards:
             _write_board(folder, environment, bank, board, found)
-            rows = rows_of(board)
-            _write(folder / "boards" / f"{board.slug}-episodes.js", episodes_script(board, rows))
+            episodes = episodes_of(board)
+            _write(folder / "boards" / f"{board.slug}-episodes.js", episodes_script(board, episodes.rows))
             for entry in board.entries:
                 _write_record(folder, environment, bank, board, entry, gallery)
-                _write(folder / "records" / entry.slug / "ious.js", ious_script(entry, rows))
+                _write(folder / "records" / entry.slug / "ious.js", ious_script(entry, episodes))
 
 
 def filter_options(banks: Sequence[Bank]) -> list[tuple[str, str, list[tuple[str, str]]]]:

@@ -6,6 +6,8 @@ Scripts that set a value, since a page opened from disk may load no other kind o
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,17 +15,29 @@ import pandas as pd
 
 from fssbench.names import SEPARATOR
 from fssbench.reports.entries.rankings import Board, Ranked
+from fssbench.scoring.clusters import Ints
 from fssbench.scoring.metrics import BACKGROUND_CLASS
 
 KEY = ["fold", "run", "episode", "way"]
 
 
-def rows_of(board: Board) -> pd.DataFrame:
-    """Every row that any result of the board has, background left out, in the order of its files."""
-    frames = list({id(entry.rows): entry.rows for entry in board.entries}.values())
-    whole = pd.concat(frames, ignore_index=True).drop_duplicates(KEY).sort_values(KEY, ignore_index=True)
-    chosen: pd.DataFrame = whole[whole["class_id"] != BACKGROUND_CLASS]
-    return chosen.reset_index(drop=True)
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """Every row that any result of a board has, background left out, in the order of its files."""
+
+    rows: pd.DataFrame
+    places: Mapping[int, Ints]  # by a result's `rows` (their id): where each of ours stands there, -1 for nowhere
+
+
+def episodes_of(board: Board) -> Episodes:
+    """The episodes of a board."""
+    frames = {id(entry.rows): entry.rows for entry in board.entries}
+    whole = pd.concat(frames.values(), ignore_index=True).drop_duplicates(KEY).sort_values(KEY, ignore_index=True)
+    rows = whole[whole["class_id"] != BACKGROUND_CLASS].reset_index(drop=True)
+    wanted = pd.MultiIndex.from_frame(rows[KEY])
+    return Episodes(
+        rows, {name: pd.MultiIndex.from_frame(each[KEY]).get_indexer(wanted) for name, each in frames.items()}
+    )
 
 
 def episodes_script(board: Board, rows: pd.DataFrame) -> str:
@@ -39,16 +53,19 @@ def episodes_script(board: Board, rows: pd.DataFrame) -> str:
     })  # fmt: skip
 
 
-def ious_script(entry: Ranked, rows: pd.DataFrame) -> str:
+def ious_script(entry: Ranked, episodes: Episodes) -> str:
     """IoU in thousandths of every row (null where there is none), and the scores by class with their bounds."""
-    ious = pd.Series(entry.scores.ious, index=pd.MultiIndex.from_frame(entry.rows[KEY]))
-    wanted = ious.reindex(pd.MultiIndex.from_frame(rows[KEY])).to_numpy(np.float64)
+    place = episodes.places[id(entry.rows)]
+    wanted = np.where(place < 0, np.nan, entry.scores.ious[place].astype(np.float64))
+    thousandths: list[int | None] = np.rint(np.nan_to_num(1000 * wanted)).astype(np.int64).tolist()
+    for missing in np.flatnonzero(np.isnan(wanted)).tolist():
+        thousandths[missing] = None
     return _script("fssbenchIous", entry.slug, {
         "miou": entry.scores.miou.value,
         "beats": sorted(entry.beats) if entry.tested else None,
         "classes": {c.name: [c.score.value, c.score.low, c.score.high, c.fold, c.episodes]
                     for c in entry.scores.classes},
-        "ious": [None if np.isnan(value) else round(1000 * value) for value in wanted.tolist()],
+        "ious": thousandths,
     })  # fmt: skip
 
 

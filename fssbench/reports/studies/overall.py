@@ -14,7 +14,7 @@ import pandas as pd
 from fssbench.names import SEPARATOR
 from fssbench.reports.entries.rankings import Bank, Board, Ranked
 from fssbench.reports.entries.scores import Score
-from fssbench.scoring.clusters import build_clusters
+from fssbench.scoring.clusters import Clusters, build_clusters
 from fssbench.scoring.intervals import add_variance, standard_errors
 from fssbench.scoring.paired import Measured, bounds, possible_ranks
 
@@ -92,7 +92,8 @@ def _means(
         sum(w * (cell.scores.miou.value or 0.0) for w, cell in zip(weights, line, strict=True) if cell)
         for line in lines
     ]
-    measured = [_together(slugs, weights, line) for line in lines]
+    held: dict[tuple[int, ...], tuple[pd.DataFrame, Clusters]] = {}
+    measured = [_together(slugs, weights, line, held) for line in lines]
     known = [each for each in measured if each is not None]
     if len(known) < len(lines) or not known:
         return [(Score(mean), None) for mean in means]
@@ -100,15 +101,28 @@ def _means(
     return [(_score(each), rank) for each, rank in zip(known, ranks, strict=True)]
 
 
-def _together(slugs: Sequence[str], weights: Sequence[float], line: Sequence[Ranked | None]) -> Measured | None:
-    """The results of one line as one result, whose number is their weighted mean."""
+def _together(
+    slugs: Sequence[str],
+    weights: Sequence[float],
+    line: Sequence[Ranked | None],
+    held: dict[tuple[int, ...], tuple[pd.DataFrame, Clusters]],
+) -> Measured | None:
+    """The results of one line as one result, whose number is their weighted mean.
+
+    `held` are the rows of earlier lines, by the frames that they were made of: most lines are on the same episodes.
+    """
     parts = [cell.measured for cell in line if cell is not None and cell.measured is not None]
     if len(parts) < len(line) or any("mean" not in part.names for part in parts):
         return None
-    rows = pd.concat([_apart(part.episodes, slug) for part, slug in zip(parts, slugs, strict=True)], ignore_index=True)
+    frames = tuple(id(part.episodes) for part in parts)
+    if frames not in held:
+        apart = [_apart(part.episodes, slug) for part, slug in zip(parts, slugs, strict=True)]
+        rows = pd.concat(apart, ignore_index=True)
+        held[frames] = rows, build_clusters(rows)
+    rows, clusters = held[frames]
     return Measured(
         episodes=rows,
-        clusters=build_clusters(rows),
+        clusters=clusters,
         names=("mean",),
         value=np.array([sum(w * part.value[0] for w, part in zip(weights, parts, strict=True))]),
         influence=np.concatenate([w * part.influence for w, part in zip(weights, parts, strict=True)]),
