@@ -20,7 +20,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
 
-CHUNK = 16  # items that travel together
+CHUNK = 16  # items that travel together, unless said otherwise
 _AHEAD = 3  # chunks for each process that are under way or wait to be taken: what bounds the memory
 _WORTH = 256  # items for each process: below that starting it takes longer than it saves
 
@@ -36,8 +36,11 @@ def spread(
     workers: int | None = 1,
     progress: Progress = quiet,
     part: Callable[[S, Sequence[T]], S] | None = None,
+    chunk: int = CHUNK,
 ) -> Iterator[R]:
     """`work(source, item)` of every item, in order. `workers` None: as many processes as the work is worth.
+
+    `chunk` items travel together: few where each is long.
 
     With several processes `work` is a function of a module, and everything travels by pickle: `source` once to each
     process, or, where `part(source, items)` is another object than `source`, with the items that it is the part for.
@@ -45,7 +48,7 @@ def spread(
 
     Raises `UsageError` for fewer than 1 worker, `DataError` if a process dies or `source` cannot travel.
     """
-    count = _processes(workers, len(items))
+    count = _processes(workers, len(items), chunk)
     if count == 1:
         for item in progress(items, what):
             yield work(source, item)
@@ -55,10 +58,10 @@ def spread(
     pool = _pool(count, source if part is None else part(source, ()))
     try:
         under_way: deque[Future[list[R]]] = deque()
-        for start in range(0, len(items), CHUNK):
-            chunk = items[start : start + CHUNK]
-            own = source if part is None else part(source, chunk)
-            under_way.append(pool.submit(_do, work, None if own is source else own, chunk))
+        for start in range(0, len(items), chunk):
+            these = items[start : start + chunk]
+            own = source if part is None else part(source, these)
+            under_way.append(pool.submit(_do, work, None if own is source else own, these))
             if len(under_way) > _AHEAD * count:
                 yield from _shown(under_way.popleft().result(), bar)
         while under_way:
@@ -79,13 +82,13 @@ def _shown(results: Sequence[R], bar: Iterator[object]) -> Iterator[R]:
         next(bar, None)
 
 
-def _processes(workers: int | None, items: int) -> int:
+def _processes(workers: int | None, items: int, chunk: int) -> int:
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(cores, items // _WORTH))
     if workers < 1:
         raise UsageError(f"expected at least 1 worker, found {workers}. Change --workers.")
-    return max(1, min(workers, -(-items // CHUNK)))
+    return max(1, min(workers, -(-items // chunk)))
 
 
 def _pool(count: int, source: object) -> ProcessPoolExecutor:

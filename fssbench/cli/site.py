@@ -27,6 +27,7 @@ def leaderboard_build(
     intervals: bool = typer.Option(
         True, "--intervals/--no-intervals", help="Intervals and ranks; without them a large site is built sooner."
     ),
+    workers: int | None = typer.Option(None, "--workers", help="Processes that measure results (default: one a core)."),
     force: bool = FORCE,
 ) -> None:
     """Build the leaderboard of RESULTS: plain files, to be opened from disk or put on any web server.
@@ -39,7 +40,7 @@ def leaderboard_build(
 
     found = chosen.read()
     gallery = site_gallery(find_banks(bank)) if bank else None
-    pages = build_site(found, out, force=force, gallery=gallery, with_intervals=intervals, track=track)
+    pages = build_site(found, out, force=force, gallery=gallery, with_intervals=intervals, track=track, workers=workers)
     messages.print(f"{len(found)} results, {pages} pages: open {out / 'index.html'}", markup=False)
 
 

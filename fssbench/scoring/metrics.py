@@ -111,7 +111,7 @@ def pool(rows: Rows, groups: Ints | None = None, weights: Floats | None = None) 
     by_group = np.zeros((weights.shape[1], kinds, 3))  # rows are summed by group first: n are multiplied, not E
     ours = rows.position >= 0
     np.add.at(by_group, (groups[ours], rows.position[ours]), rows.foreground[ours])
-    np.add.at(by_group, (groups, kinds - 1), rows.background)
+    np.add.at(by_group[:, -1], groups, rows.background)
     used = np.flatnonzero(np.bincount(groups, minlength=len(by_group)))
     drawn = (weights[:, used] @ by_group[used].reshape(len(used), -1)).reshape(-1, kinds, 3)  # R x kinds x 3
     background = drawn[:, -1]

@@ -29,8 +29,9 @@ def build_site(
     gallery: DrawGallery | None = None,
     with_intervals: bool = True,
     track: Track = lambda items, _: items,
+    workers: int | None = 1,
 ) -> int:
-    """Build the site of `results` at `out` and return its number of pages.
+    """Build the site of `results` at `out`, measured by so many processes, and return its number of pages.
 
     It is built beside `out` and takes its place at the end; after an error `out` is what it was before. Raises
     `UsageError` if `out` is anything but a site that was built here and left as it was (`force` overrides), or a
@@ -43,7 +44,7 @@ def build_site(
     try:
         site = work / "new"
         site.mkdir()
-        write_pages(site, collect(results, with_intervals, track), gallery)
+        write_pages(site, collect(results, with_intervals, track, workers), gallery)
         files = _files(site)
         (site / MARKER).write_text(json.dumps(files, indent=1) + "\n", encoding="utf-8")
         if out.exists():

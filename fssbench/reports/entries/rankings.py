@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import pandas as pd
 
+from fssbench.banks.workers import spread
 from fssbench.records import Parameters
 from fssbench.reports.entries.lines import DATASETS, Entry, entries_of
 from fssbench.reports.entries.results import Place, Result
@@ -19,8 +22,11 @@ from fssbench.scoring.clusters import rank_intervals
 from fssbench.scoring.paired import Measured, significantly_better
 
 ROWS = ["fold", "run", "episode", "way", "class_id", "query", "supports"]
+TOGETHER = 12  # results on the same episodes that one process measures: what they share is made and sent once
+WORTH = 128  # results for each process: below that starting it takes longer than it saves
 Group = tuple[Result, ...]
-Track = Callable[[Sequence[Group], str], Iterable[Group]]
+Numbers = tuple[Scores, Measured | None, pd.DataFrame]
+Track = Callable[[Sequence[Any], str], Iterable[Any]]
 TRAINED = {"external": "external", "authors": "authors", "checkpoint": "trained"}
 
 
@@ -130,13 +136,28 @@ class Bank:
 
 
 def collect(
-    results: Iterable[Result], with_intervals: bool = True, track: Track = lambda items, _: items
+    results: Iterable[Result],
+    with_intervals: bool = True,
+    track: Track = lambda items, _: items,
+    workers: int | None = 1,
 ) -> tuple[Bank, ...]:
-    """Results as banks with their boards, in an order that depends on nothing but the results."""
-    groups = [entry.results for entry in entries_of(list(results))]
+    """Results as banks with their boards, in an order that depends on nothing but the results.
+
+    `workers`: processes that measure; None for as many as there are cores, and as the results are worth.
+    """
+    groups = sorted((entry.results for entry in entries_of(list(results))), key=_episodes_key)
+    if workers is None:
+        workers = max(1, min(len(os.sched_getaffinity(0)), len(groups) // WORTH))
+    alike = [list(each) for _, each in groupby(groups, key=_episodes_key)]
+    parts = [each[at : at + TOGETHER] for each in alike for at in range(0, len(each), TOGETHER)]
+    found = spread(_numbers, with_intervals, parts, "measuring", workers=workers, progress=track, chunk=1)
     held: dict[tuple[Place, int], list[pd.DataFrame]] = {}
-    entries = sorted((_entry(group, with_intervals, held) for group in track(groups, "measuring")), key=_bank_key)
-    entries = _unique(entries)
+    entries = [
+        _entry(group, held, *numbers)
+        for part, of_part in zip(parts, found, strict=True)
+        for group, numbers in zip(part, of_part, strict=True)
+    ]
+    entries = _unique(sorted(entries, key=_bank_key))
     banks = [_bank(list(group), with_intervals) for _, group in groupby(entries, key=_bank_key)]
     names = [bank.dataset for bank in banks]
     return tuple(replace(bank, namesakes=names.count(bank.dataset) - 1) for bank in banks)
@@ -157,20 +178,47 @@ def _bank_key(entry: Ranked) -> tuple[str, str, str, str]:
     return place.dataset, place.protocol, place.fingerprint, place.protocol_hash
 
 
-def _entry(results: Group, with_intervals: bool, held: dict[tuple[Place, int], list[pd.DataFrame]]) -> Ranked:
+def _episodes_key(results: Group) -> tuple[Any, ...]:
+    """Results with the same key are on the same episodes, most likely."""
+    place = results[0].place
+    return place.dataset, place.protocol, place.fingerprint, place.protocol_hash, place.way, results[0].shot
+
+
+def _numbers(with_intervals: bool, groups: Sequence[Group]) -> list[Numbers]:
+    """Scores, what tests need of the mean, and the rows, which results on the same episodes share."""
+    found: list[Numbers] = []
+    for results in groups:
+        scores, measured, episodes = scores_of(results, with_intervals)
+        rows = _shared(episodes[ROWS], [other for _, _, other in found])
+        if measured is not None:
+            at = [i for i, name in enumerate(measured.names) if name == "mean"]
+            measured = replace(
+                measured, episodes=rows, names=("mean",) * len(at), value=measured.value[at],
+                influence=measured.influence[:, at], between=measured.between[at],
+            )  # fmt: skip
+        found.append((scores, measured, rows))
+    return found
+
+
+def _entry(
+    results: Group,
+    held: dict[tuple[Place, int], list[pd.DataFrame]],
+    scores: Scores,
+    measured: Measured | None,
+    rows: pd.DataFrame,
+) -> Ranked:
     """`held` are the rows of earlier entries: those on the same episodes share theirs, so that thousands fit."""
-    scores, measured, episodes = scores_of(results, with_intervals)
     same = held.setdefault((results[0].place, results[0].shot), [])
-    rows = next((other for other in same if other.equals(episodes[ROWS])), None)
-    if rows is None:
-        same.append(rows := episodes[ROWS])
+    if (shared := _shared(rows, same)) is rows:
+        same.append(rows)
     if measured is not None:
-        at = [i for i, name in enumerate(measured.names) if name == "mean"]
-        measured = replace(
-            measured, episodes=rows, names=("mean",) * len(at), value=measured.value[at],
-            influence=measured.influence[:, at], between=measured.between[at],
-        )  # fmt: skip
-    return Ranked(results, slug(results[0].run.id), scores, rows, measured=measured)
+        measured = replace(measured, episodes=shared)
+    return Ranked(results, slug(results[0].run.id), scores, shared, measured=measured)
+
+
+def _shared(rows: pd.DataFrame, others: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The one of the others that is equal to these rows, or these."""
+    return next((other for other in others if other is rows or other.equals(rows)), rows)
 
 
 def _unique(entries: Sequence[Ranked]) -> list[Ranked]:
