@@ -251,3 +251,14 @@ def test_an_axis_holds_all_values_between_its_ends() -> None:
     assert [axis.x(axis.low), axis.x(axis.high)] == [6, 194]
     assert 3 <= len(axis.ticks) <= 7
     assert (axis_of([]).low, axis_of([]).high) == (0.0, 1.0)
+
+
+def test_two_processes_write_the_same_site_as_one(make_record: Make, tmp_path: Path) -> None:
+    for number in range(14):  # more of one board than a process measures at once, and a second board
+        options = {"method": f"m{number}", "miou": 0.3 + number / 50, "shot": 1 if number < 13 else 5, "episodes": 5}
+        make_record(tmp_path / "r" / f"{number:02d}", **options)
+    results = load_results(tmp_path / "r")
+    for workers in (1, 2):
+        build_site(results, tmp_path / f"by-{workers}", workers=workers)
+    assert digests(tmp_path / "by-2") == digests(tmp_path / "by-1")
+    assert all(f"m{number}" in (tmp_path / "by-2" / "index.html").read_text() for number in range(14))

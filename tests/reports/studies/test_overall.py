@@ -10,7 +10,7 @@ import pytest
 
 from fssbench.records import Record
 from fssbench.reports.board.build import build_site
-from fssbench.reports.board.pairs import KEY, ious_script, rows_of
+from fssbench.reports.board.pairs import KEY, episodes_of, ious_script
 from fssbench.reports.entries.rankings import collect
 from fssbench.reports.entries.results import load_results
 from fssbench.reports.studies.comparison import compare
@@ -67,9 +67,9 @@ def test_the_page_of_two_results_has_their_episodes_and_the_tests_of_compare(mak
     results = load_results(tmp_path / "r")
     (bank,) = collect(results)
     (board,) = bank.boards
-    rows = rows_of(board)
+    episodes = episodes_of(board)
     by_name = {entry.run.method.name: entry for entry in board.entries}
-    said = json.loads(ious_script(by_name["panet"], rows).split(" = ", 1)[1].rstrip(";\n"))
+    said = json.loads(ious_script(by_name["panet"], episodes).split(" = ", 1)[1].rstrip(";\n"))
     frame = a.episodes[a.episodes["class_id"] != 0].sort_values(KEY, ignore_index=True)
     wanted = [round(1000 * float(value)) for value in iou(frame[["tp", "fp", "fn"]].to_numpy())]
     assert said["ious"] == pytest.approx(wanted, abs=1)  # float32, then thousandths
