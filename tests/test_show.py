@@ -32,7 +32,7 @@ def bank_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bank") / "shapes.h5"
     words = ["generate-episodes", "shapes5i", "--ways", "2", "--shots", "2", "--episodes", "10", "--folds", "0", "2"]
     with few_shapes():
-        fssbench(*words, "--annotations", "box,point", "--out", path)
+        fssbench(*words, "--annotations", "box,point", "--workers", "1", "--out", path)
     return path
 
 

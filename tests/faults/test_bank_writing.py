@@ -237,6 +237,7 @@ def test_workers_end_with_a_parent_that_is_killed_and_the_next_generation_clears
     process = started(out, 2, tmp_path / "slow.py")
     process.kill()
     process.communicate()
+    assert process.returncode == -signal.SIGKILL
     assert ended_alone(process)
     (left,) = out.parent.iterdir()
     os.utime(left, (time.time() - 3600,) * 2)

@@ -19,8 +19,17 @@ ALLOWED = (
 _others: set[str] = set()
 
 
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Remember a whole file that was skipped with another reason."""
+    _remember(report)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Remember a skip with another reason. (With xdist, reports of all workers come here.)"""
+    """Remember a test that was skipped with another reason. (With xdist, reports of all workers come here.)"""
+    _remember(report)
+
+
+def _remember(report: pytest.CollectReport | pytest.TestReport) -> None:
     reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
     if reason and not any(re.search(allowed, reason) for allowed in ALLOWED):
         _others.add(f"{report.nodeid}: {reason}")

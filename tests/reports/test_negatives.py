@@ -19,7 +19,7 @@ def test_negatives_go_from_the_bank_to_a_column_of_false_positives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ("--folds", "0", "--shots", "1", "--episodes", "12", "--negatives")
+    words = ("--folds", "0", "--shots", "1", "--episodes", "12", "--negatives", "--workers", "1")
     with few_shapes():
         fssbench("generate-episodes", "shapes5i", *words)
     bank = Path("episodes/shapes5i-fssbench-negatives-1way-1shot.h5")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -107,12 +110,27 @@ def test_a_state_that_is_being_written_when_the_kill_comes_leaves_the_one_before
 def test_two_processes_have_the_losses_of_one_with_the_same_batch(own_images: Path, tmp_path: Path) -> None:
     """The labels' void differs from image to image, so each process has another number of valid pixels."""
     one = Run(request(own_images, tmp_path / "one", steps=8, validate=0, settings=("dropout=0",))).train()
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
-    fresh(torchrun + line(*command(own_images, tmp_path / "two", "--steps", "8", "--set", "dropout=0")))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = command(own_images, tmp_path / "two", "--steps", "8", "--set", "dropout=0")
+    both = [multiprocessing.get_context("fork").Process(target=_train_as, args=(n, port, words)) for n in (0, 1)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(300)
+    assert [process.exitcode for process in both] == [0, 0]
     assert losses(tmp_path / "two" / FOLDER) == pytest.approx(losses(one.folder), abs=1e-4)
     expected, found = (load_file(f / "last.safetensors") for f in (one.folder, tmp_path / "two" / FOLDER))
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], atol=1e-4, rtol=0)
+
+
+def _train_as(number: int, port: int, words: list[str]) -> None:
+    """Train as process `number` of two, by the variables that torchrun sets."""
+    os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE="2")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    fssbench(*words)
 
 
 def test_threads_that_load_change_no_number(own_images: Path, tmp_path: Path) -> None:
