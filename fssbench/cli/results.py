@@ -46,7 +46,7 @@ class Chosen:
 
     def read(self) -> list[Result]:
         """The results below the folders that fit. A record that cannot be read is skipped with a warning."""
-        from fssbench.reports.entries.choose import Wanted, ordered
+        from fssbench.reports.entries.choose import FILTERS, choose, ordered
         from fssbench.reports.entries.results import load_results
 
         def warn(text: str) -> None:
@@ -54,14 +54,9 @@ class Chosen:
 
         found = load_results(*self.folders, skipped=warn)
         detail(f"{len(found)} results in {', '.join(map(str, self.folders))}")
-        wanted = Wanted(
-            words(self.method),
-            words(self.backbone),
-            words(self.dataset),
-            numbers(self.shots) or (),
-            words(self.weights),
-        )
-        return ordered(wanted.choose(found), self.sort)
+        wanted = {name: words(getattr(self, name)) for name in FILTERS}
+        wanted["shots"] = [str(shot) for shot in numbers(self.shots) or ()]
+        return ordered(choose(found, wanted), self.sort)
 
 
 def _only(what: str, values: str = "may be repeated, or `a,b`.") -> Any:

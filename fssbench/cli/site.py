@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from fssbench.cli.app import App, Group, app, messages, print_json, track
-from fssbench.cli.results import FORCE, JSON, Chosen, about_results, empty_folder
+from fssbench.cli.results import FORCE, JSON, Chosen, about_results, empty_folder, show
 
 leaderboard = App(cls=Group, help="The static site of results.", no_args_is_help=True)
 app.add_typer(leaderboard, name="leaderboard")
@@ -135,7 +135,8 @@ def sensitivity_command(
     from fssbench.audit.bank import find_banks
     from fssbench.errors import UsageError
     from fssbench.reports.pictures.supports import write_extremes
-    from fssbench.reports.studies.sensitivity import has_several_supports, sensitivity, text, values
+    from fssbench.reports.studies.sensitivity import has_several_supports, sensitivity, values
+    from fssbench.reports.tables.sensitivity import sensitivity_tables
 
     if (out is None) != (not bank):
         raise UsageError("expected --out and --bank together: pictures need the bank's images and a place to go.")
@@ -145,10 +146,7 @@ def sensitivity_command(
         left = len(results_found) - len(several)
         messages.print(f"left out: {left} results whose bank draws one support a query")
     found = [sensitivity(result) for result in several or results_found]
-    if as_json:
-        print_json(values(found))
-    else:
-        sys.stdout.write(text(found))
+    show(sensitivity_tables(found), values(found), "json" if as_json else None, None, force)
     if out is not None:
         empty_folder(out, force)
         banks = find_banks(bank or [])

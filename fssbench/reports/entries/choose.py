@@ -2,58 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 from fssbench.errors import RecordError, UsageError, unknown_name
-from fssbench.reports.entries.lines import Entry, entries_of, scores_of
+from fssbench.reports.entries.lines import entries_of, scores_of
 from fssbench.reports.entries.results import Result
 
+FILTERS: dict[str, Callable[[Result], set[str]]] = {  # the words by which a filter knows a result
+    "method": lambda r: {r.setting.method.lower(), r.setting.title.lower()},
+    "backbone": lambda r: {r.setting.backbone.lower()},
+    "dataset": lambda r: {r.place.dataset.lower()},
+    "shots": lambda r: {str(r.shot)},
+    "weights": lambda r: {r.setting.weights.lower()},
+}
 SORTS = ("name", "mean", "date")
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What results have to be; empty means any. Names compare without case."""
-
-    methods: Sequence[str] = ()
-    backbones: Sequence[str] = ()
-    datasets: Sequence[str] = ()
-    shots: Sequence[int] = ()
-    weights: Sequence[str] = ()
-
-    def choose(self, results: Sequence[Result]) -> list[Result]:
-        """Those wanted. Raises `UsageError` for a name that no result has, `RecordError` if none is left."""
-        tests: list[tuple[str, Sequence[str], Callable[[Result], set[str]]]] = [
-            ("method", self.methods, lambda r: {r.setting.method, r.setting.title}),
-            ("backbone", self.backbones, lambda r: {r.setting.backbone}),
-            ("dataset", self.datasets, lambda r: {r.place.dataset}),
-            ("weights", self.weights, lambda r: {r.setting.weights}),
-        ]
-        kept = list(results)
-        for kind, words, names in tests:
-            known = {name for result in results for name in names(result)}
-            folded = {name.lower() for name in known}
-            for word in words:
-                if word.lower() not in folded:
-                    raise UsageError(f"--{kind}: {unknown_name(kind, word, known)}")
-            wanted = {word.lower() for word in words}
-            kept = [r for r in kept if not wanted or wanted & {name.lower() for name in names(r)}]
-        if self.shots:
-            kept = [r for r in kept if r.shot in self.shots]
-        if not kept:
-            raise RecordError(f"no record has {self}; without filters there are {len(results)} results")
-        return kept
-
-    def __str__(self) -> str:
-        said = {
-            "--method": self.methods,
-            "--backbone": self.backbones,
-            "--dataset": self.datasets,
-            "--shots": self.shots,
-            "--weights": self.weights,
-        }
-        return " ".join(f"{name} {' '.join(map(str, words))}" for name, words in said.items() if words)
+def choose(results: Sequence[Result], wanted: Mapping[str, Sequence[str]]) -> list[Result]:
+    """The results that have one of the words of every filter, by its name in `FILTERS`; case does not matter, and no
+    words mean any. Raises `UsageError` for a name that no result has, `RecordError` if none is left."""
+    kept = list(results)
+    for kind, words in wanted.items():
+        known = {name for result in results for name in FILTERS[kind](result)}
+        unknown = [word for word in words if word.lower() not in known]
+        if unknown and kind != "shots":
+            raise UsageError(f"--{kind}: {unknown_name(kind, unknown[0], known)}")
+        held = {word.lower() for word in words}
+        kept = [result for result in kept if not words or held & FILTERS[kind](result)]
+    if not kept:
+        said = " ".join(f"--{kind} {' '.join(words)}" for kind, words in wanted.items() if words)
+        raise RecordError(f"no record has {said}; without filters there are {len(results)} results")
+    return kept
 
 
 def ordered(results: Sequence[Result], by: str) -> list[Result]:
@@ -68,12 +47,8 @@ def ordered(results: Sequence[Result], by: str) -> list[Result]:
         return list(results)
     places = list(dict.fromkeys(result.place for result in results))
     if by == "mean":
-        held = [r for entry in sorted(entries_of(results), key=_mean, reverse=True) for r in entry.results]
+        means = [(scores_of(entry.results).numbers.get("mean", -1.0), entry) for entry in entries_of(results)]
+        held = [r for _, entry in sorted(means, key=lambda one: -one[0]) for r in entry.results]
     else:
         held = sorted(results, key=lambda r: r.run.created, reverse=True)
     return sorted(held, key=lambda r: places.index(r.place))
-
-
-def _mean(entry: Entry) -> float:
-    mean = scores_of(entry.results).mean
-    return -1.0 if mean is None else mean

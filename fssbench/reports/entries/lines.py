@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from fssbench.records import Run
-from fssbench.reports.entries.results import Place, Result, Setting
+from fssbench.reports.entries.results import Place, Result, Setting, numbers_of
 
 WEIGHTS = {
     "imagenet": "untrained (ImageNet backbone)",
@@ -27,15 +27,20 @@ DATASETS = {"pascal5i": "PASCAL-5i", "coco20i": "COCO-20i", "fss1000": "FSS-1000
 class Scores:
     """What a line shows for one shot, in fractions: means over seeds and runs, and their standard deviation."""
 
-    folds: dict[int, float | None]
-    classes: dict[int, float | None]
-    mean: float | None
+    numbers: dict[str, float]  # by the names of `numbers_of`; without those that one of the trainings lacks
     training_std: float | None  # over trainings (n - 1); None for one
     run_std: float | None  # over a protocol's runs (seeds of the episodes), of one training
-    fb_iou: float | None
     trainings: int
     runs: int
-    false_positive_rate: float | None = None  # in queries that lack the class, of protocols with negatives
+
+    @property
+    def mean(self) -> float | None:
+        return self.numbers.get("mean")
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation that stands beside the mean."""
+        return self.run_std if self.training_std is None else self.training_std
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,20 @@ class Line:
     def results(self) -> list[Result]:
         """All results, by shot and seed."""
         return [result for shot in sorted(self.shots) for result in self.shots[shot]]
+
+    @property
+    def run(self) -> Run:
+        """The first record; bank, protocol and method are the same in all of them."""
+        return self.results[0].run
+
+    @property
+    def label(self) -> str:
+        return method_label(self.setting)
+
+    @property
+    def runs(self) -> list[Run]:
+        """Every record that the results are made of."""
+        return [source.run for result in self.results for source in result.sources]
 
     def scores(self, shot: int) -> Scores | None:
         """The numbers for `shot`; None if it was not run."""
@@ -87,27 +106,20 @@ def entries_of(results: Sequence[Result]) -> list[Entry]:
 
 
 def scores_of(results: Sequence[Result]) -> Scores:
-    """Means over seeds; a fold that one of the seeds lacks has no value."""
-    summaries = [result.summary for result in results]
-    fold_classes = results[0].run.bank.folds
-    folds: dict[int, float | None] = {}
-    classes: dict[int, float | None] = {}
-    for fold, members in fold_classes.items():
-        parts = [summary.folds.get(str(fold)) for summary in summaries]
-        folds[fold] = _mean([part.miou if part else None for part in parts])
-        for c in members:
-            classes[c] = _mean([part.classes.get(str(c)) if part else None for part in parts])
-    means = [summary.miou for summary in summaries]
+    """Means over trainings."""
+    every = [numbers_of(result.summary) for result in results]
+    numbers = {}
+    for name in every[0]:
+        known = [value for each in every if (value := each.get(name)) is not None]
+        if len(known) == len(every):
+            numbers[name] = fmean(known)
+    several = len(results) > 1 and "mean" in numbers
     return Scores(
-        folds=folds,
-        classes=classes,
-        mean=_mean(means),
-        training_std=_std(means),
-        run_std=summaries[0].miou_std if len(means) == 1 else None,
-        fb_iou=_mean([summary.fb_iou for summary in summaries]),
-        trainings=len(summaries),
-        runs=max(summary.runs for summary in summaries),
-        false_positive_rate=_mean([summary.false_positive_rate for summary in summaries]),
+        numbers=numbers,
+        training_std=stdev(each["mean"] or 0.0 for each in every) if several else None,
+        run_std=results[0].summary.miou_std if len(results) == 1 else None,
+        trainings=len(results),
+        runs=max(result.summary.runs for result in results),
     )
 
 
@@ -174,13 +186,3 @@ def _details(setting: Setting) -> dict[str, str]:
     }
     regime = {f"trained: {key}": value for key, value in json.loads(setting.regime or "{}").items()}
     return {key: value for key, value in (config | named | regime).items() if value}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known and len(known) == len(values) else None
-
-
-def _std(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return stdev(known) if len(known) > 1 and len(known) == len(values) else None

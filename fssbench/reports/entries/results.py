@@ -19,35 +19,35 @@ from fssbench.scoring.metrics import summarise
 from fssbench.scoring.rules import ScoringRules, rules_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Setting:
-    """Everything but the shot and the seed that tells one row of a table from another."""
+    """Everything but the shot and the seed that tells one row of a table from another, in the order of rows."""
 
     method: str
     title: str
-    our_reading: bool
-    config: str  # JSON, keys sorted
     backbone: str
-    input_size: str
     weights: str  # "imagenet", "random", "checkpoint", "authors", "external", or several
     annotation: str
+    supervision: str
+    config: str  # JSON, keys sorted
+    input_size: str
     device: str
     precision: str
-    supervision: str = "mask"
-    regime: str = ""  # JSON: what is known of the training, seed and fold excepted
-    contaminated: bool = False  # the checkpoint was trained on tested classes
+    regime: str  # JSON: what is known of the training, seed and fold excepted
+    our_reading: bool
+    contaminated: bool  # the checkpoint was trained on tested classes
     checkpoint: str = ""  # only where several checkpoints of one setting are in the results, and no trainings of ours
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Place:
     """The measurement a number belongs to: results in one place can be compared."""
 
     dataset: str
-    fingerprint: str
     protocol: str
-    protocol_hash: str
     way: int
+    fingerprint: str
+    protocol_hash: str
     episodes: tuple[tuple[int, int], ...]  # fold and episodes, where a run did not do all of the bank's
     lens: str = ""  # whose rules of accumulation were used, if not the bank's own
 
@@ -127,7 +127,7 @@ def gather(sources: Iterable[Source]) -> list[Result]:
         for (place, base, shot, seed), group in groups.items()
         for setting, training, members in _by_weights(base, group)
     ]
-    return sorted(results, key=_order)
+    return sorted(results, key=lambda r: (r.place, r.setting.title.lower(), r.setting, r.shot, r.seed, r.training))
 
 
 def rescore(result: Result, rules: ScoringRules, *, every_fold: bool = True) -> Summary:
@@ -146,6 +146,16 @@ def episodes_of(result: Result) -> pd.DataFrame:
     )
 
 
+def numbers_of(summary: Summary) -> dict[str, float | None]:
+    """A summary's numbers by the names that everything here calls them by: "mean", "fb", "fpr" (of queries that lack
+    the class), "fold 0", "fold 0 fb", "class 7". Fractions; None where undefined."""
+    numbers = {"mean": summary.miou, "fb": summary.fb_iou, "fpr": summary.false_positive_rate}
+    for fold, part in summary.folds.items():
+        numbers |= {f"fold {fold}": part.miou, f"fold {fold} fb": part.fb_iou}
+        numbers |= {f"class {c}": value for c, value in part.classes.items()}
+    return numbers
+
+
 def _place(source: Source) -> Place:
     run, bank = source.run, source.run.bank
     counts = {int(fold): part.episodes for fold, part in source.summary.folds.items()}
@@ -157,7 +167,7 @@ def _place(source: Source) -> Place:
         protocol.get("negatives") and "with negatives",
     )
     name = ", ".join(str(word) for word in words if word)
-    return Place(bank.dataset, bank.fingerprint, name, bank.protocol_hash, run.way, partial)
+    return Place(bank.dataset, name, run.way, bank.fingerprint, bank.protocol_hash, partial)
 
 
 def _setting(run: Run) -> Setting:
@@ -260,13 +270,3 @@ def _without_repeats(group: Sequence[Source]) -> tuple[Source, ...]:
             kept.append(source)
             have |= set(source.run.folds)
     return tuple(sorted(kept, key=lambda s: (min(s.run.folds), s.path.as_posix())))
-
-
-def _order(result: Result) -> tuple[object, ...]:
-    place, setting = result.place, result.setting
-    return (
-        place.dataset, place.protocol, place.way, place.fingerprint, place.protocol_hash, place.episodes,
-        setting.title.lower(), setting.method, setting.backbone, setting.weights, setting.annotation,
-        setting.supervision, setting.config, setting.input_size, setting.device, setting.precision,
-        setting.regime, setting.checkpoint, result.shot, result.seed, result.training,
-    )  # fmt: skip

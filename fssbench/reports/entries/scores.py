@@ -62,23 +62,23 @@ def scores_of(results: Sequence[Result], with_intervals: bool = True) -> tuple[S
     frames = [episodes_of(result) for result in results]
     bounds, measured = evaluated(results, frames) if with_intervals else ({}, None)
 
-    def score(name: str, value: float | None) -> Score:
-        bound = bounds.get(name)
+    def score(name: str) -> Score:
+        value, bound = line.numbers.get(name), bounds.get(name)
         return Score(value) if bound is None or value is None else Score(value, bound.low, bound.high)
 
     held = {int(fold) for result in results for fold in result.summary.folds}
     counts, histograms = _by_class(pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0])
     scores = Scores(
-        miou=score("mean", line.mean),
-        fb_iou=score("fb", line.fb_iou),
-        folds={fold: score(f"fold {fold}", value) for fold, value in line.folds.items() if fold in held},
+        miou=score("mean"),
+        fb_iou=score("fb"),
+        folds={fold: score(f"fold {fold}") for fold in bank.folds if fold in held},
         classes=tuple(
             ClassScore(
                 fold=fold,
                 class_id=class_id,
                 name=bank.class_names.get(class_id, f"class {class_id}"),
                 episodes=counts.get((fold, class_id), 0),
-                score=score(f"class {class_id}", line.classes[class_id]),
+                score=score(f"class {class_id}"),
                 histogram=histograms.get((fold, class_id), (0,) * STEPS),
             )
             for fold in sorted(held)

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from fssbench.reports.entries.results import Result, episodes_of
+from fssbench.reports.entries.results import Result, episodes_of, numbers_of
 from fssbench.scoring.clusters import Clusters, Floats, build_clusters
 from fssbench.scoring.intervals import RESAMPLES, Interval, Resamples, intervals_of, statistics
 from fssbench.scoring.paired import Measured, measure
@@ -70,11 +70,7 @@ def _between(results: Sequence[Result]) -> dict[str, tuple[float, float]]:
     """Variance of each number's mean over trainings, from their spread, and its degrees of freedom."""
     values: dict[str, list[float]] = {}
     for result in results:
-        numbers: dict[str, float | None] = {"mean": result.summary.miou, "fb": result.summary.fb_iou}
-        for fold, part in result.summary.folds.items():
-            numbers |= {f"fold {fold}": part.miou, f"fold {fold} fb": part.fb_iou}
-            numbers |= {f"class {c}": value for c, value in part.classes.items()}
-        for name, value in numbers.items():
+        for name, value in numbers_of(result.summary).items():
             if value is not None:
                 values.setdefault(name, []).append(value)
     count = len(results)

@@ -57,7 +57,7 @@ def beside(line: Line) -> Beside | None:
     chosen = next((name for name in (ours, *_USUAL) if name in names), names[0])
     shots = {shot: by_backbone[chosen] for shot, by_backbone in found.items() if chosen in by_backbone}
     backbone = next(iter(shots.values())).backbone
-    run, kinds = line.results[0].run, set(line.setting.weights.split(" and "))
+    run, kinds = line.run, set(line.setting.weights.split(" and "))
     trained = kinds <= {"checkpoint", "authors"} or run.method.name in TRAINING_FREE
     comparable = chosen == ours and trained and run.bank.complete and not line.setting.contaminated
     return Beside(backbone, shots, differences_of(line, backbone if chosen != ours else None), comparable)
@@ -69,7 +69,7 @@ def sentence(paper: Beside) -> str:
     parts = [f"{paper.label}, {paper.backbone}: " + ("; ".join(sources) or "no source that could be read")]
     if not paper.verified:
         parts.append("Numbers with ~ are unverified: from memory")
-    if any(_disagrees(scores) for scores in paper.shots.values()):
+    if any(span.low != span.high for scores in paper.shots.values() for span in scores.numbers.values()):
         parts.append("Ranges: sources disagree")
     notes = list(dict.fromkeys(note for scores in paper.shots.values() for note in scores.notes))
     if notes:
@@ -79,7 +79,7 @@ def sentence(paper: Beside) -> str:
 
 def differences_of(line: Line, other_backbone: str | None) -> tuple[str, ...]:
     """What separates a line from its method's paper, in words; `other_backbone` is the paper's, if not the line's."""
-    run = line.results[0].run
+    run = line.run
     words = []
     if other_backbone is not None:
         words.append(f"backbone ({line.setting.backbone}, not {other_backbone})")
@@ -91,20 +91,14 @@ def differences_of(line: Line, other_backbone: str | None) -> tuple[str, ...]:
         words.append("protocol (the paper's is not known to fssbench)")
     elif theirs.hash != line.place.protocol_hash:
         ours = run.bank.protocol
-        details = [resolution_difference(ours, theirs), *draw_differences(ours, theirs)]
-        details += [] if line.place.lens == theirs.name else rule_differences(ours, theirs)
-        named = ", ".join(filter(None, details))
-        words.append(f"protocol ({line.place.protocol}, not {theirs.name}: {named})")
-    if theirs is not None and (size := input_difference(run.input_size, theirs)):
-        words.append(size)
-    return tuple(words)
+        words += [f"protocol ({line.place.protocol}, not {theirs.name})", resolution_difference(ours, theirs)]
+        words += draw_differences(ours, theirs)
+        words += [] if line.place.lens == theirs.name else rule_differences(ours, theirs)
+    words += [] if theirs is None else [input_difference(run.input_size, theirs)]
+    return tuple(filter(None, words))
 
 
 def _training_list(line: Line) -> str:
-    cards = [entry.regime for result in line.results for entry in result.run.weights.values()]
+    cards = [entry.regime for run in line.runs for entry in run.weights.values()]
     lists = {card.image_list if card is not None and card.image_list else "not stated" for card in cards}
     return " and ".join(sorted(lists))
-
-
-def _disagrees(scores: PaperScores) -> bool:
-    return any(span is not None and span.low != span.high for span in (*scores.miou_folds, scores.miou, scores.fb_iou))

@@ -7,11 +7,8 @@ and their source. No paper's text could be opened: order and choice of rows are 
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -19,21 +16,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fssbench.errors import DataError, UsageError, unknown_name
-from fssbench.reports.papers.registry import Percent, PublishedResult, Span, plain, published_results, span_of
+from fssbench.reports.papers.registry import Span, plain, published_results, spans
 
-Part = Literal["fold0", "fold1", "fold2", "fold3", "mean", "fb"]
+Part = Literal["fold 0", "fold 1", "fold 2", "fold 3", "mean", "fb"]
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-@dataclass(frozen=True)
-class Printed:
-    """A published cell, in per cent, and who prints it: (source, remark)."""
-
-    span: Span
-    sources: tuple[tuple[str, str], ...]
 
 
 class PaperRow(_Model):
@@ -45,7 +34,7 @@ class PaperRow(_Model):
     annotation: Literal["mask", "box", "scribble"] = "mask"
     role: Literal["paper", "rerun", "variant", "saw-test-classes", "inferred"] = "paper"
     printed: tuple[float, ...] = ()  # only the registry's rows with one of these means, where it has several
-    values: tuple[Percent, ...] = ()  # by shot and part; "nan" where nothing is printed
+    values: tuple[float, ...] = ()  # by shot and part; "nan" where nothing is printed
     source: str = ""
     kind: Literal["memory", "later-paper-table", "original-paper", "repo-readme"] = "memory"
     weights: Literal["", "untrained"] = ""
@@ -71,16 +60,13 @@ class PaperTable(_Model):
                 raise ValueError(f"{self.title}, {row.name}: expected {width} values and their source, or neither")
         return self
 
-    def published(self, row: PaperRow, shot: int) -> dict[Part, Printed]:
+    def published(self, row: PaperRow, shot: int) -> dict[str, Span]:
         """What is printed, by part. Sources that were read outweigh memory; a part that nobody prints is left out."""
         if row.values:
             start = self.shots.index(shot) * len(self.parts)
-            values = row.values[start : start + len(self.parts)]
-            return {
-                part: Printed(Span(value, value, row.kind != "memory"), ((row.source, ""),))
-                for part, value in zip(self.parts, values, strict=True)
-                if value is not None and not math.isnan(value)
-            }
+            printed = zip(self.parts, row.values[start : start + len(self.parts)], strict=True)
+            said = (row.kind != "memory", ((row.source, ""),))
+            return {part: Span(value, value, *said) for part, value in printed if value == value}  # not NaN
         rows = [
             one
             for one in published_results()
@@ -88,17 +74,8 @@ class PaperTable(_Model):
             == (row.name, row.backbone, self.dataset, self.way, shot, row.annotation, row.role)
             and (not row.printed or one.mean in row.printed or one.metric == "fb_iou")
         ]
-        return {part: cell for part in self.parts if (cell := _printed(rows, part)) is not None}
-
-
-def _printed(rows: Sequence[PublishedResult], part: Part) -> Printed | None:
-    metric, field = ("fb_iou", "mean") if part == "fb" else ("miou", part)
-    known = [row for row in rows if row.metric == metric and getattr(row, field) is not None]
-    span = span_of((getattr(row, field), row.verified) for row in known)
-    if span is None:
-        return None
-    used = [row for row in known if row.verified == span.verified]
-    return Printed(span, tuple(dict.fromkeys((row.source, row.note) for row in used)))
+        found = spans(rows)
+        return {part: found[part] for part in self.parts if part in found}
 
 
 class Paper(_Model):

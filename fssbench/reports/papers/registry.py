@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -20,9 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from fssbench.errors import DataError
 from fssbench.reports.entries.results import Place, Setting
 
-Percent = float | None
 NAMES = {"fss1000": "FSS-1000 relation net", "gfsam": "GF-SAM"}  # registry name -> name in the tables of papers
-FOLDS = ("fold0", "fold1", "fold2", "fold3")
 ROUNDING = 0.1001  # how far the mean of rounded folds may be from a rounded mean
 
 
@@ -62,9 +60,16 @@ class PublishedResult(BaseModel):
         return value == "yes" if value in ("", "yes") else value
 
     @property
-    def folds(self) -> tuple[Percent, ...]:
+    def folds(self) -> tuple[float | None, ...]:
         """The four folds, None where the source does not print one."""
         return self.fold0, self.fold1, self.fold2, self.fold3
+
+    @property
+    def numbers(self) -> dict[str, float | None]:
+        """What is printed, by the names that results have for it."""
+        if self.metric == "fb_iou":
+            return {"fb": self.mean}
+        return {**{f"fold {i}": value for i, value in enumerate(self.folds)}, "mean": self.mean}
 
     @property
     def verified(self) -> bool:
@@ -74,11 +79,12 @@ class PublishedResult(BaseModel):
 
 @dataclass(frozen=True)
 class Span:
-    """A number on which sources may disagree: the lowest and the highest. In per cent."""
+    """A published number in per cent, on which sources may disagree: the lowest, the highest, and who prints it."""
 
     low: float
     high: float
     verified: bool
+    sources: tuple[tuple[str, str], ...]  # each with what it says of the number
 
     @property
     def middle(self) -> float:
@@ -94,17 +100,27 @@ class PaperScores:
     venue: str
     year: int
     backbone: str
-    miou_folds: tuple[Span | None, ...]
-    miou: Span | None
-    fb_iou: Span | None
-    sources: tuple[str, ...]
-    notes: tuple[str, ...]
+    numbers: dict[str, Span]  # "fold 0", "mean", "fb"
+
+    @property
+    def miou(self) -> Span | None:
+        return self.numbers.get("mean")
 
     @property
     def verified(self) -> bool:
         """Whether all of it was read from a source."""
-        spans = (*self.miou_folds, self.miou, self.fb_iou)
-        return all(span is None or span.verified for span in spans)
+        return all(span.verified for span in self.numbers.values())
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Who prints what was read."""
+        every = self.numbers.values()
+        return tuple(dict.fromkeys(source for span in every if span.verified for source, _ in span.sources))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the sources say of their numbers."""
+        return tuple(dict.fromkeys(note for span in self.numbers.values() for _, note in span.sources if note))
 
 
 @cache
@@ -121,39 +137,30 @@ def published_results() -> tuple[PublishedResult, ...]:
     return tuple(rows)
 
 
+@cache
+def _paper_scores(dataset: str, way: int, shot: int, annotation: str) -> tuple[PaperScores, ...]:
+    groups: dict[tuple[str, str], list[PublishedResult]] = {}
+    for row in published_results():
+        if (row.dataset, row.way, row.shot, row.annotation, row.role) == (dataset, way, shot, annotation, "paper"):
+            groups.setdefault((row.method, row.backbone), []).append(row)
+    return tuple(PaperScores(g[0].method, g[0].venue, g[0].year, g[0].backbone, spans(g)) for g in groups.values())
+
+
 def paper_scores(method: str, dataset: str, way: int, shot: int, annotation: str = "mask") -> dict[str, PaperScores]:
     """What papers say of a method by its registry name or title; one entry a backbone, keyed by `plain(backbone)`."""
-    wanted = plain(method)
-    rows = [
-        row
-        for row in published_results()
-        if plain(row.method) == wanted
-        and (row.dataset, row.way, row.shot, row.annotation) == (dataset, way, shot, annotation)
-        and row.role == "paper"
-    ]
-    backbones = dict.fromkeys(row.backbone for row in rows)
-    return {plain(name): _combine([row for row in rows if row.backbone == name]) for name in backbones}
+    found = _paper_scores(dataset, way, shot, annotation)
+    return {plain(scores.backbone): scores for scores in found if plain(scores.method) == plain(method)}
 
 
 def all_papers(dataset: str, way: int, shot: int) -> list[PaperScores]:
     """What papers say of every method and backbone, supports given as masks; newest first."""
-    rows = [
-        row
-        for row in published_results()
-        if (row.dataset, row.way, row.shot, row.annotation, row.role) == (dataset, way, shot, "mask", "paper")
-    ]
-    names = dict.fromkeys((row.method, row.backbone) for row in rows)
-    found = [_combine([row for row in rows if (row.method, row.backbone) == name]) for name in names]
-    return sorted(found, key=lambda scores: (-scores.year, scores.method.lower(), scores.backbone))
+    return sorted(_paper_scores(dataset, way, shot, "mask"), key=lambda s: (-s.year, s.method.lower(), s.backbone))
 
 
 def scores_for(setting: Setting, place: Place, shot: int) -> dict[str, PaperScores]:
     """What papers say of a setting's method, by backbone."""
-    for name in (NAMES.get(setting.method, setting.method), setting.title):
-        found = paper_scores(name, place.dataset, place.way, shot, setting.annotation)
-        if found:
-            return found
-    return {}
+    measured = (place.dataset, place.way, shot, setting.annotation)
+    return paper_scores(NAMES.get(setting.method, setting.method), *measured) or paper_scores(setting.title, *measured)
 
 
 def backbone_key(backbone: str) -> str:
@@ -166,28 +173,18 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _combine(rows: Sequence[PublishedResult]) -> PaperScores:
-    miou = [row for row in rows if row.metric == "miou"]
-    first = rows[0]
-    return PaperScores(
-        method=first.method,
-        venue=first.venue,
-        year=first.year,
-        backbone=first.backbone,
-        miou_folds=tuple(span_of((getattr(row, fold), row.verified) for row in miou) for fold in FOLDS),
-        miou=span_of((row.mean, row.verified) for row in miou),
-        fb_iou=span_of((row.mean, row.verified) for row in rows if row.metric == "fb_iou"),
-        sources=tuple(dict.fromkeys(row.source for row in rows if row.verified)),
-        notes=tuple(dict.fromkeys(row.note for row in rows if row.note)),
-    )
-
-
-def span_of(values: Iterable[tuple[Percent, bool]]) -> Span | None:
-    """Numbers, each with whether it was read, as one.
-
-    Sources that were read outweigh numbers from memory; those are used only where there is nothing else.
-    """
-    known = [(value, verified) for value, verified in values if value is not None]
-    read = [value for value, verified in known if verified]
-    used = read or [value for value, _ in known]
-    return Span(min(used), max(used), bool(read)) if used else None
+def spans(rows: Iterable[PublishedResult]) -> dict[str, Span]:
+    """What rows print of one method, by name. Sources that were read outweigh numbers from memory, which are used only
+    where there is nothing else."""
+    printed: dict[str, list[tuple[float, PublishedResult]]] = {}
+    for row in rows:
+        for name, value in row.numbers.items():
+            if value is not None:
+                printed.setdefault(name, []).append((value, row))
+    found = {}
+    for name, known in printed.items():
+        verified = any(row.verified for _, row in known)
+        values = [value for value, row in known if row.verified == verified]
+        sources = dict.fromkeys((row.source, row.note) for _, row in known if row.verified == verified)
+        found[name] = Span(min(values), max(values), verified, tuple(sources))
+    return found

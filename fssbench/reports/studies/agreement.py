@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import rankdata, spearmanr
@@ -13,7 +13,7 @@ from fssbench.reports.entries.lines import Entry, entries_of, method_label
 from fssbench.reports.entries.results import Result, episodes_of
 from fssbench.reports.entries.uncertainty import LEVEL, SEED
 from fssbench.reports.papers.beside import TRAINING_FREE
-from fssbench.reports.papers.registry import NAMES, PaperScores, paper_scores
+from fssbench.reports.papers.registry import PaperScores, scores_for
 from fssbench.reports.studies.comparison import check_comparable
 from fssbench.scoring.clusters import Floats, build_clusters
 from fssbench.scoring.intervals import RESAMPLES, resample, statistics
@@ -48,7 +48,6 @@ class Agreement:
     spearman: float
     low: float  # of the interval over test images
     high: float
-    as_published: bool  # every number of the papers was read
 
 
 def agreement(results: Sequence[Result], papers_dataset: str = "pascal5i") -> Agreement:
@@ -73,13 +72,10 @@ def agreement(results: Sequence[Result], papers_dataset: str = "pascal5i") -> Ag
     theirs = np.array([span.middle for _, _, span in chosen])
     each = [float(spearmanr(draw, theirs).statistic) for draw in np.stack(draws, 1)]
     low, high = np.quantile(each, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    columns = zip(chosen, ours, _ranks(np.array(ours)), _ranks(theirs), strict=True)
     standings = [
-        Standing(
-            method_label(entry.first.setting), value, span.middle / 100, scores.backbone, span.verified, mine, paper
-        )
-        for (entry, scores, span), value, mine, paper in zip(
-            chosen, ours, _ranks(np.array(ours)), _ranks(theirs), strict=True
-        )
+        Standing(method_label(entry.first.setting), value, span.middle / 100, scores.backbone, span.verified, *ranks)
+        for (entry, scores, span), value, *ranks in columns
     ]
     return Agreement(
         results=tuple(entry.first for entry, _, _ in chosen),
@@ -89,7 +85,6 @@ def agreement(results: Sequence[Result], papers_dataset: str = "pascal5i") -> Ag
         spearman=float(spearmanr(ours, theirs).statistic),
         low=float(low),
         high=float(high),
-        as_published=all(standing.verified for standing in standings),
     )
 
 
@@ -98,13 +93,8 @@ def _as_the_papers_do(result: Result) -> bool:
 
 
 def _paper(result: Result, dataset: str) -> PaperScores | None:
-    setting, run = result.setting, result.run
-    for name in (NAMES.get(setting.method, setting.method), setting.title):
-        found = paper_scores(name, dataset, run.way, run.shot, setting.annotation)
-        known = [key for key in (*BACKBONES, *found) if key in found and found[key].miou is not None]
-        if known:
-            return found[known[0]]
-    return None
+    found = scores_for(result.setting, replace(result.place, dataset=dataset), result.shot)
+    return next((found[key] for key in (*BACKBONES, *found) if key in found and found[key].miou), None)
 
 
 def _means(entry: Entry) -> tuple[float, Floats]:

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from tabulate import tabulate
 
 from fssbench.errors import RecordError
 from fssbench.reports.entries.results import Result, episodes_of
-from fssbench.reports.studies.comparison import labels
 from fssbench.scoring.metrics import BACKGROUND_CLASS, summarise
 from fssbench.scoring.pixels import iou
 from fssbench.scoring.rules import NEUTRAL, ScoringRules, rules_of
@@ -36,7 +33,7 @@ class Spread:
     iou: float  # mean over episodes
     deviation: float  # within a query: root of the mean variance (n - 1)
     span: float  # best minus worst support of a query, on average
-    share: float  # of the variance between episodes, the part that lies within queries; NaN where there is none
+    share: float | None  # of the variance between episodes, the part that lies within queries; None where there is none
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ def spread(rows: pd.DataFrame, name: str) -> Spread:
         iou=float(values.mean()),
         deviation=within**0.5,
         span=float((groups.max() - groups.min()).mean()),
-        share=min(1.0, within / total) if total > 0 else float("nan"),
+        share=min(1.0, within / total) if total > 0 else None,
     )
 
 
@@ -143,25 +140,8 @@ def widest(result: Result, count: int) -> list[Extremes]:
     return sorted(found, key=lambda one: (-one.span, one.fold, one.best))[:count]
 
 
-def text(found: Sequence[Sensitivity]) -> str:
-    """Markdown tables, one pair a bank: results, then the standard deviation within a query by class. In per cent."""
-    parts = []
-    for place, group in groupby(found, key=lambda one: one.result.place):
-        members = list(group)
-        names = labels([one.result for one in members])
-        rows = [{"result": name} | _row(one) for name, one in zip(names, members, strict=True)]
-        heads = ["Class", *names]
-        parts += [
-            f"## {place.dataset}, protocol {place.protocol}, {place.way}-way, bank {place.fingerprint[:12]}",
-            tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True),
-            "Standard deviation within a query, by class:",
-            tabulate(_class_rows(members), headers=heads, tablefmt="github", disable_numparse=True),
-        ]
-    return "\n\n".join(parts) + "\n"
-
-
 def values(found: Sequence[Sensitivity]) -> list[dict[str, Any]]:
-    """The same as plain values, as fractions."""
+    """Results with their spread as plain values, for JSON; fractions."""
     return [
         {
             "records": [source.path.as_posix() for source in one.result.sources],
@@ -172,36 +152,11 @@ def values(found: Sequence[Sensitivity]) -> list[dict[str, Any]]:
             "miou": one.miou,
             "miou_worst_support": one.miou_worst,
             "miou_best_support": one.miou_best,
-            "overall": _plain(one.overall),
-            "classes": [_plain(spread) for spread in one.classes],
+            "overall": asdict(one.overall),
+            "classes": [asdict(spread) for spread in one.classes],
         }
         for one in found
     ]
-
-
-def _row(one: Sensitivity) -> dict[str, str]:
-    return {
-        "queries": str(one.overall.queries),
-        "supports": f"{one.overall.supports:g}",
-        "mIoU": _percent(one.miou),
-        "worst support": _percent(one.miou_worst),
-        "best support": _percent(one.miou_best),
-        "sd within a query": _percent(one.overall.deviation),
-        "share of variance": _percent(one.overall.share),
-    }
-
-
-def _class_rows(found: Sequence[Sensitivity]) -> list[list[str]]:
-    """Class by class, a column for every result in order, whatever they are called."""
-    names = list(dict.fromkeys(spread.name for one in found for spread in one.classes))
-    by_name = [{spread.name: spread.deviation for spread in one.classes} for one in found]
-    return [[name, *(_percent(held.get(name)) for held in by_name)] for name in names]
-
-
-def _plain(spread: Spread) -> dict[str, Any]:
-    return {
-        key: None if isinstance(value, float) and np.isnan(value) else value for key, value in asdict(spread).items()
-    }
 
 
 def _miou_of(
@@ -210,7 +165,3 @@ def _miou_of(
     kept = rows.merge(chosen[EPISODE], on=EPISODE)
     value: float | None = summarise(kept, folds, rules)["miou"]
     return value
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None or np.isnan(value) else f"{100 * value:.1f}"

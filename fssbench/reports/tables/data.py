@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fssbench.reports.entries.lines import method_label, weights_label
+from fssbench.reports.entries.lines import weights_label
 from fssbench.reports.entries.results import Place, Result
 from fssbench.reports.papers.registry import Span
 from fssbench.reports.tables.layouts import Shown, View, places_of, shown_lines
 from fssbench.reports.tables.remarks import lead, reason
-from fssbench.scoring.intervals import Interval
 
 SCHEMA = 1
+_CLASS_ROW = ("method", "label", "backbone", "weights", "setting", "annotation", "shot")  # what a row of a class keeps
 
 
 def document(results: Sequence[Result], view: View, *, per_class: bool = False) -> dict[str, Any]:
@@ -27,12 +27,8 @@ def document(results: Sequence[Result], view: View, *, per_class: bool = False) 
     for place, members in places.items():
         lines = shown_lines(members, view)
         said = lead(place, [shown.line for shown in lines], reason(place, list(places)), view.lens)
-        rows = [
-            row
-            for shown in lines
-            for entry in _entries(shown)
-            for row in (_class_rows(entry) if per_class else [entry])
-        ]
+        entries = [entry for shown in lines for entry in _entries(shown)]
+        rows = [row for entry in entries for row in _class_rows(entry)] if per_class else entries
         tables.append({**_place(place), "remarks": list(said), "rows": rows})
     return {"schema": SCHEMA, "tables": tables}
 
@@ -60,14 +56,16 @@ def _place(place: Place) -> dict[str, Any]:
 
 
 def _entries(shown: Shown) -> Iterator[dict[str, Any]]:
-    setting = shown.line.setting
+    setting, run = shown.line.setting, shown.line.run
+    classes = {c: run.bank.class_names.get(c, str(c)) for members in run.bank.folds.values() for c in members}
     for shot, scores in shown.scores.items():
-        run = shown.line.shots[shot][0].run
-        names = run.bank.class_names
-        paper = shown.paper.shots.get(shot) if shown.paper else None
-        yield {
+        bounds = {
+            name: {"low": bound.low, "high": bound.high, "error": bound.error}
+            for name, bound in shown.bounds[shot].items()
+        }
+        entry = {
             "method": setting.method,
-            "label": method_label(setting),
+            "label": shown.line.label,
             "backbone": setting.backbone,
             "weights": weights_label(setting),
             "setting": shown.setting,
@@ -78,54 +76,49 @@ def _entries(shown: Shown) -> Iterator[dict[str, Any]]:
             "trainings": scores.trainings,
             "runs": scores.runs,
             "contaminated": setting.contaminated,
-            "folds": {str(fold): _rounded(value) for fold, value in scores.folds.items()},
-            "mean": _rounded(scores.mean),
-            "training_std": _rounded(scores.training_std),
-            "run_std": _rounded(scores.run_std),
-            "fb_iou": _rounded(scores.fb_iou),
-            **(
-                {}
-                if scores.false_positive_rate is None
-                else {"false_positive_rate": _rounded(scores.false_positive_rate)}
-            ),
-            "classes": {names.get(c, str(c)): _rounded(value) for c, value in scores.classes.items()},
-            "class_intervals": {
-                names.get(c, str(c)): _interval(shown.bounds[shot][f"class {c}"])
-                for c in scores.classes
-                if f"class {c}" in shown.bounds[shot]
-            },
-            "intervals": {
-                name: _interval(bound) for name, bound in shown.bounds[shot].items() if not name.startswith("class ")
-            },
-            "published": None
-            if paper is None or shown.paper is None
-            else {
-                "label": shown.paper.label,
-                "backbone": paper.backbone,
-                "verified": paper.verified,
-                "folds": [_span(span) for span in paper.miou_folds],
-                "mean": _span(paper.miou),
-                "fb_iou": _span(paper.fb_iou),
-                "difference": None
-                if scores.mean is None or paper.miou is None or not shown.paper.comparable
-                else _rounded(scores.mean - paper.miou.middle / 100),
-                "sources": list(paper.sources),
-                "differs": list(shown.paper.differs),
-            },
+            "folds": {str(fold): scores.numbers.get(f"fold {fold}") for fold in run.bank.folds},
+            "mean": scores.mean,
+            "training_std": scores.training_std,
+            "run_std": scores.run_std,
+            "fb_iou": scores.numbers.get("fb"),
+            **({"false_positive_rate": scores.numbers["fpr"]} if "fpr" in scores.numbers else {}),
+            "classes": {name: scores.numbers.get(f"class {c}") for c, name in classes.items()},
+            "class_intervals": {name: bounds[f"class {c}"] for c, name in classes.items() if f"class {c}" in bounds},
+            "intervals": {name: bound for name, bound in bounds.items() if not name.startswith("class ")},
+            "published": _published(shown, shot),
             "records": [source.run.id for result in shown.line.shots[shot] for source in result.sources],
         }
+        yield {key: _rounded(value) for key, value in entry.items()}
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 10)
+def _published(shown: Shown, shot: int) -> dict[str, Any] | None:
+    if shown.paper is None or shot not in shown.paper.shots:
+        return None
+    paper, ours = shown.paper.shots[shot], shown.scores[shot].mean
+    apart = None if ours is None or paper.miou is None else ours - paper.miou.middle / 100
+    return {
+        "label": shown.paper.label,
+        "backbone": paper.backbone,
+        "verified": paper.verified,
+        "folds": [_range(paper.numbers.get(f"fold {fold}")) for fold in range(4)],
+        "mean": _range(paper.miou),
+        "fb_iou": _range(paper.numbers.get("fb")),
+        "difference": apart if shown.paper.comparable else None,
+        "sources": list(paper.sources),
+        "differs": list(shown.paper.differs),
+    }
 
 
-def _interval(bound: Interval) -> dict[str, float | None]:
-    return {"low": _rounded(bound.low), "high": _rounded(bound.high), "error": _rounded(bound.error)}
+def _range(span: Span | None) -> list[float] | None:
+    return None if span is None else [span.low / 100, span.high / 100]
 
 
-def _span(span: Span | None) -> list[float | None] | None:
-    return None if span is None else [_rounded(span.low / 100), _rounded(span.high / 100)]
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return round(value, 10) if isinstance(value, float) else value
 
 
 def _fold_row(entry: dict[str, Any]) -> dict[str, Any]:
@@ -144,8 +137,7 @@ def _fold_row(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _class_rows(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    kept = ("method", "label", "backbone", "weights", "setting", "annotation", "shot")
     for name, value in entry["classes"].items():
         bound = entry["class_intervals"].get(name, {})
-        row = {**{key: entry[key] for key in kept}, "class": name, "iou": value}
+        row = {**{key: entry[key] for key in _CLASS_ROW}, "class": name, "iou": value}
         yield row | {key: bound[key] for key in ("low", "high") if key in bound}

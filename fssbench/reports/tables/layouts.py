@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from fssbench.protocol import Protocol
-from fssbench.reports.entries.lines import (
-    Line,
-    Scores,
-    lines_of,
-    method_label,
-    settings_that_differ,
-    title,
-    weights_label,
-)
+from fssbench.reports.entries.lines import Line, Scores, lines_of, settings_that_differ, title, weights_label
 from fssbench.reports.entries.results import Place, Result
-from fssbench.reports.entries.uncertainty import result_intervals
 from fssbench.reports.papers.beside import Beside, beside
-from fssbench.reports.papers.registry import PaperScores, Span
-from fssbench.reports.tables.model import MISSING, Cell, Column, Row, Table, difference, number, ranked
-from fssbench.reports.tables.remarks import lead, notes, reason
-from fssbench.scoring.intervals import Interval
+from fssbench.reports.papers.registry import Span
+from fssbench.reports.tables.model import MISSING, Cell, Row, RowKind, Table, columns, difference, number, ranked, row
+from fssbench.reports.tables.remarks import lead, listed, notes, reason
 from fssbench.scoring.rules import rules_of
 
-Bounds = dict[str, Interval]
+if TYPE_CHECKING:
+    from fssbench.scoring.intervals import Interval
 
 
 @dataclass(frozen=True)
@@ -39,13 +31,42 @@ class View:
 
 @dataclass(frozen=True)
 class Shown:
-    """A line with everything that its rows print."""
+    """A line with everything that its rows print. Numbers go by the names of `numbers_of`: "fold 0", "mean", "fb"."""
 
     line: Line
     setting: str  # what tells it from lines that look the same
     scores: dict[int, Scores]  # by shot
-    bounds: dict[int, Bounds]  # by shot; empty without intervals
+    bounds: dict[int, dict[str, Interval]]  # by shot; empty without intervals
     paper: Beside | None
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        """Method, backbone and weights."""
+        return self.line.label, self.line.setting.backbone, weights_label(self.line.setting)
+
+    def measured(self, shot: int, name: str, digits: int) -> Cell:
+        """What was measured, with its interval, the mean with its deviation; a dash where it was not run."""
+        if shot not in self.scores:
+            return Cell(MISSING)
+        scores, bound = self.scores[shot], self.bounds[shot].get(name)
+        interval = None if bound is None else (bound.low, bound.high)
+        cell = number(scores.numbers.get(name), digits, scores.spread if name == "mean" else None, interval)
+        return replace(cell, value=None) if name == "fpr" else cell  # less is better: no mark for the highest
+
+    def printed(self, shot: int, name: str, _: int) -> Cell:
+        """What the paper prints."""
+        return span_cell(self._span(shot, name))
+
+    def apart(self, shot: int, name: str, digits: int) -> Cell:
+        """Measured minus printed."""
+        span, value = self._span(shot, name), self.scores[shot].numbers.get(name) if shot in self.scores else None
+        if span is None or value is None:
+            return Cell(MISSING)
+        cell = difference(value - span.middle / 100, digits)
+        return cell if span.verified else replace(cell, text=f"~{cell.text}")
+
+    def _span(self, shot: int, name: str) -> Span | None:
+        return self.paper.shots[shot].numbers.get(name) if self.paper and shot in self.paper.shots else None
 
 
 def places_of(results: Sequence[Result]) -> dict[Place, list[Result]]:
@@ -58,16 +79,21 @@ def places_of(results: Sequence[Result]) -> dict[Place, list[Result]]:
 
 def shown_lines(results: Sequence[Result], view: View) -> list[Shown]:
     """The lines of one place."""
+
+    def bounds(members: Sequence[Result]) -> dict[str, Interval]:
+        if not view.intervals:
+            return {}
+        from fssbench.reports.entries.uncertainty import result_intervals  # it takes a second to import scipy.stats
+
+        return result_intervals(members, None if view.lens is None else rules_of(view.lens.model_dump()))
+
     lines = lines_of(results)
-    rules = None if view.lens is None else rules_of(view.lens.model_dump())
     return [
         Shown(
             line=line,
             setting=setting,
             scores={shot: scores for shot in sorted(line.shots) if (scores := line.scores(shot)) is not None},
-            bounds={
-                shot: result_intervals(members, rules) if view.intervals else {} for shot, members in line.shots.items()
-            },
+            bounds={shot: bounds(members) for shot, members in line.shots.items()},
             paper=beside(line) if view.published else None,
         )
         for line, setting in zip(lines, settings_that_differ(lines), strict=True)
@@ -75,28 +101,23 @@ def shown_lines(results: Sequence[Result], view: View) -> list[Shown]:
 
 
 def fold_tables(results: Sequence[Result], view: View | None = None) -> list[Table]:
-    """One table a place: rows method x backbone x weights; for each shot the folds, their mean, and FB-IoU."""
+    """One table a place: rows method x backbone x weights; for each shot the folds, their mean, and FB-IoU. With the
+    papers' rows, a second one says what separates ours from them."""
     view = view or View()
     places = places_of(results)
     tables = []
     for place, members in places.items():
         lines = shown_lines(members, view)
         tables.append(_fold_table(place, lines, reason(place, list(places)), view))
-        if any(shown.paper is not None for shown in lines):
-            tables.append(_differs_table(place, lines))
+        several = len({shown.line.setting.backbone for shown in lines}) > 1
+        differs: dict[str, list[str]] = {}
+        for shown in lines:
+            if shown.paper is not None:
+                words = [shown.line.label, shown.line.setting.backbone if several else "", shown.setting]
+                differs.setdefault(", ".join(filter(None, words)), []).extend(shown.paper.differs)
+        if differs:
+            tables.append(differs_table(f"{title(place)}: beside the papers", differs))
     return tables
-
-
-def _differs_table(place: Place, lines: list[Shown]) -> Table:
-    """What separates each line from its paper's row, one thing a row."""
-    rows = [
-        Row((Cell(method_label(shown.line.setting)), Cell(shown.line.setting.backbone), Cell(word)))
-        for shown in lines
-        if shown.paper is not None
-        for word in shown.paper.differs or ("nothing that the record knows of",)
-    ]
-    heads = ("Method", "Backbone", "differs from the paper in")
-    return Table(f"{title(place)}: beside the papers", tuple(Column(h, numeric=False) for h in heads), tuple(rows))
 
 
 def class_tables(results: Sequence[Result], view: View | None = None) -> list[Table]:
@@ -109,96 +130,52 @@ def class_tables(results: Sequence[Result], view: View | None = None) -> list[Ta
     ]
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """Which columns a table of folds has."""
-
-    shots: tuple[int, ...]
-    folds: tuple[int, ...]
-    fb: bool
-    setting: bool
-    negatives: bool = False
-
-    @property
-    def columns(self) -> list[Column]:
-        names = ["Method", "Backbone", "Weights", *(["Setting"] if self.setting else [])]
-        by_fold = [*(f"fold {fold}" for fold in self.folds), "mean"] if len(self.folds) > 1 else ["mIoU"]
-        numeric = [*by_fold, *(["FB-IoU"] if self.fb else []), *(["FPR"] if self.negatives else [])]
-        return [
-            *(Column(name, numeric=False) for name in names),
-            *(Column(heading, f"{shot}-shot") for shot in self.shots for heading in numeric),
-        ]
-
-    def cells(self, folds: Sequence[Cell], mean: Cell, fb: Cell, rate: Cell | None = None) -> list[Cell]:
-        """The cells of one shot: folds only where there are several, FB-IoU and FPR only where anybody has one."""
-        last = [*([fb] if self.fb else []), *([rate or Cell(MISSING)] if self.negatives else [])]
-        return [*(folds if len(self.folds) > 1 else []), mean, *last]
-
-    def names(self, *words: str) -> list[Cell]:
-        """The cells left of the numbers."""
-        return [Cell(word) for word in words[: 3 + self.setting]]
+def differs_table(heading: str, differs: Mapping[str, Sequence[str]], remarks: Sequence[str] = ()) -> Table:
+    """What separates measured rows from the papers', by row: what all of them share is said once, and first."""
+    whose: dict[str, list[str]] = {}
+    for name, words in differs.items():
+        for word in dict.fromkeys(words or ("nothing that the record knows of",)):
+            whose.setdefault(word, []).append(name)
+    shared: dict[tuple[str, ...], list[str]] = {}
+    for word, names in whose.items():
+        shared.setdefault(tuple(names), []).append(word)
+    rows = [
+        row(f"all {len(names)}" if len(names) == len(differs) > 1 else listed(names), "; ".join(words))
+        for names, words in sorted(shared.items(), key=lambda one: -len(one[0]))
+    ]
+    return Table(heading, columns("Row", "measured differs from the paper in"), tuple(rows), notes=tuple(remarks))
 
 
-def _fold_table(place: Place, lines: list[Shown], why: str, view: View) -> Table:
-    grid = _Grid(
-        shots=tuple(sorted({shot for shown in lines for shot in shown.scores})),
-        folds=tuple(sorted(lines[0].line.results[0].run.bank.folds)),
-        fb=any(scores.fb_iou is not None for shown in lines for scores in shown.scores.values()) or place.way == 1,
-        setting=any(shown.setting for shown in lines),
-        negatives=any(s.false_positive_rate is not None for shown in lines for s in shown.scores.values()),
-    )
-    rows = [row for shown in lines for row in _rows(shown, grid, view)]
-    plain = [shown.line for shown in lines]
-    papers = [(shown.line, shown.paper) for shown in lines if shown.paper is not None]
+def _fold_table(place: Place, lines: Sequence[Shown], why: str, view: View) -> Table:
+    known = {name for shown in lines for scores in shown.scores.values() for name in scores.numbers}
+    folds = [f"fold {fold}" for fold in sorted(lines[0].line.run.bank.folds)]
+    heads = {fold: fold for fold in folds} | {"mean": "mean"} if len(folds) > 1 else {"mean": "mIoU"}
+    heads |= {"fb": "FB-IoU"} if place.way == 1 or "fb" in known else {}
+    heads |= {"fpr": "FPR"} if "fpr" in known else {}
+    shots = sorted({shot for shown in lines for shot in shown.scores})
+    left = columns("Method", "Backbone", "Weights", *(["Setting"] if any(shown.setting for shown in lines) else []))
+
+    def row_of(kind: RowKind, cell: Callable[[int, str, int], Cell], *words: str) -> Row:
+        return row(*words[: len(left)], *(cell(shot, n, view.digits) for shot in shots for n in heads), kind=kind)
+
+    rows = []
+    for shown in lines:
+        kind: RowKind = "seen" if shown.line.setting.contaminated else "ours"
+        rows.append(row_of(kind, shown.measured, *shown.words, shown.setting or MISSING))
+        if paper := shown.paper:
+            words = "published" if paper.verified else "published, partly unverified"
+            rows.append(row_of("published", shown.printed, paper.label, paper.backbone, words, MISSING))
+            if paper.comparable:
+                rows.append(row_of("difference", shown.apart, "difference", MISSING, MISSING, MISSING))
+    right = [column for shot in shots for column in columns(*heads.values(), group=f"{shot}-shot", numeric=True)]
+    plain, papers = [shown.line for shown in lines], [shown.paper for shown in lines if shown.paper is not None]
     return Table(
         title=title(place),
-        columns=tuple(grid.columns),
-        rows=ranked(rows, grid.columns, view.digits),
+        columns=(*left, *right),
+        rows=ranked(rows, [*left, *right], view.digits),
         lead=lead(place, plain, why, view.lens),
         notes=notes(place, plain, papers, with_intervals=view.intervals, with_published=view.published),
     )
-
-
-def _rows(shown: Shown, grid: _Grid, view: View) -> list[Row]:
-    setting = shown.line.setting
-    ours = [
-        *grid.names(method_label(setting), setting.backbone, weights_label(setting), shown.setting or MISSING),
-        *(cell for shot in grid.shots for cell in _own_cells(shown, shot, grid, view.digits)),
-    ]
-    rows = [Row(tuple(ours), "seen" if setting.contaminated else "ours")]
-    if shown.paper is not None:
-        label, paper = shown.paper.label, shown.paper
-        words = "published" if paper.verified else "published, partly unverified"
-        printed = [cell for shot in grid.shots for cell in _paper_cells(paper.shots.get(shot), grid)]
-        rows.append(Row((*grid.names(label, paper.backbone, words, MISSING), *printed), "published"))
-        if paper.comparable:
-            apart = [cell for shot in grid.shots for cell in _difference_cells(shown, shot, grid, view.digits)]
-            rows.append(Row((*grid.names("difference", MISSING, MISSING, MISSING), *apart), "difference"))
-    return rows
-
-
-def _own_cells(shown: Shown, shot: int, grid: _Grid, digits: int) -> list[Cell]:
-    scores, bounds = shown.scores.get(shot), shown.bounds.get(shot, {})
-    if scores is None:
-        return grid.cells([Cell(MISSING)] * len(grid.folds), Cell(MISSING), Cell(MISSING))
-    spread = scores.training_std if scores.training_std is not None else scores.run_std
-    return grid.cells(
-        [number(scores.folds[fold], digits, None, _bound(bounds, f"fold {fold}")) for fold in grid.folds],
-        number(scores.mean, digits, spread, _bound(bounds, "mean")),
-        number(scores.fb_iou, digits, None, _bound(bounds, "fb")),
-        replace(number(scores.false_positive_rate, digits), value=None),  # less is better: no mark for the highest
-    )
-
-
-def _bound(bounds: Bounds, name: str) -> tuple[float, float] | None:
-    return (bounds[name].low, bounds[name].high) if name in bounds else None
-
-
-def _paper_cells(scores: PaperScores | None, grid: _Grid) -> list[Cell]:
-    if scores is None:
-        return grid.cells([Cell(MISSING)] * len(grid.folds), Cell(MISSING), Cell(MISSING))
-    folds = [span_cell(scores.miou_folds[fold] if fold < len(scores.miou_folds) else None) for fold in grid.folds]
-    return grid.cells(folds, span_cell(scores.miou), span_cell(scores.fb_iou))
 
 
 def span_cell(span: Span | None) -> Cell:
@@ -210,49 +187,22 @@ def span_cell(span: Span | None) -> Cell:
     return Cell(text if span.verified else f"~{text}", span.middle / 100)
 
 
-def _difference_cells(shown: Shown, shot: int, grid: _Grid, digits: int) -> list[Cell]:
-    ours, paper = shown.scores.get(shot), shown.paper.shots.get(shot) if shown.paper else None
-    if ours is None or paper is None:
-        return grid.cells([Cell(MISSING)] * len(grid.folds), Cell(MISSING), Cell(MISSING))
-
-    def apart(value: float | None, span: Span | None) -> Cell:
-        cell = difference(None if value is None or span is None else value - span.middle / 100, digits)
-        return cell if span is None or span.verified or value is None else replace(cell, text=f"~{cell.text}")
-
-    folds = [
-        apart(ours.folds[fold], paper.miou_folds[fold] if fold < len(paper.miou_folds) else None) for fold in grid.folds
-    ]
-    return grid.cells(folds, apart(ours.mean, paper.miou), apart(ours.fb_iou, paper.fb_iou))
-
-
-def _class_table(place: Place, lines: list[Shown], why: str, view: View) -> Table:
-    bank = lines[0].line.results[0].run.bank
-    columns = [Column("Fold", numeric=False), Column("Class", numeric=False)]
-    held: list[tuple[Scores, Bounds]] = []
-    for shown in lines:
-        setting = shown.line.setting
-        words = [method_label(setting), setting.backbone, weights_label(setting), shown.setting]
-        for shot, scores in shown.scores.items():
-            columns.append(Column(f"{shot}-shot", ", ".join(filter(None, words))))
-            held.append((scores, shown.bounds[shot]))
-
-    def row(fold: str, name: str, key: str, values: Sequence[float | None]) -> Row:
-        cells = [
-            number(value, view.digits, None, _bound(bounds, key))
-            for value, (_, bounds) in zip(values, held, strict=True)
-        ]
-        return Row((Cell(fold), Cell(name), *cells))
-
+def _class_table(place: Place, lines: Sequence[Shown], why: str, view: View) -> Table:
+    bank = lines[0].line.run.bank
+    heads = [column for shown in lines for column in columns(
+        *(f"{shot}-shot" for shot in shown.scores), group=", ".join(filter(None, (*shown.words, shown.setting))),
+        numeric=True,
+    )]  # fmt: skip
+    classes = [(str(fold), bank.class_names.get(c, str(c)), f"class {c}") for fold in sorted(bank.folds)
+               for c in bank.folds[fold]]  # fmt: skip
     rows = [
-        row(str(fold), bank.class_names.get(c, str(c)), f"class {c}", [scores.classes[c] for scores, _ in held])
-        for fold, classes in sorted(bank.folds.items())
-        for c in classes
+        row(fold, name, *(shown.measured(shot, key, view.digits) for shown in lines for shot in shown.scores))
+        for fold, name, key in [*classes, (MISSING, "mean", "mean")]
     ]
-    rows.append(row(MISSING, "mean", "mean", [scores.mean for scores, _ in held]))
     plain = [shown.line for shown in lines]
     return Table(
         title=f"{title(place)}, by class",
-        columns=tuple(columns),
+        columns=(*columns("Fold", "Class"), *heads),
         rows=tuple(rows),
         lead=lead(place, plain, why, view.lens),
         notes=notes(place, plain, [], with_intervals=view.intervals, with_published=False),

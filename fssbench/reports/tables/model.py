@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from itertools import groupby
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from fssbench.scoring.paired import Difference
 
 MISSING = "-"
 
@@ -38,6 +42,16 @@ class Row:
     kind: RowKind = "ours"
 
 
+def row(*cells: Cell | str, kind: RowKind = "ours") -> Row:
+    """A row, its words as cells without a value."""
+    return Row(tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells), kind)
+
+
+def columns(*titles: str, group: str = "", numeric: bool = False) -> tuple[Column, ...]:
+    """Columns of words, or of numbers, under one heading."""
+    return tuple(Column(title, group, numeric) for title in titles)
+
+
 @dataclass(frozen=True)
 class Table:
     """A table with everything that must be said about it."""
@@ -51,13 +65,7 @@ class Table:
     @property
     def groups(self) -> list[tuple[str, int]]:
         """Headings over neighbouring columns, with how many columns each spans."""
-        spans: list[tuple[str, int]] = []
-        for column in self.columns:
-            if spans and spans[-1][0] == column.group:
-                spans[-1] = (column.group, spans[-1][1] + 1)
-            else:
-                spans.append((column.group, 1))
-        return spans
+        return [(group, len([*same])) for group, same in groupby(column.group for column in self.columns)]
 
 
 def number(
@@ -90,6 +98,14 @@ def difference(value: float | None, digits: int = 1) -> Cell:
     '-1.2'
     """
     return Cell(MISSING if value is None else f"{100 * value:+.{digits}f}", value)
+
+
+def change(found: Difference | None, digits: int = 1) -> Cell:
+    """A paired difference with its interval."""
+    if found is None:
+        return Cell(MISSING)
+    bounds = f" [{100 * found.low:+.{digits}f}, {100 * found.high:+.{digits}f}]"
+    return Cell(difference(found.difference, digits).text + bounds, found.difference)
 
 
 def ranked(rows: Sequence[Row], columns: Sequence[Column], digits: int = 1) -> tuple[Row, ...]:

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fssbench.reports.entries.lines import Line, Scores, lines_of, weights_label
+from fssbench.reports.entries.lines import Line, lines_of, weights_label
 from fssbench.reports.entries.results import Result
 from fssbench.reports.papers.beside import differences_of
-from fssbench.reports.papers.paper import Paper, PaperRow, PaperTable, Part, Printed
-from fssbench.reports.papers.registry import NAMES, backbone_key, plain
-from fssbench.reports.tables.layouts import span_cell
-from fssbench.reports.tables.model import MISSING, Cell, Column, Row, Table, number
+from fssbench.reports.papers.paper import Paper, PaperRow, PaperTable
+from fssbench.reports.papers.registry import NAMES, Span, backbone_key, plain
+from fssbench.reports.tables.layouts import differs_table, span_cell
+from fssbench.reports.tables.model import MISSING, Cell, Table, columns, number, row
+from fssbench.reports.tables.remarks import listed
 
-HEADS = {"fold0": "fold 0", "fold1": "fold 1", "fold2": "fold 2", "fold3": "fold 3", "mean": "mean", "fb": "FB-IoU"}
 RECALLED = (
     "Rows, columns and their order as recalled: the paper's text could not be opened. "
     "~: number from memory, not checked against a source."
@@ -28,7 +28,7 @@ class Filled:
     """A row with its numbers: the published ones by shot, the measured line that fits best, and how many more fit."""
 
     row: PaperRow
-    published: dict[int, dict[Part, Printed]]  # by shot
+    published: dict[int, dict[str, Span]]  # by shot, and by the names of `numbers_of`
     line: Line | None
     differs: tuple[str, ...]
     others: int
@@ -37,22 +37,27 @@ class Filled:
     def label(self) -> str:
         return self.row.label or self.row.name
 
+    def measured(self, shot: int, name: str) -> float | None:
+        """A number of the line; None without one."""
+        scores = self.line.scores(shot) if self.line else None
+        return scores.numbers.get(name) if scores else None
+
 
 def fill(table: PaperTable, results: Sequence[Result]) -> list[Filled]:
     """The rows of a table with everything known of them. A measured line stands in one row only."""
     lines = [line for line in lines_of([r for r in results if r.shot in table.shots]) if _could_fit(table, line)]
     homes: dict[int, list[Line]] = {}
     for line in lines:
-        ranked = [(_distance(row, line, table), i) for i, row in enumerate(table.rows) if _is(row, line)]
+        ranked = [(_distance(named, line, table), i) for i, named in enumerate(table.rows) if _is(named, line)]
         if ranked:
             homes.setdefault(min(ranked)[1], []).append(line)
     filled = []
-    for i, row in enumerate(table.rows):
-        known = [(_differs(row, line), line) for line in homes.get(i, [])]
+    for i, named in enumerate(table.rows):
+        known = [(_differs(named, line), line) for line in homes.get(i, [])]
         known.sort(key=lambda one: (len(one[0]), -one[1].results[0].summary.episodes))
         differs, best = known[0] if known else ((), None)
-        printed = {shot: table.published(row, shot) for shot in table.shots}
-        filled.append(Filled(row, printed, best, differs, max(0, len(known) - 1)))
+        printed = {shot: table.published(named, shot) for shot in table.shots}
+        filled.append(Filled(named, printed, best, differs, max(0, len(known) - 1)))
     return filled
 
 
@@ -75,10 +80,8 @@ def paper_data(paper: Paper, results: Sequence[Result]) -> list[dict[str, Any]]:
 
 def _entries(paper: Paper, table: PaperTable, one: Filled) -> Iterator[dict[str, Any]]:
     for shot in table.shots:
-        scores = one.line.scores(shot) if one.line else None
         for part in table.parts:
-            printed = one.published[shot].get(part)
-            span = printed.span if printed else None
+            span, value = one.published[shot].get(part), one.measured(shot, part)
             yield {
                 "paper": paper.method,
                 "table": table.title,
@@ -89,8 +92,8 @@ def _entries(paper: Paper, table: PaperTable, one: Filled) -> Iterator[dict[str,
                 "published_low": None if span is None else span.low,
                 "published_high": None if span is None else span.high,
                 "certainty": "hole" if span is None else "read" if span.verified else "memory",
-                "sources": [source for source, _ in printed.sources] if printed else [],
-                "measured": None if (value := _measured(scores, part)) is None else round(100 * value, 8),
+                "sources": [source for source, _ in span.sources] if span else [],
+                "measured": None if value is None else round(100 * value, 8),
                 "measured_backbone": one.line.setting.backbone if one.line else None,
                 "differs": list(one.differs),
                 "records": [s.run.id for r in one.line.shots.get(shot, ()) for s in r.sources] if one.line else [],
@@ -123,46 +126,37 @@ def _other_backbone(row: PaperRow, line: Line) -> str | None:
     return None if plain(row.backbone) == backbone_key(line.setting.backbone) else row.backbone
 
 
-def _cell(printed: Printed | None) -> Cell:
-    return span_cell(printed.span if printed else None)
-
-
 def _differs(row: PaperRow, line: Line) -> tuple[str, ...]:
     words = differences_of(line, _other_backbone(row, line))
     return tuple(word for word in words if row.weights != "untrained" or "ours is untrained" not in word)
 
 
-def _measured(scores: Scores | None, part: str) -> float | None:
-    if scores is None:
-        return None
-    if part.startswith("fold"):
-        return scores.folds.get(int(part[-1]))
-    return scores.mean if part == "mean" else scores.fb_iou
-
-
 def _numbers(paper: Paper, table: PaperTable, filled: list[Filled], digits: int) -> Table:
     measured = [part for part in ("mean", "fb") if part in table.parts] if any(one.line for one in filled) else []
-    columns = [Column("Method", numeric=False), Column("Backbone", numeric=False)]
-    for shot in table.shots:
-        columns += [Column(HEADS[part], f"{shot}-shot") for part in table.parts]
-        columns += [Column("measured" if part == "mean" else "measured FB", f"{shot}-shot") for part in measured]
+    heads = [_head(part) for part in table.parts] + [
+        "measured" if part == "mean" else "measured FB" for part in measured
+    ]
     rows = []
     for one in filled:
         cells = [Cell(one.label), Cell(one.row.backbone or MISSING)]
         for shot in table.shots:
-            cells += [_cell(one.published[shot].get(part)) for part in table.parts]
+            cells += [span_cell(one.published[shot].get(part)) for part in table.parts]
             scores = one.line.scores(shot) if one.line else None
-            spread = scores.training_std if scores else None
+            spreads = {"mean": scores.training_std} if scores else {}
             cells += [
-                replace(number(_measured(scores, part), digits, spread if part == "mean" else None), measured=True)
-                for part in measured
+                replace(number(one.measured(shot, part), digits, spreads.get(part)), measured=True) for part in measured
             ]
-        rows.append(Row(tuple(cells), "published"))
-    notes = [*_holes(table, filled)]
+        rows.append(row(*cells, kind="published"))
+    notes = _holes(table, filled)
     if not measured:
         notes.append(f"Nothing measured fits this table. How to get there: fssbench reproduce {paper.method}")
-    return Table(f"{paper.name} ({paper.venue} {paper.year}): {table.title}", tuple(columns), tuple(rows),
-                 (RECALLED,), tuple(notes))  # fmt: skip
+    right = [head for shot in table.shots for head in columns(*heads, group=f"{shot}-shot", numeric=True)]
+    title = f"{paper.name} ({paper.venue} {paper.year}): {table.title}"
+    return Table(title, (*columns("Method", "Backbone"), *right), tuple(rows), (RECALLED,), tuple(notes))
+
+
+def _head(part: str) -> str:
+    return "FB-IoU" if part == "fb" else part
 
 
 def _holes(table: PaperTable, filled: list[Filled]) -> list[str]:
@@ -171,7 +165,7 @@ def _holes(table: PaperTable, filled: list[Filled]) -> list[str]:
     for one in filled:
         gaps = []
         for shot in table.shots:
-            lacking = [HEADS[part] for part in table.parts if part not in one.published[shot]]
+            lacking = [_head(part) for part in table.parts if part not in one.published[shot]]
             if lacking:
                 gaps.append(f"{shot}-shot {', '.join(lacking) if len(lacking) < len(table.parts) else 'all'}")
         if gaps:
@@ -180,32 +174,32 @@ def _holes(table: PaperTable, filled: list[Filled]) -> list[str]:
 
 
 def _differences(table: PaperTable, filled: list[Filled]) -> Table:
-    rows = []
+    """What separates the measured lines from the papers' rows; below, what each of them is."""
+    differs: dict[str, tuple[str, ...]] = {}
+    settings: dict[str, list[str]] = {}
     for one in filled:
-        if one.line is None:
-            continue
-        setting = one.line.setting
-        kept = (one.label, setting.backbone, weights_label(setting), one.line.place.protocol)
-        for word in one.differs or ("nothing that the record knows of",):
-            rows.append(Row(tuple(Cell(text) for text in (*kept, word))))
-        if one.others:
-            rows.append(Row(tuple(Cell(text) for text in (*kept, f"({one.others} more settings fit less well)"))))
-    heads = ("Row", "Backbone", "Weights", "Protocol", "measured differs from the paper in")
-    return Table(f"Measured beside: {table.title}", tuple(Column(h, numeric=False) for h in heads), tuple(rows))
+        if one.line is not None:
+            name = one.label if one.label not in differs else f"{one.label} {one.row.backbone}"
+            differs[name] = one.differs
+            words = (one.line.setting.backbone, weights_label(one.line.setting), f"protocol {one.line.place.protocol}")
+            more = f" ({one.others} more settings fit less well)" if one.others else ""
+            settings.setdefault(", ".join(words), []).append(name + more)
+    measured = [f"Measured with {words}: {listed(names)}." for words, names in settings.items()]
+    return differs_table(f"Measured beside: {table.title}", differs, measured)
 
 
 def _origins(paper: Paper) -> Table:
     """Where the published cells are from: a row for each of the tables' rows and its sources."""
     found: dict[tuple[str, ...], dict[str, None]] = {}
     for table in paper.tables:
-        for row in table.rows:
+        way = f"{table.way}-way " if table.way > 1 else ""
+        for one in table.rows:
             for shot in table.shots:
-                for part, cell in table.published(row, shot).items():
-                    for source, note in cell.sources:
-                        names = (row.label or row.name, row.backbone or MISSING)
-                        key = (*names, "read" if cell.span.verified else "memory", source, note)
-                        way = f"{table.way}-way " if table.way > 1 else ""
-                        found.setdefault(key, {})[f"{way}{shot}-shot {HEADS[part]}"] = None
-    rows = [Row(tuple(map(Cell, (*key[:2], ", ".join(cells), *key[2:])))) for key, cells in sorted(found.items())]
-    columns = [Column(h, numeric=False) for h in ("Row", "Backbone", "Cells", "Certainty", "Source", "It says")]
-    return Table(f"{paper.name}: where the published cells are from", tuple(columns), tuple(rows))
+                for part, span in table.published(one, shot).items():
+                    for source in span.sources:
+                        names = (one.label or one.name, one.backbone or MISSING)
+                        key = (*names, "read" if span.verified else "memory", *source)
+                        found.setdefault(key, {})[f"{way}{shot}-shot {_head(part)}"] = None
+    rows = [row(*key[:2], ", ".join(cells), *key[2:]) for key, cells in sorted(found.items())]
+    heads = columns("Row", "Backbone", "Cells", "Certainty", "Source", "It says")
+    return Table(f"{paper.name}: where the published cells are from", heads, tuple(rows))

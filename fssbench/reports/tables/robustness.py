@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fssbench.reports.entries.lines import DATASETS, method_label, title, weights_label
 from fssbench.reports.studies.robustness import SUITES, Robustness, SuiteLine
-from fssbench.reports.tables.model import Cell, Column, Row, Table, difference, number, ranked
+from fssbench.reports.tables.model import MISSING, Cell, Table, change, columns, number, ranked, row
 
 
 def robustness_tables(found: Sequence[Robustness], digits: int = 1) -> list[Table]:
@@ -18,27 +18,22 @@ def robustness_tables(found: Sequence[Robustness], digits: int = 1) -> list[Tabl
 
 
 def _robustness_table(members: Sequence[Robustness], digits: int) -> Table:
-    conditions = list(dict.fromkeys(name for each in members for name in each.drops))
-    conditions.sort(key=lambda name: name.startswith("mean of"))
-    columns = [Column("Condition", numeric=False)]
+    names = list(dict.fromkeys(name for each in members for name in each.drops))
+    names.sort(key=lambda name: name.startswith("mean of"))
+    heads, cells = [*columns("Condition")], {"clean": [Cell("clean")], **{name: [Cell(name)] for name in names}}
     for each in members:
         setting = each.clean.setting
         group = f"{method_label(setting)}, {setting.backbone}, {weights_label(setting)}"
-        columns += [Column("mIoU", group), Column("drop", group)]
-    rows = [Row((Cell("clean"), *(cell for each in members for cell in (number(each.miou, digits), Cell("-")))))]
-    for name in conditions:
-        cells = [Cell(name)]
-        for each in members:
+        heads += columns("mIoU", "drop", group=group, numeric=True)
+        cells["clean"] += [number(each.miou, digits), Cell(MISSING)]
+        for name in names:
             drop = each.drops.get(name)
-            cells.append(number(None if drop is None else drop.first, digits))
-            bounds = "" if drop is None else f" [{100 * drop.low:+.{digits}f}, {100 * drop.high:+.{digits}f}]"
-            cells.append(Cell(difference(None if drop is None else drop.difference, digits).text + bounds))
-        rows.append(Row(tuple(cells)))
+            cells[name] += [number(drop.first if drop else None, digits), change(drop, digits)]
     place, shot = members[0].clean.place, members[0].clean.shot
     return Table(
         title=f"{title(place)}, {shot}-shot: worse photographs and masks",
-        columns=tuple(columns),
-        rows=tuple(rows),
+        columns=tuple(heads),
+        rows=tuple(row(*each) for each in cells.values()),
         lead=(f"mIoU in %; clean bank {place.fingerprint[:12]}; the worse episodes are the same ones.",),
         notes=("Drops in points, with 95 % intervals of paired differences over images.",),
     )
@@ -46,19 +41,18 @@ def _robustness_table(members: Sequence[Robustness], digits: int) -> Table:
 
 def suite_table(name: str, lines: Sequence[SuiteLine], digits: int = 1) -> Table:
     """Rows settings and shots; columns the suite's members and their mean."""
-    columns = [Column(head, numeric=False) for head in ("Method", "Backbone", "Weights", "Shots")]
-    columns += [Column(DATASETS.get(member, member)) for member in SUITES[name]]
-    columns.append(Column("mean"))
+    members = [DATASETS.get(member, member) for member in SUITES[name]]
+    heads = (*columns("Method", "Backbone", "Weights", "Shots"), *columns(*members, "mean", numeric=True))
     rows = []
     for line in lines:
-        intervals = [*(line.members.get(member) for member in SUITES[name]), line.mean]
-        words = (method_label(line.setting), line.setting.backbone, weights_label(line.setting), str(line.shot))
-        numbers = [number(i.value, digits, None, (i.low, i.high)) if i else number(None) for i in intervals]
-        rows.append(Row((*map(Cell, words), *numbers), "seen" if line.setting.contaminated else "ours"))
+        setting, found = line.setting, [*(line.members.get(member) for member in SUITES[name]), line.mean]
+        words = (method_label(setting), setting.backbone, weights_label(setting), str(line.shot))
+        numbers = [number(each.value, digits, None, (each.low, each.high)) if each else MISSING for each in found]
+        rows.append(row(*words, *numbers, kind="seen" if setting.contaminated else "ours"))
     return Table(
         title=f"Suite {name}",
-        columns=tuple(columns),
-        rows=ranked(rows, columns, digits),
+        columns=heads,
+        rows=ranked(rows, heads, digits),
         lead=("mIoU in %; the mean is over the data sets, each counting once.",),
         notes=(
             "Brackets: 95 % intervals over images; those of the mean take the members as independent (normal), so the "

@@ -120,7 +120,7 @@ def test_what_differs_from_the_paper_is_said_in_words(make_record: Make, tmp_pat
     text = "; ".join([sentence(paper), *paper.differs])
     assert "backbone (efficientnet_lite0, not VGG16)" in text
     assert "ours is untrained" in text
-    assert "protocol (fssbench, not panet: scored at original size, not at 417x417 px" in text
+    assert "protocol (fssbench, not panet); scored at original size, not at 417x417 px" in text
     assert "images (default, not trainaug)" in text
     assert "from memory" in text  # the folds of the PANet paper were never read
 
