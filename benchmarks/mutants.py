@@ -1,30 +1,33 @@
 """Plant faults in the code and see whether the tests notice.
 
-    python benchmarks/mutants.py [--number 150] [--rooms ROOM ...] [--coverage FOLDER] [--out FILE]
+    python benchmarks/mutants.py [--number 150] [--rooms ROOM ...] [--coverage FOLDER] [--out FILE] [--again]
 
 The suite runs once under coverage to learn which tests execute which line, and how long each takes. Then each mutant,
 a single changed operator, number, condition or argument, is written into a copy of the tree and judged by the tests
 that execute its line (its file, where the line runs on import): those of its room first, then the fastest, until one
-fails or `--most` seconds of tests have passed. A mutant that none of them notices *survives*: a missing test, or a
-change that means nothing. One whose tests do not end in six times their usual time is judged again with three times as
-much, and is a *timeout* then: an endless loop, most often. Mutants are drawn with a seed, equally from rooms. What
-`--out` holds already is not judged again.
+fails or `--most` seconds of tests have passed. A test that fails without the mutant too judges no more. A mutant that
+none of them notices *survives*: a missing test, or a change that means nothing; how many of the line's tests it was
+shown is told with it. One on which a test needs ten times its usual time, and 30 s, is judged again with three times
+that, and is a *timeout* then: an endless loop, most often. Mutants are drawn with a seed, equally from rooms; a change
+of the code elsewhere leaves the draw as it is. What `--out` holds already is not judged again, but by `--again` what
+survived. `--tests PATH ...` runs only those tests under coverage, and adds what they say to what `--coverage` holds.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import hashlib
 import json
 import os
-import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import accumulate
 from pathlib import Path
@@ -46,6 +49,9 @@ OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast
              ast.Mod: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd}  # fmt: skip
 
 
+USUAL = "not slow and not browser"  # tests
+
+
 @dataclass(frozen=True)
 class Mutant:
     """One changed place."""
@@ -57,6 +63,7 @@ class Mutant:
     after: str
     verdict: str = ""  # "killed", "survived", "timeout", "not covered"
     killer: str = ""
+    tests: str = ""  # how many of the line's tests it was shown
 
     @property
     def place(self) -> tuple[str, int, str, str]:
@@ -71,7 +78,7 @@ def mutants_of(file: Path, room: str) -> Iterator[Mutant]:
     lines = text.splitlines()
     skipped = {id(node) for each in ast.walk(tree) for hint in _hints(each) for node in ast.walk(hint)}
     for node in ast.walk(tree):
-        if id(node) in skipped or not hasattr(node, "lineno") or node.lineno != node.end_lineno:
+        if id(node) in skipped or not isinstance(node, ast.expr | ast.stmt) or node.lineno != node.end_lineno:
             continue
         for new in _changed(node):
             line = lines[node.lineno - 1].encode()
@@ -126,38 +133,52 @@ def _inside(node: ast.expr) -> ast.expr:
 
 
 def draw(number: int, seed: int) -> list[Mutant]:
-    """`number` mutants, the same share from every room."""
-    rng = random.Random(seed)
+    """`number` mutants, the same share from every room: those whose texts have the lowest hashes."""
+
+    def lot(mutant: Mutant) -> bytes:
+        return hashlib.sha256(f"{seed} {mutant.file} {mutant.before} {mutant.after}".encode()).digest()
+
     drawn: list[Mutant] = []
     for room, patterns in ROOMS.items():
         files = sorted({file for pattern in patterns for file in ROOT.glob(pattern) if file.name != "__init__.py"})
         every = [mutant for file in files for mutant in mutants_of(file, room)]
-        drawn += rng.sample(every, min(len(every), -(-number // len(ROOMS))))
+        drawn += sorted(every, key=lot)[: -(-number // len(ROOMS))]
     return drawn
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Which tests execute which lines, and how long each test takes."""
+    """Which tests execute which lines, and how long each test takes. Lines go by their text, so that they may move."""
 
     seconds: dict[str, float]
     tests: dict[str, dict[str, list[str]]]  # file -> line -> tests
 
-    def judges(self, mutant: Mutant, most: float) -> list[str]:
-        """The tests to run on a mutant, in order; the first in any case, others as long as `most` seconds last."""
+    def judges(self, mutant: Mutant, most: float) -> tuple[list[str], int]:
+        """The tests to run on a mutant, in order, the first in any case, others as long as `most` seconds last;
+        and how many execute its line."""
         lines = self.tests.get(mutant.file, {})
-        tests = lines.get(str(mutant.line)) or sorted(set().union(*lines.values()))
+        tests = lines.get(mutant.before) or sorted(set().union(*lines.values()))
         own = f"tests/{mutant.room}/"
         tests = sorted(tests, key=lambda test: (not test.startswith(own), self.seconds.get(test, 0.0), test))
         passed = accumulate(self.seconds.get(test, 0.0) for test in tests)
-        return [test for place, (test, sum_) in enumerate(zip(tests, passed, strict=True)) if not place or sum_ < most]
+        few = [test for place, (test, sum_) in enumerate(zip(tests, passed, strict=True)) if not place or sum_ < most]
+        return few, len(tests)
+
+    def with_newer(self, newer: Coverage) -> Coverage:
+        """Both; what the newer one says of a test holds."""
+        tests: dict[str, dict[str, list[str]]] = {}
+        for each, old in ((self, newer.seconds), (newer, {})):
+            for file, lines in each.tests.items():
+                for line, names in lines.items():
+                    tests.setdefault(file, {}).setdefault(line, []).extend(name for name in names if name not in old)
+        return Coverage(self.seconds | newer.seconds, tests)
 
 
 def covered(folder: Path, workers: str, tests: list[str]) -> Coverage:
     """The suite, run once under coverage."""
     from coverage.numbits import numbits_to_nums
 
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow and not browser", "-n", workers, "--cov=fssbench"]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", USUAL, "-n", workers, "--cov=fssbench"]
     command += ["--cov-context=test", "--cov-report=", "--durations=0", "--durations-min=0", "-p", "no:cacheprovider"]
     environment = {**os.environ, "COVERAGE_FILE": str(folder / "coverage"), "COVERAGE_CORE": "ctrace"}
     ran = subprocess.run([*command, *tests], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -174,11 +195,12 @@ def covered(folder: Path, workers: str, tests: list[str]) -> Coverage:
     with sqlite3.connect(folder / "coverage") as data:
         files = dict(data.execute("select id, path from file"))
         contexts = dict(data.execute("select id, context from context"))
+        texts = {file: [line.strip() for line in Path(path).read_text().splitlines()] for file, path in files.items()}
         for file, context, bits in data.execute("select file_id, context_id, numbits from line_bits"):
             test = contexts[context].partition("|")[0]
+            of_file = names.setdefault(Path(files[file]).relative_to(ROOT).as_posix(), {})
             for line in numbits_to_nums(bits) if test else ():
-                of_file = names.setdefault(Path(files[file]).relative_to(ROOT).as_posix(), {})
-                of_file.setdefault(str(line), set()).add(test)
+                of_file.setdefault(texts[file][line - 1], set()).add(test)
     return Coverage(seconds, {file: {line: sorted(each) for line, each in of.items()} for file, of in names.items()})
 
 
@@ -189,10 +211,11 @@ def write(file: Path, text: str) -> None:
     part.replace(file)
 
 
-def judge(mutant: Mutant, tests: list[str], tree: Path, most: float) -> Mutant:
-    """Run the tests on a tree with the mutant in it, until one fails or `most` seconds of wall have passed."""
-    if not tests:
-        return replace(mutant, verdict="not covered")
+def judge(mutant: Mutant, limits: dict[str, float], others: Collection[str], tree: Path) -> Mutant:
+    """Run tests on a tree with the mutant in it until one fails or takes longer than its limit in seconds.
+
+    Tests of their files that are neither among `limits` nor `others` are newer than the coverage, and go first.
+    """
     target = tree / mutant.file
     original = target.read_text()
     lines = original.splitlines(keepends=True)
@@ -202,25 +225,24 @@ def judge(mutant: Mutant, tests: list[str], tree: Path, most: float) -> Mutant:
     report.unlink(missing_ok=True)
     child = os.fork()
     if child == 0:
-        _run_tests(tests, tree, report)
+        _run_tests(limits, others, tree, report)
     try:
-        ended = time.monotonic() + most
-        while time.monotonic() < ended:
-            if os.waitpid(child, os.WNOHANG)[0]:
-                break
-            time.sleep(0.1)
-        else:
-            os.killpg(child, 9)
-            os.waitpid(child, 0)
-            return replace(mutant, verdict="timeout")
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
         target.write_text(original)
-    killer = report.read_text() if report.exists() else "the process died"
+    if status == -signal.SIGALRM:
+        return replace(mutant, verdict="timeout")
+    killer = report.read_text() if report.exists() else f"the process ended with {status}"
     return replace(mutant, verdict="killed" if killer else "survived", killer=killer)
 
 
-def _run_tests(tests: list[str], tree: Path, report: Path) -> None:
-    """In the child: pytest on the tree, with all output thrown away; the first failing test's name goes to `report`."""
+def _run_tests(limits: dict[str, float], others: Collection[str], tree: Path, report: Path) -> None:
+    """In the child: pytest on the tree, with all output thrown away; the first failing test's name goes to `report`.
+
+    An alarm ends the process, wherever it hangs.
+    """
     import pytest
 
     os.setpgid(0, 0)
@@ -235,6 +257,14 @@ def _run_tests(tests: list[str], tree: Path, report: Path) -> None:
     class Watch:
         failed = ""
 
+        def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+            place = {test: number for number, test in enumerate(limits)}
+            items[:] = [item for item in items if item.nodeid in place or item.nodeid not in others]
+            items.sort(key=lambda item: place.get(item.nodeid, -1))
+
+        def pytest_runtest_logstart(self, nodeid: str) -> None:
+            signal.alarm(int(limits.get(nodeid, 30)))
+
         def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
             if report.failed and not self.failed:
                 self.failed = report.nodeid
@@ -244,64 +274,99 @@ def _run_tests(tests: list[str], tree: Path, report: Path) -> None:
                 self.failed = report.nodeid
 
     watch = Watch()
-    status = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests], plugins=[watch])
-    report.write_text(watch.failed or ("" if status == 0 else f"pytest status {status}"))
+    signal.alarm(300)  # while tests are collected
+    files = dict.fromkeys(file for file in (test.partition("::")[0] for test in limits) if Path(file).exists())
+    status = pytest.main(["-x", "-q", "-m", USUAL, "-p", "no:cacheprovider", *files], plugins=[watch])
+    report.write_text(watch.failed or ("" if status in (0, 5) else f"pytest status {status}"))
     os._exit(0)
+
+
+@dataclass(frozen=True)
+class Court:
+    """A copy of the tree, and the tests that are trusted to judge there."""
+
+    tree: Path
+    coverage: Coverage
+    most: float
+    passing: set[str]
+    failing: set[str]
+
+    def judged(self, mutant: Mutant) -> Mutant:
+        """The mutant with its verdict."""
+        few, every = self.coverage.judges(mutant, self.most)
+        few = [test for test in few if test not in self.failing]
+        mutant = replace(mutant, tests=f"{len(few)} of {every}")
+        if not few:
+            return replace(mutant, verdict="not covered")
+        limits = {test: max(30.0, 10 * self.coverage.seconds.get(test, 0.0)) for test in few}
+        found = judge(mutant, limits, self.coverage.seconds, self.tree)
+        if found.verdict == "timeout":
+            longer = {test: 3 * limit for test, limit in limits.items()}
+            found = judge(mutant, longer, self.coverage.seconds, self.tree)
+        in_file = [test for test in few if test.startswith(f"{found.killer}::")]  # the killer may be a file
+        for test in [found.killer] if found.killer in limits else in_file[:1]:
+            if not self.passes(test):
+                print(f"judges no more, as it fails without a fault: {test}", flush=True)
+                return self.judged(mutant)
+        return found
+
+    def passes(self, test: str) -> bool:
+        """Whether a test passes on the unchanged tree, or a kill would mean nothing."""
+        if test not in self.passing:
+            same = Mutant("", "unchanged", 1, "", "")
+            (self.tree / same.file).write_text("\n")
+            limit = {test: max(90.0, 30 * self.coverage.seconds.get(test, 0.0))}
+            found = judge(same, limit, self.coverage.seconds, self.tree)
+            (self.passing if found.verdict == "survived" else self.failing).add(test)
+        return test in self.passing
 
 
 def main() -> None:
     """Draw, judge, print the survivors, and write everything as JSON."""
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--number", type=int, default=150)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--rooms", nargs="*", choices=ROOMS)
     options.add_argument("--coverage", type=Path, help="folder that keeps the coverage between calls")
-    options.add_argument("--tests", nargs="*", default=[], help="only these tests, for a quick look at one room")
+    options.add_argument("--tests", nargs="*", default=[], help="run only these under coverage, and add what they say")
     options.add_argument("--workers", default="auto", help="for the run under coverage")
     options.add_argument("--most", type=float, default=60, help="seconds of tests, by their usual time, a mutant")
     options.add_argument("--out", type=Path, help="JSON file that gets each verdict and keeps those it has")
+    options.add_argument("--again", action="store_true", help="judge again what survived")
     chosen = options.parse_args()
     folder = chosen.coverage or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     cache = folder / "tests.json"
-    if not cache.exists():
-        write(cache, json.dumps(asdict(covered(folder, chosen.workers, chosen.tests))))
-    coverage = Coverage(**json.loads(cache.read_text()))
+    coverage = Coverage(**json.loads(cache.read_text())) if cache.exists() else Coverage({}, {})
+    if chosen.tests or not cache.exists():
+        coverage = coverage.with_newer(covered(folder, chosen.workers, chosen.tests))
+        write(cache, json.dumps(asdict(coverage)))
     wanted = [mutant for mutant in draw(chosen.number, chosen.seed) if mutant.room in (chosen.rooms or ROOMS)]
     kept = [Mutant(**each) for each in json.loads(chosen.out.read_text())] if chosen.out and chosen.out.exists() else []
     known = {mutant.place: mutant for mutant in kept}
+    again = ("survived", "not covered") if chosen.again else ()
+    left = [each for each in wanted if each.place not in known or known[each.place].verdict in again]
     for module in ("torch", "torchvision", "timm", "scipy.stats", "pandas", "matplotlib.pyplot", "h5py", "hypothesis"):
         __import__(module)
     with tempfile.TemporaryDirectory() as name:
-        tree = Path(name) / "tree"
-        shutil.copytree(ROOT, tree, ignore=UNUSED)
+        court = Court(Path(name) / "tree", coverage, chosen.most, set(), set())
+        shutil.copytree(ROOT, court.tree, ignore=UNUSED)
         shared = ROOT.parent / "shared"
         if shared.is_dir():
             (Path(name) / "shared").symlink_to(shared)
-
-        def judged(mutant: Mutant) -> Mutant:
-            tests = coverage.judges(mutant, chosen.most)
-            limit = 60 + 6 * sum(coverage.seconds.get(test, 0.0) for test in tests)
-            first = judge(mutant, tests, tree, limit)
-            return judge(mutant, tests, tree, 3 * limit) if first.verdict == "timeout" else first
-
-        left = [mutant for mutant in wanted if mutant.place not in known]
-        if left:  # the unchanged tree has to pass, or every kill would be false, and one that is no Python has to fail
-            most = max(left, key=lambda mutant: len(coverage.judges(mutant, chosen.most)))
-            same = judged(replace(most, after=(ROOT / most.file).read_text().splitlines()[most.line - 1]))
-            if same.verdict != "survived":
-                raise SystemExit(f"{same.killer} fails on the unchanged copy: expected it to pass there")
-            if judged(replace(most, after="no Python")).verdict != "killed":
-                raise SystemExit(f"the tests do not import {most.file} from the copy: no verdict would mean anything")
+        if left and court.judged(replace(left[0], after="no Python")).verdict != "killed":
+            raise SystemExit(f"the tests do not import {left[0].file} from the copy: no verdict would mean anything")
         for number, mutant in enumerate(left, 1):
-            known[mutant.place] = found = judged(mutant)
-            print(f"{number}/{len(left)} {found.verdict:11s} {mutant.file}:{mutant.line} {found.killer}", flush=True)
+            known[mutant.place] = found = court.judged(mutant)
+            what = f"{found.killer} ({found.tests} tests)"
+            print(f"{number}/{len(left)} {found.verdict:11s} {mutant.file}:{mutant.line} {what}", flush=True)
             if chosen.out:
                 write(chosen.out, json.dumps([asdict(each) for each in known.values()], indent=1) + "\n")
     verdicts = [known[mutant.place] for mutant in wanted]
     alive = [mutant for mutant in verdicts if mutant.verdict in ("survived", "not covered")]
     for mutant in alive:
-        print(f"\n{mutant.verdict}: {mutant.file}:{mutant.line}\n  - {mutant.before}\n  + {mutant.after.strip()}")
+        print(f"\n{mutant.verdict} {mutant.tests} tests: {mutant.file}:{mutant.line}")
+        print(f"  - {mutant.before}\n  + {mutant.after.strip()}")
     frame = pd.DataFrame([asdict(each) for each in verdicts], columns=[each.name for each in fields(Mutant)])
     table = pd.crosstab(frame.room, frame.verdict, margins=True)
     print(f"\n{table.to_string()}\n{1 - len(alive) / max(1, len(verdicts)):.0%} of {len(verdicts)} noticed")

@@ -70,14 +70,10 @@ def _clusters(
     count, images = len(queries), int(codes.max()) + 1 if len(codes) else 0
     query = codes[:count].astype(np.int64)
     owner = np.repeat(np.arange(count), [len(names) for names in supports])
-    strata_of = pd.DataFrame({"fold": folds, "class_id": classes}).groupby(["fold", "class_id"]).ngroup().to_numpy()
+    rows_of = pd.DataFrame({"fold": folds, "class_id": classes}).groupby(["fold", "class_id"]).indices
     every_query = _incidence(np.arange(count), query, count, images)
     every_support = _incidence(owner, codes[count:], count, images)
-    strata = [
-        _stratum(rows, every_query[rows], every_support[rows])
-        for number in range(int(strata_of.max()) + 1 if count else 0)
-        if len(rows := np.flatnonzero(strata_of == number))
-    ]
+    strata = [_stratum(rows, every_query[rows], every_support[rows]) for _, rows in sorted(rows_of.items())]
     return Clusters(tuple(strata), query, images)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from fssbench.banks.bank import open_bank
 from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.evaluate import Settings
 from fssbench.engine.speed import Speed, measure
-from fssbench.method import EpisodeBatch, Features
+from fssbench.method import EpisodeBatch, Features, SupportBatch
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +34,48 @@ def test_the_floor_counts_every_image_that_the_episodes_name_once(measured: Spee
     assert (measured.episodes, measured.distinct_images) == (12, len(named))
 
 
-def test_the_floor_is_the_sum_of_its_parts_and_the_ratio_is_to_it(measured: Speed) -> None:
-    heads = 12 * (measured.head_each[1] + measured.head_each[5])
-    encoder = measured.distinct_images * measured.encode_each + measured.distinct_supports * measured.pool_each
-    assert measured.floor == pytest.approx(encoder + heads)
-    assert measured.ratio == pytest.approx(measured.total / (encoder + heads))
-    assert min(measured.encode_each, *measured.head_each.values()) > 0
+class Ticking(toy_methods.Toy):
+    """Moves a clock of its own: 3 s an image, 2 s a support, 7 s a shot of an episode."""
+
+    now = 0
+
+    def encode(self, images: Tensor) -> Features:
+        Ticking.now += 3 * len(images)
+        return super().encode(images)
+
+    def encode_support(self, support: SupportBatch) -> Features:
+        Ticking.now += 2 * len(support.labels)
+        return super().encode_support(support)
+
+    def segment(self, episodes: EpisodeBatch) -> Tensor:
+        Ticking.now += 7 * episodes.size[0] * episodes.size[2]
+        return super().segment(episodes)
+
+
+def test_on_a_clock_that_only_the_method_moves_every_figure_is_known(
+    bank: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fssbench.engine.speed.time", SimpleNamespace(perf_counter=lambda: Ticking.now))
+    method = Ticking(toy_methods.ToyConfig()).eval()
+    with open_bank(bank) as opened:
+        found = measure(opened, 0, "toy", method, [1, 5], Settings(torch.device("cpu")), episodes=12, off_episodes=3)
+        drawn = opened.episodes(0)
+        query, support, classes = (
+            drawn.query[:12].tolist(),
+            drawn.support[:12, 0].tolist(),
+            drawn.classes[:12, 0].tolist(),
+        )
+    images = {k: len({*query, *(image for row in support for image in row[:k])}) for k in (1, 5)}
+    supports = {
+        k: len({(image, c) for row, c in zip(support, classes, strict=True) for image in row[:k]}) for k in (1, 5)
+    }
+    assert (found.encode_each, found.pool_each, found.head_each) == (3, 2, {1: 7, 5: 35})
+    assert found.floor == 3 * images[5] + 2 * supports[5] + 12 * (7 + 35)
+    once_more = 3 * 2 + 2  # a query and a support, for how much memory their features take
+    assert found.total == found.floor + once_more
+    assert found.ratio == found.total / found.floor
+    assert found.episodes_per_second == 24 / found.total
+    assert found.on == {shot: 3 * images[shot] + 2 * supports[shot] + 12 * 7 * shot + once_more for shot in (1, 5)}
 
 
 def test_the_phases_add_up_to_the_whole_run(measured: Speed) -> None:

@@ -76,6 +76,15 @@ def test_the_standard_error_of_independent_episodes_is_that_of_their_mean() -> N
     assert found.high - found.low == pytest.approx(2 * 1.966 * found.error, rel=0.06)  # Student's t, about 399 degrees
 
 
+def test_an_interval_ends_at_0_and_at_1() -> None:
+    """Three images, one of which decides: twice the standard error about the mean leaves the range of an IoU."""
+    for values, end in (([0.0, 0.0, 0.4], 0.0), ([1.0, 1.0, 0.6], 1.0)):
+        found = intervals(episodes(values), {0: [1]}, rng())["mean"]
+        assert abs(found.value - end) < 2 * found.error
+        assert end in (found.low, found.high)
+        assert 0 <= found.low < found.value < found.high <= 1
+
+
 def test_few_query_images_widen_the_interval() -> None:
     values = np.repeat(np.random.default_rng(2).uniform(0.2, 0.8, 20), 20).tolist()
     order = [values[20 * (i % 20) + i // 20] for i in range(400)]  # the value follows the query image
@@ -195,3 +204,10 @@ def test_ranks_stay_open_where_tests_decide_nothing() -> None:
     frames = [base, base + draw.normal(0, 0.05, 200), base + 0.3 + draw.normal(0, 0.05, 200)]
     measured = [measure([episodes(values.clip(0.01, 0.99).round(3).tolist())], {0: [1]}) for values in frames]
     assert possible_ranks(measured) == [(2, 3), (2, 3), (1, 1)]
+
+
+def test_equal_results_share_all_ranks_and_a_difference_that_no_image_doubts_decides() -> None:
+    """No variance at all: p is 1 for no difference, and 0 for any."""
+    same, better = ([measure([episodes([iou] * 60)], {0: [1]})] for iou in (0.3, 0.5))
+    assert possible_ranks(same * 3) == [(1, 3)] * 3
+    assert possible_ranks(better + same + better) == [(1, 2), (3, 3), (1, 2)]
