@@ -42,7 +42,6 @@ ROOMS = {
     "reports": ("fssbench/reports/**/*.py", "fssbench/audit/*.py", "fssbench/records.py"),
     "training": ("fssbench/training/*.py", "fssbench/regime.py", "fssbench/checkpoints.py"),
 }
-UNUSED = shutil.ignore_patterns(".git", ".venv*", ".mutants", "*_cache", "__pycache__", "site", "data")
 COMPARISONS = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
                ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is}  # fmt: skip
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
@@ -211,10 +210,10 @@ def write(file: Path, text: str) -> None:
     part.replace(file)
 
 
-def judge(mutant: Mutant, limits: dict[str, float], others: Collection[str], tree: Path) -> Mutant:
+def judge(mutant: Mutant, limits: dict[str, float], others: Collection[str] | None, tree: Path) -> Mutant:
     """Run tests on a tree with the mutant in it until one fails or takes longer than its limit in seconds.
 
-    Tests of their files that are neither among `limits` nor `others` are newer than the coverage, and go first.
+    With `others`, tests of their files that are neither are newer than the coverage, and go first.
     """
     target = tree / mutant.file
     original = target.read_text()
@@ -238,7 +237,7 @@ def judge(mutant: Mutant, limits: dict[str, float], others: Collection[str], tre
     return replace(mutant, verdict="killed" if killer else "survived", killer=killer)
 
 
-def _run_tests(limits: dict[str, float], others: Collection[str], tree: Path, report: Path) -> None:
+def _run_tests(limits: dict[str, float], others: Collection[str] | None, tree: Path, report: Path) -> None:
     """In the child: pytest on the tree, with all output thrown away; the first failing test's name goes to `report`.
 
     An alarm ends the process, wherever it hangs.
@@ -259,11 +258,13 @@ def _run_tests(limits: dict[str, float], others: Collection[str], tree: Path, re
 
         def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
             place = {test: number for number, test in enumerate(limits)}
-            items[:] = [item for item in items if item.nodeid in place or item.nodeid not in others]
+            items[:] = [
+                item for item in items if item.nodeid in place or (others is not None and item.nodeid not in others)
+            ]
             items.sort(key=lambda item: place.get(item.nodeid, -1))
 
         def pytest_runtest_logstart(self, nodeid: str) -> None:
-            signal.alarm(int(limits.get(nodeid, 30)))
+            signal.alarm(int(limits.get(nodeid, max(limits.values()))))
 
         def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
             if report.failed and not self.failed:
@@ -281,6 +282,19 @@ def _run_tests(limits: dict[str, float], others: Collection[str], tree: Path, re
     os._exit(0)
 
 
+def copy_to(tree: Path) -> None:
+    """What git keeps or would keep; real data beside the checkout are beside the copy."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, stdout=subprocess.PIPE, check=True
+    )
+    for name in listed.stdout.decode().rstrip("\0").split("\0"):
+        if (ROOT / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name)
+    if (ROOT.parent / "shared").is_dir():
+        (tree.parent / "shared").symlink_to(ROOT.parent / "shared")
+
+
 @dataclass(frozen=True)
 class Court:
     """A copy of the tree, and the tests that are trusted to judge there."""
@@ -295,16 +309,17 @@ class Court:
         """The mutant with its verdict."""
         few, every = self.coverage.judges(mutant, self.most)
         few = [test for test in few if test not in self.failing]
+        others = {*self.coverage.seconds, *self.failing}
         mutant = replace(mutant, tests=f"{len(few)} of {every}")
         if not few:
             return replace(mutant, verdict="not covered")
         limits = {test: max(30.0, 10 * self.coverage.seconds.get(test, 0.0)) for test in few}
-        found = judge(mutant, limits, self.coverage.seconds, self.tree)
+        found = judge(mutant, limits, others, self.tree)
         if found.verdict == "timeout":
             longer = {test: 3 * limit for test, limit in limits.items()}
-            found = judge(mutant, longer, self.coverage.seconds, self.tree)
-        in_file = [test for test in few if test.startswith(f"{found.killer}::")]  # the killer may be a file
-        for test in [found.killer] if found.killer in limits else in_file[:1]:
+            found = judge(mutant, longer, others, self.tree)
+        in_file = [test for test in few if test.startswith(f"{found.killer}::")]  # a file that cannot be collected
+        for test in [found.killer] if "::" in found.killer else in_file[:1]:
             if not self.passes(test):
                 print(f"judges no more, as it fails without a fault: {test}", flush=True)
                 return self.judged(mutant)
@@ -316,7 +331,7 @@ class Court:
             same = Mutant("", "unchanged", 1, "", "")
             (self.tree / same.file).write_text("\n")
             limit = {test: max(90.0, 30 * self.coverage.seconds.get(test, 0.0))}
-            found = judge(same, limit, self.coverage.seconds, self.tree)
+            found = judge(same, limit, None, self.tree)
             (self.passing if found.verdict == "survived" else self.failing).add(test)
         return test in self.passing
 
@@ -350,10 +365,7 @@ def main() -> None:
         __import__(module)
     with tempfile.TemporaryDirectory() as name:
         court = Court(Path(name) / "tree", coverage, chosen.most, set(), set())
-        shutil.copytree(ROOT, court.tree, ignore=UNUSED)
-        shared = ROOT.parent / "shared"
-        if shared.is_dir():
-            (Path(name) / "shared").symlink_to(shared)
+        copy_to(court.tree)
         if left and court.judged(replace(left[0], after="no Python")).verdict != "killed":
             raise SystemExit(f"the tests do not import {left[0].file} from the copy: no verdict would mean anything")
         for number, mutant in enumerate(left, 1):

@@ -73,7 +73,7 @@ def _clusters(
     rows_of = pd.DataFrame({"fold": folds, "class_id": classes}).groupby(["fold", "class_id"]).indices
     every_query = _incidence(np.arange(count), query, count, images)
     every_support = _incidence(owner, codes[count:], count, images)
-    strata = [_stratum(rows, every_query[rows], every_support[rows]) for _, rows in sorted(rows_of.items())]
+    strata = [_stratum(np.asarray(rows), every_query[rows], every_support[rows]) for _, rows in sorted(rows_of.items())]
     return Clusters(tuple(strata), query, images)
 
 

@@ -108,7 +108,7 @@ def add_variance(error: Floats, freedom: Floats, more: Floats, its_freedom: Floa
     return np.sqrt(total), np.divide(total**2, noise, out=np.full_like(total, np.inf), where=noise > 0)
 
 
-def widen(value: Floats, draws: Floats, error: Floats, freedom: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
+def widen(value: Floats, draws: Floats, error: Floats, freedom: Floats, level: float) -> tuple[Floats, Floats]:
     """Percentile interval of the draws, stretched about the value to the standard error and Student's t."""
     tail = (1 - level) / 2
     quantile = stats.t.ppf(1 - tail, freedom) / stats.norm.ppf(1 - tail)

@@ -219,7 +219,7 @@ def _score_run(
     parts = by_fold(episodes)
     sums = {fold: pool(prepare(part, fold_classes[fold], rules)) for fold, part in parts.items()}
     scores = {fold: score(part, rules) for fold, part in sums.items()}
-    whole = set(parts) == set(fold_classes) or not every_fold
+    whole = parts and (set(parts) == set(fold_classes) or not every_fold)
     return {
         "miou": _overall_miou(scores, fold_classes, rules) if whole else None,
         "fb_iou": _overall_fb(sums, scores, rules) if whole else None,
@@ -240,8 +240,6 @@ def _score_run(
 def _overall_miou(
     scores: Mapping[int, FoldScores], fold_classes: Mapping[int, Sequence[int]], rules: ScoringRules
 ) -> float:
-    if not scores:
-        return math.nan
     if rules.averaging != "classes":
         return float(np.mean([got.miou for got in scores.values()]))
     missing = [np.full(len(fold_classes[fold]), np.nan) for fold in fold_classes if fold not in scores]
@@ -251,9 +249,7 @@ def _overall_miou(
     return float(class_mean(every, rules))
 
 
-def _overall_fb(sums: Mapping[int, Sums], scores: Mapping[int, FoldScores], rules: ScoringRules) -> float | None:
-    if not scores:
-        return None
+def _overall_fb(sums: Mapping[int, Sums], scores: Mapping[int, FoldScores], rules: ScoringRules) -> float:
     if rules.fb_pooling == "fold":
         return float(np.mean([got.fb_iou for got in scores.values()]))
     foreground = np.sum([part.classes.sum(-2) for part in sums.values()], axis=0)

@@ -102,8 +102,7 @@ def paired_differences(first: Measured, second: Measured, *, level: float = 0.95
     for side, columns in ((first, i), (second, j)):
         more = np.full(len(columns), max(side.trainings - 1.0, 1.0))
         error, freedom = add_variance(error, freedom, side.between[columns], more)
-    ratio = np.divide(np.abs(change), error, out=np.where(change == 0, 0.0, np.inf), where=error > 0)
-    p_value: Floats = np.asarray(2.0 * stats.t.sf(ratio, freedom))
+    p_value = _p_value(change, error, freedom)
     return {
         name: Difference(
             *(float(x) for x in (values[k], others[k], change[k])),
@@ -139,15 +138,19 @@ def significantly_better(measured: Sequence[Measured], level: float = 0.95) -> l
         error, freedom = standard_errors(influence[:, i] - influence[:, j], measured[0].clusters)
         for side in (i, j):
             error, freedom = add_variance(error, freedom, between[side], freedom_of[side])
-        change = np.abs(value[i] - value[j])
-        ratio = np.divide(change, error, out=np.where(change == 0, 0.0, np.inf), where=error > 0)
-        p_values[part] = 2.0 * stats.t.sf(ratio, freedom)
+        p_values[part] = _p_value(value[i] - value[j], error, freedom)
     better = [[False] * count for _ in range(count)]
     for one, other, p in zip(first.tolist(), second.tolist(), holm(p_values.tolist()), strict=True):
         if p < 1 - level:
             winner, loser = (one, other) if value[one] > value[other] else (other, one)
             better[winner][loser] = True
     return better
+
+
+def _p_value(change: Floats, error: Floats, freedom: Floats) -> Floats:
+    """Student's test, two-sided; without any error 1 for no difference and 0 for one."""
+    ratio = np.divide(np.abs(change), error, out=np.where(change == 0, 0.0, np.inf), where=error > 0)
+    return np.asarray(2.0 * stats.t.sf(ratio, freedom))
 
 
 def bounds(change: float, error: float, freedom: float, level: float) -> tuple[float, float]:

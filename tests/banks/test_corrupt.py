@@ -1,5 +1,6 @@
 """Corrupted banks: the same episodes and masks with worse photographs, frozen."""
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -66,6 +67,9 @@ def test_noise_is_one_pattern_for_an_image_and_another_for_every_other_image_and
 
     first = noise(1, "a")
     np.testing.assert_array_equal(first, noise(1, "a"))
+    seed = np.frombuffer(hashlib.sha256(b"0 gaussian_noise a").digest(), dtype="<u4")
+    drawn = 128 / 255 + np.random.RandomState(seed).normal(scale=0.08, size=(40, 50, 3))
+    np.testing.assert_array_equal(first, (drawn.clip(0, 1) * 255).astype(np.uint8).astype(float) - 128)
     for severity, sigma in enumerate((0.08, 0.12, 0.18, 0.26, 0.38), start=1):  # ImageNet-C's
         low, high = np.percentile(noise(severity, "a"), [25, 75])  # what is cut off at black and white does not matter
         assert (high - low) / 1.349 == pytest.approx(sigma * 255, rel=0.05)
@@ -83,6 +87,8 @@ def test_contrast_brightness_and_blur_do_what_their_formulas_say() -> None:
         bright = pixels(Corruption("brightness", severity, "both").apply(encode_png(half), "a"))
         expected = [100 + more * 255, min(255, 200 + more * 255)]
         np.testing.assert_allclose([bright[0, 0, 0], bright[0, -1, 0]], expected, atol=1)
+    black = pixels(Corruption("brightness", 1, "both").apply(encode_png(np.zeros((4, 4, 3), np.uint8)), "a"))
+    assert np.unique(black).tolist() == [25]  # of a hue there is none, 0.1 of white
     blurred = pixels(Corruption("defocus_blur", 1, "both").apply(encode_png(half), "a"))
     np.testing.assert_allclose([blurred[20, 10, 0], blurred[20, 30, 0]], [100, 200], atol=1)
     assert 100 < blurred[20, 18, 0] < blurred[20, 21, 0] < 200

@@ -50,6 +50,14 @@ def test_a_square_of_50_px_loses_and_gains_as_many_pixels_as_the_level_says() ->
         np.testing.assert_array_equal(worse(f"boxed-{level}", labels), outer)
 
 
+def test_a_wider_box_ends_at_the_border_of_the_image() -> None:
+    labels = np.zeros((60, 60), np.uint8)
+    labels[:50, 2:52] = 4
+    found = np.zeros((60, 60), bool)
+    found[:53, :55] = True
+    np.testing.assert_array_equal(worse("boxed-3", labels), found)
+
+
 def test_a_shifted_object_is_the_object_elsewhere() -> None:
     labels = disc()
     found = worse("shifted-2", labels)

@@ -44,6 +44,11 @@ def test_rows_with_the_same_texts_are_matched_by_their_order_and_what_is_missing
     assert "only in after: attach s" in done.stdout
 
 
+def test_numbers_in_a_list_go_by_their_place(tmp_path: Path) -> None:
+    done = compared(tmp_path, {"s": [1, 4]}, {"s": [2, 2]})
+    assert [line.split()[1:4] for line in done.stdout.splitlines()[2:]] == [["s", "#1", "|"], ["s", "#2", "|"]]
+
+
 def test_files_without_a_common_figure_and_files_that_are_no_json_end_with_a_status(tmp_path: Path) -> None:
     assert compared(tmp_path, {"a": 1}, {"b": 1}).returncode == 1
     (tmp_path / "text").write_text("12 s")

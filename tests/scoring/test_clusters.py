@@ -60,6 +60,7 @@ def test_episodes_that_share_nothing_are_independent() -> None:
     found, freedom = variance(psi[:, None], clusters)
     assert found[0] == pytest.approx((psi**2).sum() * 40 / 39)  # the unbiased variance of a mean of n
     assert 20 < freedom[0] <= 39
+    assert variance(np.resize([1.0, -1.0], (40, 1)), clusters)[1] == 39  # n - 1, as no episode decides
 
 
 def test_copies_of_an_episode_add_no_information() -> None:
@@ -97,6 +98,11 @@ def test_holms_levels_agree_with_its_p_values() -> None:
         p_values = (draw.random(7) ** 4).tolist()
         for p, corrected, level in zip(p_values, holm(p_values), holm_levels(p_values), strict=True):
             assert (p < 1 - level) == (corrected < 0.05)
+
+
+def test_after_the_first_difference_that_is_not_significant_none_is() -> None:
+    """0.02 is above 0.05 / 3, so 0.021 and 0.03 are not held against 0.05 / 2 and 0.05."""
+    assert holm_levels([0.03, 0.02, 0.021]) == pytest.approx([1 - 0.05 / 3] * 3)
 
 
 def test_rank_intervals_count_who_is_significantly_better_and_worse() -> None:
