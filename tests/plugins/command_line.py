@@ -47,9 +47,10 @@ def line(*words: object) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The variables of a process that finds this checkout and the tests' plug-ins."""
+    """The variables of a process that finds this checkout and the tests' plug-ins; there too warnings are errors."""
     paths = [str(PLUGINS), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"} | more
+    usual = {"PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1"}
+    return usual | os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | more
 
 
 def fresh(command: list[str], status: int = 0, cwd: Path | None = None, **more: str) -> Done:
