@@ -16,6 +16,7 @@ from torch import Tensor
 from fssbench.errors import CheckpointError, FssbenchError
 from fssbench.files import atomic_path, sha256_file
 from fssbench.method import Method
+from fssbench.names import plain_name
 from fssbench.official import load_converted
 from fssbench.regime import Regime
 from fssbench.registry import BUILT_IN, find_method
@@ -29,7 +30,7 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
-    method: str  # as the registry knows it
+    method: str  # as the registry knows it, or `module:Class`
     backbone: str
     config: dict[str, Any]
     regime: Regime  # what it was trained on, for how long, what it was selected on
@@ -100,6 +101,11 @@ def restore(path: Path, settings: tuple[str, ...] = ()) -> tuple[Method, Card]:
     state, card = load_checkpoint(path)
     cls = find_method(card.method)
     method = cls(parse_settings(cls.Config, settings, base=card.config))
+    if method.config.backbone != card.backbone:
+        raise CheckpointError(
+            f"{path} was trained on the backbone {card.backbone}, asked for is {method.config.backbone}: "
+            "leave --backbone out, or name a checkpoint of that one."
+        )
     if card.encoder_sha256 is not None:
         state |= _imagenet_encoder(method, card.encoder_sha256, path)
     load_weights(method, state, path)
@@ -142,7 +148,7 @@ def import_official(
     if broken:
         raise CheckpointError(f"{path} holds NaN or infinite weights, first in {broken[0]}: the file is of no use")
     card = Card(
-        method=name,
+        method=plain_name(name),
         backbone=method.config.backbone,
         config=method.config.model_dump(mode="json"),
         regime=regime,

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fssbench.engine.build import drawn_by_chance
 from fssbench.errors import CheckpointError, EmptySupportWarning, MethodError
 from fssbench.method import Method, MethodConfig
 from fssbench.scenes import Pixels, render
@@ -194,6 +195,18 @@ def check_bf16(subject: Subject) -> None:
     _expect_finite(logits, "bfloat16")
 
 
+def check_untrained(subject: Subject) -> None:
+    """A method that says it works untrained has nothing besides its backbone that is drawn at random."""
+    if not subject.cls.info.untrained:
+        return
+    by_chance = drawn_by_chance(subject.build(), subject.build(seed=1))
+    if by_chance:
+        raise MethodError(
+            "expected `untrained=False` in `info`, or nothing to learn but the backbone; drawn at random: "
+            f"{', '.join(by_chance[:6])}. Tables would call its masks untrained, and they are noise."
+        )
+
+
 def check_foreign_checkpoint(subject: Subject) -> None:
     """`load_official` refuses a state dict that is not its own."""
     method = subject.build()
@@ -217,6 +230,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
         check_state_dict,
         check_encode_is_pure,
         check_bf16,
+        check_untrained,
         check_foreign_checkpoint,
     )
 }

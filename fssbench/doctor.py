@@ -77,7 +77,7 @@ def examine(name: str, opened: Callable[[], Dataset], progress: Progress, *, qui
     """Open a data set and look at all of its images and masks.
 
     `quick` reads only the header of an image, which overlooks truncated ones and copies in another format. Nothing is
-    raised for bad data.
+    raised for bad data; `PackageError` where this installation cannot read it.
     """
     health = Health(name)
     try:
@@ -208,7 +208,7 @@ def _filtered(health: Health, dataset: Dataset, looks: Mapping[str, _Look]) -> l
     smallest = min(px for look in looks.values() for px in look.areas.values())
     where = "min_area in dataset.toml, or --min-area" if isinstance(dataset, Folder) else "--min-area"
     return [
-        f"the area filter of {health.min_area} px leaves out {some(parts, 6)}; {where}, sets another: {smallest} would "
+        f"the area filter of {health.min_area} px leaves out {some(parts, 6)}; {where} sets another: {smallest} would "
         "keep all"
     ]
 

@@ -16,6 +16,10 @@ class DataError(FssbenchError):
     """A data set that is missing, incomplete or inconsistent."""
 
 
+class PackageError(FssbenchError):
+    """A package that an extra of fssbench brings, and this installation has not."""
+
+
 class BankError(FssbenchError):
     """An episode bank that cannot be used as it is."""
 

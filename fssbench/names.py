@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from pathlib import PureWindowsPath
+from pathlib import PurePath, PureWindowsPath
 
 SEPARATOR = "|"  # between image ids in one cell of a table: no id holds it
 
@@ -52,3 +52,24 @@ def name_problem(name: str) -> str:
     if _NAME.fullmatch(name):
         return ""
     return f"{name[:80]!r}, expected letters, digits, '.', '_' and '-', at most 64, a letter or digit first"
+
+
+def plain_name(method: str) -> str:
+    """The name of a method in records and checkpoints: one that goes by its file is called as by its module.
+
+    So it is the same from whatever folder it was named.
+
+    >>> plain_name("../own/my_method.py:MyMethod"), plain_name("panet")
+    ('my_method:MyMethod', 'panet')
+    """
+    module, _, title = method.rpartition(":")
+    return f"{PurePath(module).stem}:{title}" if module.endswith(".py") else method
+
+
+def file_name(name: str) -> str:
+    """A method's or backbone's name as part of a file's name.
+
+    >>> file_name("own/my_method.py:MyMethod"), file_name("timm:resnet18")
+    ('my_method-MyMethod', 'timm-resnet18')
+    """
+    return plain_name(name).replace(":", "-")

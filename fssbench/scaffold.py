@@ -17,6 +17,7 @@ from torch import Tensor
 from fssbench.backbones import Needs, build_backbone
 from fssbench.method import EpisodeBatch, Features, Method, MethodConfig, MethodInfo, Preprocess, SupportBatch, Term
 from methods.blocks import cosine_scores, cross_entropy, pool_prototypes, resize
+from methods.recipes.lite import EARLY, TUNED, lite
 
 
 class {title}Config(MethodConfig):
@@ -32,9 +33,12 @@ class {title}(Method):
 
     info = MethodInfo(
         title="{title}", paper="unpublished", venue="none", year={year}, url="", code=None,
-        backbones=("efficientnet_lite0",), untrained=True, max_ways=None,
+        backbones=("efficientnet_lite0",), max_ways=None,
+        untrained=True,  # nothing but the backbone has weights; say False once there are layers of your own
     )  # fmt: skip
     Config = {title}Config
+    # `fssbench train`: the backbone's later blocks learn. With layers of your own, `lite()` trains those alone.
+    recipes = {{"lite": lite(TUNED, frozen=EARLY)}}
 
     def __init__(self, config: {title}Config) -> None:
         super().__init__(config)

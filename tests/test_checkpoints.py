@@ -184,3 +184,11 @@ def test_an_imported_checkpoint_gives_what_its_authors_code_gave(tmp_path: Path)
     with torch.no_grad():
         logits = method.segment(build_episodes(method, case.image("query0")[None], support, label))
     torch.testing.assert_close(logits, torch.from_numpy(case.expected["logits_refine0"]), atol=1e-4, rtol=0)
+
+
+def test_a_checkpoint_of_another_backbone_is_refused_by_both_names(tmp_path: Path) -> None:
+    card = Card(method=TINY, backbone="one-layer", config={"backbone": "one-layer"}, regime=FOLD0, source="a test")
+    state = {f"encoder.{name}": value for name, value in official().items()}
+    save_checkpoint(tmp_path / "x.safetensors", state, card)
+    with pytest.raises(CheckpointError, match="trained on the backbone one-layer, asked for is two-layers"):
+        restore(tmp_path / "x.safetensors", ("backbone=two-layers",))

@@ -96,6 +96,16 @@ class NeedsThePrecision(Sound):
         return super().segment(episodes) / (one + 1e-3 - one)  # 0 in bfloat16
 
 
+class SaysThatNoiseNeedsNoTraining(Sound):
+    def __init__(self, config: MethodConfig) -> None:
+        super().__init__(config)
+        self.scale = nn.Parameter(torch.ones(()))  # the same for every seed
+        self.mix = nn.Conv2d(8, 8, 1, bias=False)
+
+    def project(self, features: Features) -> Features:
+        return {"c1": self.scale * self.mix(features["c1"])}
+
+
 class TakesAnything(Sound):
     def load_official(self, state: Mapping[str, Tensor]) -> None:
         own = self.state_dict()
@@ -115,6 +125,7 @@ FAULTS: dict[type[Sound], tuple[str, str]] = {
     KeepsStateBesideTheDict: ("state_dict", "something is not in the dict"),
     RemembersImages: ("encode_is_pure", "feature 'c1' of an image alone"),
     NeedsThePrecision: ("bf16", "found NaN or infinity with bfloat16"),
+    SaysThatNoiseNeedsNoTraining: ("untrained", r"`untrained=False` .* drawn at random: mix\.weight\."),
     TakesAnything: ("foreign_checkpoint", "took them silently"),
 }
 

@@ -23,6 +23,9 @@ from typer.core import TyperCommand, TyperGroup
 from fssbench import __version__
 from fssbench.errors import FssbenchError
 
+# What the option parser raises for words that it does not understand; typer may bring a click of its own.
+Misunderstood: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
 # What the commands act on, in the order of the help: everyday ones first, what few people ever need last.
 PANELS: dict[str, tuple[str, ...]] = {
     "Everyday": ("generate-episodes", "run", "report"),
@@ -316,20 +319,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     switches = {name: os.environ.get(name) for name in ("FSSBENCH_DEBUG", "FSSBENCH_VERBOSE")}
     try:
-        app(None if arguments is None else list(arguments), standalone_mode=True)
-    except (FssbenchError, OSError) as error:
+        words = None if arguments is None else list(arguments)
+        raise SystemExit(app(words, prog_name="fssbench", standalone_mode=False) or 0)
+    except (FssbenchError, OSError, Misunderstood) as error:
         if os.environ.get("FSSBENCH_DEBUG"):
             raise
-        text = str(error) if isinstance(error, FssbenchError) else _of_the_system(error)
-        errors.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
+        if type(error).__name__ != "NoArgsIsHelpError":  # which has printed the help already
+            errors.print(f"[bold red]error:[/] {escape(_in_short(error))}", soft_wrap=True)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")
         raise SystemExit(130) from None
     finally:
         messages.quiet = False
         for name, value in switches.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def _in_short(error: Exception) -> str:
+    """An error in one message: what is wrong, where, and what to do."""
+    if isinstance(error, OSError):
+        return _of_the_system(error)
+    if isinstance(error, FssbenchError):
+        return str(error)
+    where = getattr(error, "ctx", None)
+    more = f" `{where.command_path} --help` says more." if where else ""
+    return f"{getattr(error, 'format_message')()}{more}"  # noqa: B009
 
 
 def _of_the_system(error: OSError) -> str:

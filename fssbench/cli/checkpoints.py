@@ -68,6 +68,7 @@ def import_checkpoint(
 ) -> None:
     """Turn the authors' checkpoint into ours, every key accounted for. No code in the file is executed."""
     from fssbench.checkpoints import import_official, save_checkpoint
+    from fssbench.names import file_name
     from fssbench.regime import authors_regime
 
     chosen = [*(settings or ()), *([f"backbone={backbone}"] if backbone else [])]
@@ -75,7 +76,7 @@ def import_checkpoint(
     state, card = import_official(method, file, regime, key=key, settings=tuple(chosen), source=source)
     for remark in card.notes:
         messages.print(f"{file}: {remark}", markup=False, soft_wrap=True)
-    target = out or Path("checkpoints") / f"{method.replace(':', '-')}-{card.backbone}-fold{fold}.safetensors"
+    target = out or Path("checkpoints") / f"{file_name(method)}-{file_name(card.backbone)}-fold{fold}.safetensors"
     if target.suffix != ".safetensors":
         raise UsageError(f"expected --out to end in .safetensors, found {target}")
     save_checkpoint(target, state, card, force=force)

@@ -23,7 +23,8 @@ def new_method(
     file, cls = folder / f"{name}.py", class_name(name)
     typer.echo(f"{folder}: {name}.py, test_{name}.py, pyproject.toml\n")
     typer.echo(f"fssbench conformance {file}:{cls}")
-    typer.echo(f"fssbench run {file}:{cls} --dataset shapes5i")
+    typer.echo(f"fssbench generate-episodes shapes5i && fssbench run {file}:{cls} --dataset shapes5i")
+    typer.echo(f"fssbench train {file}:{cls} --dataset shapes5i --recipe lite")
     typer.echo(f"pip install -e {folder}    # then it goes by its name: fssbench run {name}")
 
 

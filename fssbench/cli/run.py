@@ -112,9 +112,8 @@ def run(
         save_predictions,
         allow_contaminated,
     )
-    messages.print(f"bank {request.bank}", markup=False)
     try:
-        with RunProgress(messages, " ".join(methods)) as progress:
+        with RunProgress(messages, " ".join(methods), f"bank {request.bank}") as progress:
             if dry_run:
                 _foretell(outlook(request, progress), as_json)
                 return

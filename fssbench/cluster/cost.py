@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fssbench.names import plain_name
 from fssbench.records import Run, find_records, read_run
 from fssbench.training.folders import checkpoint_folder
 from fssbench.training.sweep import Sweep, Task, checkpoints
@@ -91,7 +92,7 @@ def cost_of(sweep: Sweep, tasks: Sequence[Task]) -> Cost | None:
 
 def _an_episode(records: Iterable[Run], method: str) -> tuple[float, float] | None:
     """Seconds of an episode at one number of shots, and those of them that encode."""
-    found = [run for run in records if run.method.name == method and run.seconds]
+    found = [run for run in records if run.method.name == plain_name(method) and run.seconds]
     episodes = sum(run.scores(Path(run.id)).episodes for run in found)
     if not episodes:
         return None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fssbench.datasets.json_stream import entries
 from fssbench.datasets.masks import VOID, Labels
 from fssbench.datasets.runs import checked_runs, draw_runs, paint_runs, parse_runs
-from fssbench.errors import DataError
+from fssbench.errors import DataError, PackageError
 
 LARGEST = 100_000_000  # px of an image
 _LISTS = ("images", "annotations", "categories")
@@ -123,7 +123,7 @@ def masks_by_class(annotations: Iterable[Annotation], image: Instances, where: s
 def paint(labels: Labels, value: int, annotation: Annotation, image: Instances, where: str) -> None:
     """Give the pixels of one annotation a value in `labels`, H x W in Fortran's order as COCO's runs are.
 
-    Raises `DataError` if the annotation is not what COCO's format allows, or without pycocotools.
+    Raises `DataError` if the annotation is not what COCO's format allows, `PackageError` without pycocotools.
     """
     shape, found = (image.height, image.width), annotation.segmentation
     try:
@@ -162,7 +162,7 @@ def _of_polygons(polygons: Sequence[NDArray[np.float64]], height: int, width: in
 
 
 def draw_polygons(polygons: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.bool_]:
-    """H x W of polygons x, y, x, y, ... in px, united. Raises `ValueError`, or `DataError` without pycocotools."""
+    """H x W of polygons x, y, x, y, ... in px, united. Raises `ValueError`, or `PackageError` without pycocotools."""
     return draw_runs(_of_polygons(polygons, height, width), height, width)
 
 
@@ -170,7 +170,7 @@ def _pycocotools() -> Any:
     try:
         from pycocotools import mask
     except ImportError as error:
-        raise DataError(
-            "COCO's polygons need the package pycocotools, which is not installed: `pip install 'fssbench[coco]'`."
+        raise PackageError(
+            "outlines are drawn by the package pycocotools, which is not installed: `pip install 'fssbench[coco]'`."
         ) from error
     return mask

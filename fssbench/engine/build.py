@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from fssbench.checkpoints import Card, read_card, restore
 from fssbench.errors import CheckpointError, FssbenchError, MethodError
 from fssbench.files import sha256_file
 from fssbench.method import Method
+from fssbench.names import file_name, plain_name
 from fssbench.plugins import reason
 from fssbench.records import WeightsEntry
 from fssbench.regime import exposure
@@ -42,8 +44,8 @@ class MethodSpec:
     preferred_backbone: str | None = None  # where neither a checkpoint nor `backbone` or `settings` names one
 
 
-def build_method(spec: MethodSpec, fold: int) -> tuple[Method, WeightsEntry]:
-    """The method in eval mode on the CPU, with its weights for a fold.
+def build_method(spec: MethodSpec, fold: int, dataset: str = "DATASET") -> tuple[Method, WeightsEntry]:
+    """The method in eval mode on the CPU, with its weights for a fold (of `dataset`, as messages name it).
 
     Raises `MethodError` for an unknown method or option, `CheckpointError` for weights that are missing or foreign;
     nothing is ever left at random silently.
@@ -52,7 +54,7 @@ def build_method(spec: MethodSpec, fold: int) -> tuple[Method, WeightsEntry]:
     chosen = (*spec.settings, *((f"backbone={spec.backbone}",) if spec.backbone else ()))
     weights = _weights_of(spec)
     if weights not in WITHOUT_FILE:
-        return _from_checkpoint(spec.name, _checkpoint_path(spec, fold), chosen)
+        return _from_checkpoint(spec.name, _checkpoint_path(spec, fold, dataset), chosen)
     preferred = (f"backbone={spec.preferred_backbone}",) if spec.preferred_backbone and not spec.backbone else ()
     method = _drawn(cls, (*preferred, *chosen), spec.seed)
     if preferred and not any(isinstance(module, Backbone) for module in method.modules()):
@@ -61,14 +63,51 @@ def build_method(spec: MethodSpec, fold: int) -> tuple[Method, WeightsEntry]:
         return method.eval(), WeightsEntry(kind="none", sha256=parameters_sha256({}))
     if weights is None:
         raise CheckpointError(
-            f"{cls.info.title} has to be trained: expected --weights PATH to its checkpoint, found none. Import the "
-            f"authors' by `fssbench import-checkpoint {spec.name} FILE --folds {fold}`, or ask for --weights imagenet "
-            "(backbone only, untrained head) or --weights random by name."
+            f"{cls.info.title} has to be trained: expected --weights, found none. {_to_train(spec, fold, dataset)} "
+            f"The authors' checkpoint is imported by `fssbench import-checkpoint {spec.name} FILE --folds {fold}`. "
+            "An untrained head has to be asked for: --weights imagenet, or --weights random."
         )
+    if spec.weights is None and besides_encoders(method):
+        by_chance = drawn_by_chance(method, _drawn(cls, (*preferred, *chosen), spec.seed + 1))
+        if by_chance:
+            raise MethodError(
+                f"{cls.info.title} says `untrained=True`, but {by_chance[0]} is drawn at random and nothing has "
+                f"trained it: say `untrained=False` in its `info`. {_to_train(spec, fold, dataset)} "
+                "An untrained head has to be asked for: --weights imagenet."
+            )
     check_input(method)
     if weights == "imagenet":
         load_imagenet(method)
     return method.eval(), WeightsEntry(kind=_kind(method, weights), sha256=parameters_sha256(method.state_dict()))
+
+
+def besides_encoders(method: Method) -> dict[str, Tensor]:
+    """The parts of a state dict that no published weights fill."""
+    inside = [name for name, module in method.named_modules() if name == "encoder" or isinstance(module, Pretrained)]
+    return {
+        name: value
+        for name, value in method.state_dict().items()
+        if not name.startswith(tuple(f"{prefix}." for prefix in inside))
+    }
+
+
+def drawn_by_chance(method: Method, other: Method) -> list[str]:
+    """What no published weights fill and two instances of other seeds start with different values of."""
+    values = besides_encoders(other)
+    return [name for name, value in besides_encoders(method).items() if not torch.equal(value, values[name])]
+
+
+def _to_train(spec: MethodSpec, fold: int, dataset: str) -> str:
+    """How a method is trained for a fold, as a sentence with the command."""
+    cls = find_method(spec.name)
+    if not cls.recipes:
+        return 'It names no `recipes` to train it by (docs/adding-a-method.md, "Train it").'
+    words = ["fssbench", "train", spec.name, "--dataset", dataset, "--folds", str(fold)]
+    backbone = spec.backbone or spec.preferred_backbone
+    words += ["--backbone", backbone] if backbone and backbone != cls.Config.model_fields["backbone"].default else []
+    words += [] if "paper" in cls.recipes else ["--recipe", next(iter(cls.recipes))]
+    words += [word for setting in spec.settings for word in ("--set", setting)]
+    return f"Train it by `{shlex.join(words)}`; --weights auto finds it then."
 
 
 def _kind(method: Method, weights: str) -> Literal["imagenet", "published", "random"]:
@@ -172,7 +211,7 @@ def checkpoint_entries(
     entries: dict[int, WeightsEntry] = {}
     first: dict[str, Any] | None = None
     for fold, names in classes.items():
-        path = _checkpoint_path(spec, fold)
+        path = _checkpoint_path(spec, fold, dataset)
         card = _card_for(spec.name, path)
         first = card.config if first is None else first
         if card.config != first:
@@ -199,7 +238,7 @@ def _weights_of(spec: MethodSpec) -> str | None:
     return spec.weights or ("imagenet" if find_method(spec.name).info.untrained else None)
 
 
-def _checkpoint_path(spec: MethodSpec, fold: int) -> Path:
+def _checkpoint_path(spec: MethodSpec, fold: int, dataset: str) -> Path:
     """The file that `weights` names for a fold: with `auto` or a folder, what `fssbench train` left below it.
 
     Raises `CheckpointError` where there is none, or more than one.
@@ -208,20 +247,21 @@ def _checkpoint_path(spec: MethodSpec, fold: int) -> Path:
     folder = Path("checkpoints") if weights == "auto" else Path(weights.replace("{fold}", str(fold)))
     if weights != "auto" and not folder.is_dir():
         return folder
-    name = f"{spec.name.replace(':', '-')}-{(spec.backbone or '*').replace(':', '-')}-*fold{fold}"
+    name = f"{file_name(spec.name)}-{file_name(spec.backbone or '*')}-*fold{fold}"
     found = sorted(folder.glob(f"{name}/best.safetensors"))
     if len(found) != 1:
         listed = ", ".join(path.parent.name for path in found) or "none"
+        how = "Name one by its path." if found else _to_train(spec, fold, dataset)
         raise CheckpointError(
-            f"--weights {weights}: expected one training of {spec.name} for fold {fold} in {folder}, found {listed}. "
-            f"Train it by `fssbench train {spec.name} --folds {fold}`, or name the checkpoint by its path."
+            f"--weights {weights}: expected one training of {spec.name} for fold {fold} in {folder}, "
+            f"found {listed}. {how}"
         )
     return found[0]
 
 
 def _card_for(name: str, path: Path) -> Card:
     card = read_card(path)
-    if card.method != name:
+    if plain_name(card.method) != plain_name(name):
         raise CheckpointError(f"{path} was made for method {card.method!r}, expected {name!r}")
     return card
 

@@ -25,6 +25,7 @@ from fssbench.engine.parameters import count_parameters
 from fssbench.engine.rows import frame_of, ways_of
 from fssbench.engine.sources import BankImages
 from fssbench.method import OBJECT, Method
+from fssbench.names import plain_name
 from fssbench.predictions import FILE, encode_label, write_predictions
 from fssbench.records import Environment, MethodEntry, Run, WeightsEntry, write_record
 from fssbench.score import bank_entry
@@ -103,12 +104,13 @@ class Job:
         self._resumed = False  # what it took before it was cut off is not known
         self._episodes = {fold: bank.episodes(fold, shot) for fold in folds}
         config = method.config.model_dump(mode="json")
+        self.name = plain_name(spec.name)
         what = {
-            "method": spec.name, "config": config, "bank": bank.fingerprint, "protocol": bank.protocol.hash,
+            "method": self.name, "config": config, "bank": bank.fingerprint, "protocol": bank.protocol.hash,
             "weights": {str(f): w.sha256 for f, w in weights.items()}, "way": bank.ways, "shot": shot,
             "annotation": settings.annotation, "folds": self.folds, "precision": settings.precision,
         }  # fmt: skip
-        self.id = _record_name(spec.name, config["backbone"], weights[folds[0]].kind, what, bank)
+        self.id = _record_name(self.name, config["backbone"], weights[folds[0]].kind, what, bank)
         self.identity = {
             **what,
             "device": where.device,
@@ -120,10 +122,10 @@ class Job:
             "predictions": request.save_predictions,
             "code": code,
         }
-        self.spec_key = json.dumps([spec.name, config, sorted((f, w.sha256) for f, w in weights.items())])
+        self.spec_key = json.dumps([self.name, config, sorted((f, w.sha256) for f, w in weights.items())])
         self.folder = request.out / self.id
         self.environment = where
-        self.outcome = Outcome(spec.name, shot, self.folder, "failed")
+        self.outcome = Outcome(self.name, shot, self.folder, "failed")
 
     def begin(self, stack: ExitStack, progress: Progress) -> None:
         """Take the record's folder, or find that it is finished."""
@@ -227,7 +229,7 @@ class Job:
             id=self.id,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             method=MethodEntry(
-                name=self.spec.name,
+                name=self.name,
                 title=info.title,
                 config=self._method.config.model_dump(mode="json"),
                 our_reading=info.our_reading,

@@ -66,7 +66,7 @@ def _outlook(job: Job, force: bool, measured: list[tuple[Run, float]]) -> Outloo
         fold: f"{entry.path or entry.kind} ({entry.sha256[:8]})" for fold, entry in job.weights.items()
     }  # fmt: skip
     return Outlook(
-        job.spec.name, job.shot, job.folder, "finished" if finished else "begun" if done else "new", weights,
+        job.name, job.shot, job.folder, "finished" if finished else "begun" if done else "new", weights,
         episodes, done, episodes / speed if speed else None, speed, run.id if run else "",
     )  # fmt: skip
 
@@ -85,7 +85,7 @@ def _done(job: Job, force: bool) -> int:
 def _alike(run: Run, job: Job) -> bool:
     here = job.environment
     return (run.method.name, run.backbone, run.way, run.environment.device, run.environment.precision) == (
-        job.spec.name, job.method_for(job.folds[0]).config.backbone, job.identity["way"], here.device, here.precision,
+        job.name, job.method_for(job.folds[0]).config.backbone, job.identity["way"], here.device, here.precision,
     )  # fmt: skip
 
 

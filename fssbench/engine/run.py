@@ -73,7 +73,7 @@ def prepare(bank: Bank, request: RunRequest, progress: Progress, where: Environm
             seen = exposure(entry.regime or Regime(), bank.dataset, classes[fold], fold)
             if seen.state == "unknown":
                 progress.say(f"{entry.path}: not known whether it saw the classes of fold {fold}: {seen.reason}")
-        method, first = build_method(spec, folds[0])
+        method, first = build_method(spec, folds[0], bank.dataset)
         weights = entries or dict.fromkeys(folds, first)
         code = code_sha256([method])
         jobs += [Job(spec, method, weights, code, shot, folds, bank, request, where) for shot in shots]

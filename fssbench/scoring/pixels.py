@@ -24,7 +24,7 @@ def validate_labels(prediction: Labels, label: Labels, ways: int = 1) -> None:
     """
     if prediction.shape != label.shape or prediction.ndim != 2:
         raise ValueError(
-            f"expected prediction and label to be H x W of one size, got {prediction.shape} and {label.shape}"
+            f"expected a prediction of the label's size, H x W = {label.shape}, got one of {prediction.shape}"
         )
     for name, array, known in (
         ("prediction", prediction, range(ways + 1)),

@@ -25,6 +25,7 @@ from fssbench.engine.devices import numerics
 from fssbench.engine.evaluate import Settings
 from fssbench.engine.evaluation import evaluate_method
 from fssbench.errors import MethodError, UsageError
+from fssbench.names import plain_name
 from fssbench.protocols import find_protocol
 from fssbench.regime import Regime
 from fssbench.training.base_classes import TrainingData, open_training, training_data
@@ -288,7 +289,7 @@ class Run:
             frozen = self.encoder
             state = {key: value for key, value in state.items() if not key.startswith("encoder.")}
         card = Card(
-            method=request.method,
+            method=plain_name(request.method),
             backbone=self.method.config.backbone,
             config=self.method.config.model_dump(mode="json"),
             regime=regime,

@@ -52,7 +52,12 @@ def find_recipe(method: str, name: str) -> Recipe:
     cls = find_method(method)
     if name not in cls.recipes:
         if not cls.recipes:
-            raise MethodError(f"{cls.info.title} has no recipe: expected `recipes` on its class, or nothing to train.")
+            if not cls.info.trainable:
+                raise MethodError(f"{cls.info.title} has nothing to train (`trainable=False`): run it as it is.")
+            raise MethodError(
+                f'{cls.info.title} has no recipe: expected `recipes` on its class, such as {{"lite": lite()}} of '
+                'methods.recipes.lite. docs/adding-a-method.md, "Train it", shows a whole one.'
+            )
         raise MethodError(unknown_name(f"recipe of {cls.info.title}", name, cls.recipes))
     return cls.recipes[name]
 

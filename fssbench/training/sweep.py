@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from fssbench.banks.bank import open_bank
 from fssbench.errors import FssbenchError, UsageError, unknown_name
+from fssbench.names import plain_name
 from fssbench.records import Run, find_records, read_run
 from fssbench.training.folders import checkpoint_folder
 
@@ -177,7 +178,7 @@ def _recorded(records: list[Run], sweep: Sweep, data: Data, method: str, seed: i
     def asked_for(run: Run) -> bool:
         entries = [run.weights.get(fold) for fold in data.folds]
         seeds = {entry.regime.seed if entry and entry.regime else None for entry in entries}
-        same = (run.method.name, run.backbone) == (method, sweep.backbone)
+        same = (run.method.name, run.backbone) == (plain_name(method), sweep.backbone)
         return same and set(data.folds) <= set(run.folds) and seeds == {seed}
 
     return set(sweep.shots) <= {run.shot for run in records if asked_for(run)}

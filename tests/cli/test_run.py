@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -16,12 +17,15 @@ import numpy as np
 import pytest
 import torch
 import toy_data
+import toy_methods
 from command_line import fresh, fssbench, refused
 from PIL import Image
+from rich.console import Console
 
 from fssbench.banks.bank import open_bank
 from fssbench.checkpoints import Card, save_checkpoint
 from fssbench.cli.cluster import parse_bytes
+from fssbench.cli.progress import RunProgress
 from fssbench.engine import run as engine_run
 from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.evaluate import Settings
@@ -56,13 +60,61 @@ def test_shots_may_be_written_in_every_usual_way(bank: Path, tmp_path: Path, wor
         (["run", "toy_methods:Toy", "--cache", "lots"], ["lots", "4GB"]),
         (["run", "canet"], ["CANet has to be trained", "import-checkpoint"]),
         (["run", "toy_methods:Toy", "--folds", "8"], ["fold 8", "0, 1"]),
+        (["run", "toy_methods:Toy", "--shoots", "5"], ["error: No such option: --shoots", "--shots", "run --help"]),
+        (["run", "toy_methods:Toy", "--batch", "0"], ["error: Invalid value for '--batch'", "run --help"]),
     ],
 )
 def test_a_mistake_is_one_message_and_status_2(bank: Path, tmp_path: Path, words, expected) -> None:
     weights = [] if "canet" in words else ["--weights", "random"]
     said = refused(*words, "--bank", bank, "--out", tmp_path / "out", *weights)
     assert all(word in said for word in expected), said
+    assert said.startswith("error: ")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_mistake_found_in_the_bank_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "text.h5").write_text("hello")
+    done = fssbench("run", "prototype", "--bank", tmp_path / "text.h5", status=2)
+    assert (done.err.count("error:"), done.err.startswith("error:"), done.out) == (1, True, "")
+
+
+def test_a_run_says_its_bank_and_off_a_terminal_a_line_a_minute() -> None:
+    now, err = iter([100.0, 130.0, 160.0, 190.0, 230.0]), io.StringIO()
+    with RunProgress(Console(file=err), "toy", "bank x.h5", clock=lambda: next(now)) as progress:
+        progress.total(1000, 400)
+        for _ in range(4):
+            progress.advance(60)
+    assert err.getvalue().splitlines() == [
+        "bank x.h5",
+        "520 of 1000 episodes, 2.0 episodes/s, 0:04:00 left",
+        "640 of 1000 episodes, 1.8 episodes/s, 0:03:15 left",
+    ]
+
+
+def test_a_method_named_by_its_file_has_one_record_from_whatever_folder(
+    bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "recorded_by_file.py").write_text("from toy_methods import Toy as Mine\n")
+    words = ("--weights", "random", "--bank", bank, "--out", tmp_path / "out", "--folds", 0, "--json")
+    outcomes = []
+    for folder, file in ((tmp_path, "own/recorded_by_file.py"), (tmp_path / "own", "./recorded_by_file.py")):
+        monkeypatch.chdir(folder)
+        outcomes += json.loads(fssbench("run", f"{file}:Mine", *words).out)
+    assert [outcome["state"] for outcome in outcomes] == ["finished", "already there"]
+    assert Path(outcomes[0]["folder"]).name.startswith("recorded_by_file-Mine-toy-random-")
+    assert {read_record(Path(outcome["folder"])).run.method.name for outcome in outcomes} == {"recorded_by_file:Mine"}
+
+
+def test_a_random_head_is_not_run_as_if_it_needed_no_training(bank: Path, tmp_path: Path, monkeypatch) -> None:
+    class Guesses(toy_methods.Toy):
+        def __init__(self, config) -> None:  # type: ignore[no-untyped-def]
+            super().__init__(config)
+            self.mix = torch.nn.Conv2d(8, 8, 1)
+
+    monkeypatch.setattr(toy_methods, "Guesses", Guesses, raising=False)
+    said = refused("run", "toy_methods:Guesses", "--bank", bank, "--out", tmp_path / "out")
+    assert "says `untrained=True`, but mix.weight is drawn at random" in said
 
 
 def test_a_failing_method_gives_a_status_that_is_not_0(bank: Path, tmp_path: Path) -> None:

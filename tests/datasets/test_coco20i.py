@@ -13,7 +13,7 @@ from trees import entry, square, write_coco
 
 from fssbench.datasets.coco20i import SPLITS, Coco20i
 from fssbench.datasets.decode import decode_mask
-from fssbench.errors import DataError, UsageError
+from fssbench.errors import DataError, PackageError, UsageError
 
 pytest.importorskip("pycocotools", reason="COCO's masks need the extra fssbench[coco]")
 
@@ -130,7 +130,7 @@ def test_without_pycocotools_the_message_names_the_extra(tmp_path: Path, monkeyp
         return imported(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(DataError, match=r"fssbench\[coco\]"):
+    with pytest.raises(PackageError, match=r"fssbench\[coco\]"):
         labels_of(dataset, 1)
 
 

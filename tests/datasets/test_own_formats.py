@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import unicodedata
 from pathlib import Path
 
 import numpy as np
 import own_trees
 import pytest
+from command_line import fssbench, refused
 from PIL import Image
 
 from fssbench.datasets.base import layers
@@ -46,6 +48,16 @@ def test_adopt_reads_an_export_as_the_scene_it_was_made_of(kind: str, tmp_path: 
             if kind == "yolo" and image == "shelf 6":
                 wanted[:] = False
             np.testing.assert_array_equal(layers(data, image_id).mask(number) == 1, wanted, err_msg=image_id)
+
+
+def test_without_the_package_that_draws_outlines_adopt_says_so_and_doctor_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pycocotools", None)  # as where it is not installed
+    own_trees.coco(tmp_path / "own")
+    toml = tmp_path / "d.toml"
+    assert "pip install 'fssbench[coco]'" in fssbench("adopt", tmp_path / "own", "--out", toml).out
+    assert refused("doctor", toml).startswith("error: outlines are drawn by the package pycocotools")
 
 
 def own_tree_files(root: Path, kind: str) -> list[Path]:

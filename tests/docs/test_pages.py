@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import own_trees
 import pytest
 from command_line import fssbench
-from repository import ROOT
+from repository import PLUGINS, ROOT
 
 from fssbench.datasets.base import layers
 from fssbench.datasets.own.dataset import Folder
@@ -66,7 +67,10 @@ def test_the_tutorial_goes_from_nothing_to_tables_and_a_training(
 def test_a_method_goes_from_an_empty_folder_to_a_row_and_the_leaderboard(
     tmp_path: Path, type_page: Callable[[str], dict[str, str]]
 ) -> None:
+    shutil.copy(PLUGINS / "learnt_space.py", tmp_path)  # which the page shows
     printed = type_page("adding-a-method.md")
+    trained = printed["fssbench report --method learnt_space:LearntSpace"]
+    assert re.search(r"\| LearntSpace .*\| trained \(", trained)
     table = [
         line
         for line in (DOCS / "adding-a-method.md").read_text(encoding="utf-8").splitlines()

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from os.path import commonprefix
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from fssbench.datasets.own.config import OwnConfig, named_after
 from fssbench.datasets.own.formats import Found, read_items
 from fssbench.datasets.own.listing import read_json
 from fssbench.datasets.own.patterns import PICTURES, filled, matches
+from fssbench.datasets.own.shapes import Polygons
 from fssbench.datasets.reading import files_below, some
 from fssbench.errors import DataError
 
@@ -84,6 +86,8 @@ def _complete(guess: Guess, fields: dict[str, Any], found: Found, config: OwnCon
         guess.unused = [label for label in found.labels if label not in shown]
         without = Counter(f"{one.kind} of {one.label}" for one in objects if one.shape is None)
         guess.reasons += [f"left out, as it has no mask: {count} x {what}" for what, count in without.items()]
+        if any(isinstance(one.shape, Polygons) for one in objects) and find_spec("pycocotools") is None:
+            guess.reasons.append("outlines are drawn by pycocotools, not installed yet: pip install 'fssbench[coco]'")
         if not shown:
             kinds = some(sorted({one.kind for one in objects})) or "nothing annotated"
             raise DataError(
