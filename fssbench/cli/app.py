@@ -13,7 +13,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
 
 import typer
 from rich.console import Console
@@ -149,36 +150,50 @@ class Group(TyperGroup):
 
 
 class App(typer.Typer):
-    """A typer application that gives every command -q, -v, --debug and --show-config."""
+    """A typer application that gives every command -q, -v, --debug and --show-config.
+
+    What several commands share is a frozen dataclass whose fields are `Annotated[type, typer.Option(...)]`: a command
+    with a parameter of that class has an option for each field.
+    """
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:
         register = super().command(name, **({"cls": Command} | options))
 
         def add(function: F) -> F:
-            register(_with_common_options(function))
+            register(_with_options(function))
             return function
 
         return add
 
 
-def _with_common_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    signature = inspect.signature(function, eval_str=False)
-    names = [name for name in _COMMON_OPTIONS if name not in signature.parameters]
+def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as typer takes it: groups of options field by field, and after them what all commands have."""
+    hints = get_type_hints(function, include_extras=True)
+    groups = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    parameters = []
+    for own in inspect.signature(function).parameters.values():
+        parameters += _fields(groups[own.name]) if own.name in groups else [own.replace(annotation=hints[own.name])]
+    common = [name for name in _COMMON_OPTIONS if name not in {one.name for one in parameters}]
 
     @functools.wraps(function)
-    def command(*args: Any, **values: Any) -> Any:
-        for name in names:
+    def command(**values: Any) -> Any:
+        for name in common:
             values.pop(name)
-        return function(*args, **values)
+        for name, kind in groups.items():
+            values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+        return function(**values)
 
-    extra = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_COMMON_OPTIONS[name], annotation=bool)
-        for name in names
-    ]
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values()]
-    command.__signature__ = signature.replace(parameters=[*parameters, *extra])  # type: ignore[attr-defined]
-    command.__annotations__ = function.__annotations__ | dict.fromkeys(names, bool)
+    key = inspect.Parameter.KEYWORD_ONLY
+    parameters += [inspect.Parameter(name, key, default=_COMMON_OPTIONS[name], annotation=bool) for name in common]
+    parameters = [each.replace(kind=key) for each in parameters]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command
+
+
+def _fields(kind: Any) -> list[inspect.Parameter]:
+    hints, key = get_type_hints(kind, include_extras=True), inspect.Parameter.KEYWORD_ONLY
+    return [inspect.Parameter(f.name, key, default=f.default, annotation=hints[f.name]) for f in fields(kind)]
 
 
 def _quiet(wanted: bool) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,14 +16,38 @@ if TYPE_CHECKING:
     from fssbench.protocol import Protocol
 
 
-WORKERS = typer.Option(None, "--workers", help="Processes that read and check images (default: one a core).")
+BANK = typer.Argument(help="The bank.")
+Root = Annotated[Path | None, typer.Option(help="Where the data lies; else $FSSBENCH_DATA, else ./data.")]
+Index = Annotated[bool, typer.Option("--index", help="Without images: small, needs masks only, shared in git.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", help="Processes that read and check images (default: one a core).")
+]
+
+
+@dataclass(frozen=True)
+class NewBank:
+    """The bank that a command writes, and what it says of it."""
+
+    out: Annotated[Path | None, typer.Option("--out", help="The bank to write (default: a name after its source).")] = (
+        None
+    )
+    workers: Workers = None
+    force: Annotated[bool, typer.Option("--force", help="Replace the bank if it exists.")] = False
+    json: Json = False
+
+    def show(self, path: Path) -> None:
+        """Say what the written bank holds."""
+        from fssbench.banks.bank import open_bank
+
+        with open_bank(path) as bank:
+            _print_summary(bank, self.json)
 
 
 @app.command("generate-episodes")
 def generate_episodes(
     dataset: str = typer.Argument(help="A data set: pascal5i, coco20i, ..., module:Class, or your dataset.toml."),
-    root: Path | None = typer.Option(None, help="Where the data lies; else $FSSBENCH_DATA, else ./data."),
-    out: Path | None = typer.Option(None, help="The bank to write (default: a name under episodes/)."),
+    root: Root = None,
     protocol: str = typer.Option("fssbench", help="How episodes are drawn and scored: fssbench, oslsm, hsnet, ..."),
     shots: list[str] | None = typer.Option(None, help="Numbers of shots (default 5; fewer come with it)."),
     ways: int = typer.Option(1, help="Classes an episode."),
@@ -38,13 +63,11 @@ def generate_episodes(
     auxiliary: int = typer.Option(0, help="Images of each class beside the supports, known by class only."),
     annotations: str | None = typer.Option(None, help="Weak supports to freeze: box,scribble,point,eroded-3,..."),
     skip_short_classes: bool = typer.Option(False, "--skip-short-classes", help="Leave out classes too small."),
-    index: bool = typer.Option(False, "--index", help="Without images: small, needs masks only, shared in git."),
-    workers: int | None = WORKERS,
-    force: bool = typer.Option(False, "--force", help="Replace the bank if it exists."),
-    json: bool = typer.Option(False, "--json", help="Machine-readable output."),
+    index: Index = False,
+    *,
+    new: NewBank,
 ) -> None:
     """Freeze the episodes of a benchmark into one bank."""
-    from fssbench.banks.bank import open_bank
     from fssbench.banks.generate import Request, generate
     from fssbench.datasets.registry import open_under
 
@@ -64,19 +87,18 @@ def generate_episodes(
         annotations=tuple(kind for kind in (annotations or "").split(",") if kind),
         skip_short=skip_short_classes,
     )
-    path = out or Path("episodes") / _file_name(data.name, chosen, request.ways, request.draws, index)
-    generate(data, request, path, index=index, force=force, progress=track, workers=workers)
-    with open_bank(path) as bank:
-        _print_summary(bank, json)
+    path = new.out or Path("episodes") / _file_name(data.name, chosen, request.ways, request.draws, index)
+    generate(data, request, path, index=index, force=new.force, progress=track, workers=new.workers)
+    new.show(path)
 
 
 @app.command("inspect")
 def inspect(
-    bank: Path = typer.Argument(help="The bank."),
+    bank: Path = BANK,
     episodes: bool = typer.Option(False, "--episodes", help="One line an episode: query, class, supports."),
     fold: int = typer.Option(0, help="With --episodes: the fold."),
     shots: int | None = typer.Option(None, help="With --episodes: supports a way (default: all)."),
-    json: bool = typer.Option(False, "--json", help="Machine-readable output."),
+    json: Json = False,
 ) -> None:
     """Say what a bank holds."""
     from fssbench.banks.bank import open_bank
@@ -93,11 +115,9 @@ def inspect(
 @app.command("attach")
 def attach_index(
     index: Path = typer.Argument(help="The index bank."),
-    root: Path | None = typer.Option(None, help="Where the data lies; else $FSSBENCH_DATA, else ./data."),
-    out: Path | None = typer.Option(None, help="The bank to write (default: the index's name without .index)."),
-    workers: int | None = WORKERS,
-    force: bool = typer.Option(False, "--force", help="Replace the bank if it exists."),
-    json: bool = typer.Option(False, "--json", help="Machine-readable output."),
+    root: Root = None,
+    *,
+    new: NewBank,
 ) -> None:
     """Bind an index bank to local data: check every hash, then put the images in."""
     from fssbench.banks.attach import attach
@@ -106,14 +126,15 @@ def attach_index(
     from fssbench.banks.corruptions import Corruption
     from fssbench.datasets.registry import open_dataset
 
-    path = out or index.with_name(index.name.replace(".index", "") if ".index" in index.name else f"full-{index.name}")
+    path = new.out or index.with_name(
+        index.name.replace(".index", "") if ".index" in index.name else f"full-{index.name}"
+    )
     with open_bank(index) as opened:
         data = open_dataset(opened.dataset, root, pool=opened.pool)
         if opened.protocol.corruption:
             data = Corrupted(data, Corruption.parse(opened.protocol.corruption))
-        attach(opened, data, path, force=force, progress=track, workers=workers)
-    with open_bank(path) as bank:
-        _print_summary(bank, json)
+        attach(opened, data, path, force=new.force, progress=track, workers=new.workers)
+    new.show(path)
 
 
 @app.command("corrupt")
@@ -123,11 +144,9 @@ def corrupt_command(
     severity: int = typer.Option(3, "--severity", help="1 to 5, as in ImageNet-C."),
     target: str = typer.Option("queries", "--of", metavar="queries|supports|both", help="Whose images."),
     seed: int = typer.Option(0, "--seed", help="Seed of the noise."),
-    out: Path | None = typer.Option(None, "--out", help="The bank to write (default: a name beside the clean bank)."),
-    index: bool = typer.Option(False, "--index", help="Without images."),
-    workers: int | None = WORKERS,
-    force: bool = typer.Option(False, "--force", help="Replace the bank if it exists."),
-    json: bool = typer.Option(False, "--json", help="Machine-readable output."),
+    index: Index = False,
+    *,
+    new: NewBank,
 ) -> None:
     """Freeze a bank's episodes once more, with worse photographs of ImageNet-C's kinds."""
     from fssbench.banks.bank import open_bank
@@ -136,18 +155,17 @@ def corrupt_command(
 
     wanted = Corruption(corruption, severity, target, seed)
     suffix = ".index.h5" if index else ".h5"
-    path = out or bank.with_name(f"{bank.name.removesuffix('.h5')}-{target}-{corruption}-{severity}{suffix}")
+    path = new.out or bank.with_name(f"{bank.name.removesuffix('.h5')}-{target}-{corruption}-{severity}{suffix}")
     with open_bank(bank) as opened:
-        corrupt(opened, wanted, path, index=index, force=force, progress=track, workers=workers)
-    with open_bank(path) as written:
-        _print_summary(written, json)
+        corrupt(opened, wanted, path, index=index, force=new.force, progress=track, workers=new.workers)
+    new.show(path)
 
 
 @app.command("verify")
 def verify(
-    bank: Path = typer.Argument(help="The bank."),
-    workers: int | None = WORKERS,
-    json: bool = typer.Option(False, "--json", help="Machine-readable output."),
+    bank: Path = BANK,
+    workers: Workers = None,
+    json: Json = False,
 ) -> None:
     """Check every checksum, hash and episode of a bank; exit status 1 if anything is wrong."""
     from fssbench.banks.bank import open_bank
@@ -170,7 +188,7 @@ def verify(
 def diff(
     first: Path = typer.Argument(help="A bank."),
     second: Path = typer.Argument(help="Another bank."),
-    json: bool = typer.Option(False, "--json", help="Machine-readable output."),
+    json: Json = False,
 ) -> None:
     """Say in what two banks differ; exit status 1 if they do."""
     from fssbench.banks.bank import open_bank

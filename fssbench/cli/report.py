@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import sys
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fssbench.cli.app import app, track
-from fssbench.cli.results import (
-    DIGITS,
-    FILE,
-    FORCE,
-    FORMAT,
-    Chosen,
-    about_results,
-    show,
-    show_tables,
-    write_text,
-)
+from fssbench.cli.results import Chosen, Ordered, Printing
 
 if TYPE_CHECKING:
     from fssbench.reports.entries.results import Result
 
 
 class Format(StrEnum):
-    """What tables are printed as."""
+    """What a report is printed as."""
 
     MARKDOWN = "markdown"
     LATEX = "latex"
@@ -36,11 +26,21 @@ class Format(StrEnum):
     JSON = "json"
 
 
+@dataclass(frozen=True)
+class PrintingOrCsv(Printing):
+    """How a report is printed."""
+
+    output: Annotated[  # type: ignore[assignment]
+        Format | None,
+        typer.Option(
+            "--format", "-f", help="What to print. [a table as wide as the terminal; markdown into a pipe or file]"
+        ),
+    ] = None
+
+
 @app.command("report")
-@about_results(sort=True)
 def report(
-    chosen: Chosen,
-    output: Format | None = FORMAT,
+    chosen: Ordered,
     paper: str | None = typer.Option(
         None, "--paper", metavar="NAME", help="The comparison tables of a paper, as in `canet`, with what was measured."
     ),
@@ -50,75 +50,50 @@ def report(
     protocol: str | None = typer.Option(
         None, "--protocol", help="Accumulate as another codebase does, as in `pfenet`."
     ),
-    digits: int = DIGITS,
-    out: Path | None = FILE,
-    force: bool = FORCE,
-    as_json: bool = typer.Option(False, "--json", help="The same as `--format json`."),
+    *,
+    printing: PrintingOrCsv,
 ) -> None:
     """Tables of results: method x backbone x weights, folds, mean and FB-IoU for each shot."""
     from fssbench.protocols import find_protocol
     from fssbench.reports.entries.lens import through
-    from fssbench.reports.render import render
+    from fssbench.reports.papers.paper import find_paper
+    from fssbench.reports.render import render, render_paper
     from fssbench.reports.tables.layouts import View, class_tables, fold_tables
+    from fssbench.reports.tables.paper import paper_tables
 
-    name = "json" if as_json else output
-    on_screen = name is None and out is None and sys.stdout.isatty()
+    digits, name = printing.digits, printing.format or "markdown"
     if paper is not None:
-        nothing = chosen.results is None and not Path("results").is_dir()
-        _report_paper(paper, [] if nothing else chosen.read(), name, on_screen, digits, out, force)
+        wanted, nothing = find_paper(paper), chosen.results is None and not Path("results").is_dir()
+        found = [] if nothing else chosen.read()  # without records, unless they were asked for, what is published
+        if printing.on_screen:
+            printing.show(paper_tables(wanted, found, digits))
+        else:
+            printing.write(render_paper(name, wanted, found, digits))
         return
     lens = None if protocol is None else find_protocol(protocol)
     found = chosen.read()
     if lens is not None:
         found = [through(result, lens) for result in track(found, "scoring again")]
     view = View(digits=digits, published=with_published, intervals=intervals, lens=lens)
-    if on_screen and not (per_class and with_published):
-        show_tables(class_tables(found, view) if per_class else fold_tables(found, view), None, None, force)
-        return
-    write_text(render(name or "markdown", found, view, per_class=per_class), out, force)
-
-
-def _report_paper(
-    name: str, found: list[Result], output: str | None, on_screen: bool, digits: int, out: Path | None, force: bool
-) -> None:
-    """A paper's tables; without records, unless they were asked for, they show what is published."""
-    from fssbench.reports.papers.paper import find_paper
-    from fssbench.reports.render import render_paper
-    from fssbench.reports.tables.paper import paper_tables
-
-    paper = find_paper(name)
-    if on_screen:
-        show_tables(paper_tables(paper, found, digits), None, None, force)
+    if printing.on_screen and not (per_class and with_published):
+        printing.show(class_tables(found, view) if per_class else fold_tables(found, view))
     else:
-        write_text(render_paper(output or "markdown", paper, found, digits), out, force)
-
-
-class TextFormat(StrEnum):
-    """What a comparison is printed as."""
-
-    MARKDOWN = "markdown"
-    LATEX = "latex"
-    HTML = "html"
-    JSON = "json"
+        printing.write(render(name, found, view, per_class=per_class))
 
 
 @app.command("compare")
-@about_results(sort=True)
 def compare(
-    chosen: Chosen,
+    chosen: Ordered,
     against: str | None = typer.Option(
         None, "--against", metavar="BASELINE", help="Only with this one: a method, or a record. [every pair]"
     ),
-    output: TextFormat | None = FORMAT,
     ranks: bool = typer.Option(False, "--ranks", help="Only the table of ranks, not the pairs."),
     across_shots: bool = typer.Option(
         False, "--across-shots", help="Compare also results of different shots. [only those of the same]"
     ),
     episodes: int = typer.Option(5, "--episodes", min=0, help="How many of the most different episodes to list."),
-    digits: int = DIGITS,
-    out: Path | None = FILE,
-    force: bool = FORCE,
-    as_json: bool = typer.Option(False, "--json", help="The same as `--format json`."),
+    *,
+    printing: Printing,
 ) -> None:
     """Paired tests on shared episodes: which differences are real, by class, and where they are largest."""
     from fssbench.reports.studies.comparison import compare as compare_results
@@ -132,24 +107,16 @@ def compare(
     sets = sets_to_compare(found, across_shots=across_shots)
     comparisons = [compare_results(each, extremes=episodes, against=against, track=track) for each in sets]
     data = [comparison_data(each) for each in comparisons]
-    show(
-        [table for each in comparisons for table in comparison_tables(each, digits, ranks=ranks)],
-        data[0] if len(data) == 1 else data,
-        "json" if as_json else output,
-        out,
-        force,
-    )
+    tables = [table for each in comparisons for table in comparison_tables(each, printing.digits, ranks=ranks)]
+    printing.show(tables, data[0] if len(data) == 1 else data)
 
 
 @app.command("agreement")
-@about_results()
 def agreement(
     chosen: Chosen,
     papers: str = typer.Option("pascal5i", "--papers", metavar="DATASET", help="Whose published numbers to stand by."),
-    output: TextFormat | None = FORMAT,
-    out: Path | None = FILE,
-    force: bool = FORCE,
-    as_json: bool = typer.Option(False, "--json", help="The same as `--format json`."),
+    *,
+    printing: Printing,
 ) -> None:
     """Whether methods stand in the papers' order on our episodes: Spearman's rank correlation, by number of shots."""
     from dataclasses import asdict
@@ -168,5 +135,5 @@ def agreement(
          "methods": [asdict(standing) for standing in each.standings]}
         for each in found
     ]  # fmt: skip
-    document = {"schema": 1, "agreement": data}
-    show([agreement_table(each) for each in found], document, "json" if as_json else output, out, force)
+    tables = [agreement_table(each, printing.digits) for each in found]
+    printing.show(tables, {"schema": 1, "agreement": data})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,24 +20,24 @@ if TYPE_CHECKING:
 Names = list[str] | None
 FORCE = typer.Option(False, "--force", help="Replace what is there.")
 JSON = typer.Option(False, "--json", help="Print one JSON document.")
-DIGITS = typer.Option(1, "--digits", min=0, max=6, help="Digits after the point.")
-FILE = typer.Option(None, "--out", help="Write to this file instead of stdout.")
-FORMAT = typer.Option(
-    None, "--format", "-f", help="What to print. [a table as wide as the terminal; markdown into a pipe or file]"
-)
+ONLY = "may be repeated, or `a,b`."
 
 
 @dataclass(frozen=True)
 class Chosen:
     """The results that a command is about, as its arguments and filters name them."""
 
-    results: list[Path] | None
-    method: Names
-    backbone: Names
-    dataset: Names
-    shots: Names
-    weights: Names
-    sort: str = "name"
+    results: Annotated[
+        list[Path] | None, typer.Argument(help="Records, or folders of records. [results]", show_default=False)
+    ] = None
+    method: Annotated[Names, typer.Option(metavar="NAME", help=f"Only this method; {ONLY}")] = None
+    backbone: Annotated[Names, typer.Option(metavar="NAME", help=f"Only this backbone; {ONLY}")] = None
+    dataset: Annotated[Names, typer.Option(metavar="NAME", help=f"Only this data set; {ONLY}")] = None
+    shots: Annotated[Names, typer.Option(metavar="K...", help="Only these shots, as in `1 5`. [all]")] = None
+    weights: Annotated[
+        Names,
+        typer.Option(metavar="NAME", help="Only these weights; imagenet, checkpoint, authors, random, none; or `a,b`."),
+    ] = None
 
     @property
     def folders(self) -> list[Path]:
@@ -56,71 +55,68 @@ class Chosen:
         detail(f"{len(found)} results in {', '.join(map(str, self.folders))}")
         wanted = {name: words(getattr(self, name)) for name in FILTERS}
         wanted["shots"] = [str(shot) for shot in numbers(self.shots) or ()]
-        return ordered(choose(found, wanted), self.sort)
+        return ordered(choose(found, wanted), getattr(self, "sort", "name"))
 
 
-def _only(what: str, values: str = "may be repeated, or `a,b`.") -> Any:
-    return typer.Option(None, f"--{what}", metavar="NAME", help=f"Only this {what}; {values}")
+@dataclass(frozen=True)
+class Ordered(Chosen):
+    """The same, in an order of the user's."""
+
+    sort: Annotated[
+        str, typer.Option(metavar="name|mean|date", help="Order of results: by name, best or newest first.")
+    ] = "name"
 
 
-_OPTIONS: dict[str, Any] = {  # how the command line has the fields of a `Chosen`
-    "results": typer.Argument(None, help="Records, or folders of records. [results]", show_default=False),
-    "method": _only("method"),
-    "backbone": _only("backbone"),
-    "dataset": _only("dataset"),
-    "shots": typer.Option(None, "--shots", metavar="K...", help="Only these shots, as in `1 5`. [all]"),
-    "weights": _only("weights", "imagenet, checkpoint, authors, random, none; or `a,b`."),
-    "sort": typer.Option(
-        "name", "--sort", metavar="name|mean|date", help="Order of results: by name, best or newest first."
-    ),
-}
+class Format(StrEnum):
+    """What tables are printed as."""
+
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+    HTML = "html"
+    JSON = "json"
 
 
-def about_results(*, sort: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command gets RESULTS, the filters and, with `sort`, an order, in place of its parameter `chosen`."""
-    names = [name for name in _OPTIONS if sort or name != "sort"]
-    kinds = {name: kind for name, kind in inspect.get_annotations(Chosen, eval_str=True).items() if name in names}
+@dataclass(frozen=True)
+class Printing:
+    """How tables are printed, and where to."""
 
-    def around(function: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(function)
-        def command(**values: Any) -> None:
-            function(chosen=Chosen(**{name: values.pop(name) for name in names}), **values)
+    output: Annotated[
+        Format | None,
+        typer.Option(
+            "--format", "-f", help="What to print. [a table as wide as the terminal; markdown into a pipe or file]"
+        ),
+    ] = None
+    digits: Annotated[int, typer.Option("--digits", min=0, max=6, help="Digits after the point.")] = 1
+    out: Annotated[Path | None, typer.Option("--out", help="Write to this file instead of stdout.")] = None
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False
+    as_json: Annotated[bool, typer.Option("--json", help="The same as `--format json`.")] = False
 
-        signature, parameters = inspect.signature(function), []
-        for own in signature.parameters.values():
-            if own.name == "chosen":
-                parameters += [own.replace(name=n, default=_OPTIONS[n], annotation=kinds[n]) for n in names]
-            else:
-                parameters.append(own)
-        parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
-        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {k: v for k, v in function.__annotations__.items() if k != "chosen"} | kinds
-        return command
+    @property
+    def format(self) -> str | None:
+        """What was asked for by name."""
+        return "json" if self.as_json else self.output
 
-    return around
+    @property
+    def on_screen(self) -> bool:
+        """Whether tables go to a terminal, which has a width and colours."""
+        return self.format is None and self.out is None and sys.stdout.isatty()
 
+    def show(self, tables: Sequence[Table], data: object = None) -> None:
+        """Tables as wide as the terminal where nothing else is asked for, else as text; `data` as one JSON document."""
+        from rich.console import Console
 
-def show_tables(tables: Sequence[Table], output: str | None, out: Path | None, force: bool) -> None:
-    """As wide as the terminal where nothing else is asked for, else as text: to a file, a pipe or stdout."""
-    from rich.console import Console
+        from fssbench.reports.formats.plain import to_json
+        from fssbench.reports.formats.terminal import to_terminal
+        from fssbench.reports.render import render_tables
 
-    from fssbench.reports.formats.terminal import to_terminal
-    from fssbench.reports.render import render_tables
+        if self.on_screen:
+            to_terminal(tables, Console(highlight=False))
+        else:
+            self.write(to_json(data) if self.format == "json" else render_tables(self.format or "markdown", tables))
 
-    if output is None and out is None and sys.stdout.isatty():
-        to_terminal(tables, Console(highlight=False))
-    else:
-        write_text(render_tables(output or "markdown", tables), out, force)
-
-
-def show(tables: Sequence[Table], data: object, output: str | None, out: Path | None, force: bool) -> None:
-    """What was found as tables, or as one JSON document where `output` is "json"."""
-    from fssbench.reports.formats.plain import to_json
-
-    if output == "json":
-        write_text(to_json(data), out, force)
-    else:
-        show_tables(tables, output, out, force)
+    def write(self, text: str) -> None:
+        """Text to the file or to stdout."""
+        write_text(text, self.out, self.force)
 
 
 def write_text(text: str, out: Path | None, force: bool) -> None:

@@ -9,18 +9,15 @@ from typing import Annotated
 import typer
 
 from fssbench.cli.app import app, messages
-from fssbench.cli.results import DIGITS, FILE, FORCE, JSON, Chosen, about_results, empty_folder, show
+from fssbench.cli.results import Chosen, Printing, empty_folder
 
 
 @app.command("robustness")
-@about_results()
 def robustness_command(
     chosen: Chosen,
-    digits: int = DIGITS,
     plot: Path | None = typer.Option(None, "--plot", metavar="FOLDER", help="Draw score by severity; PNG and SVG."),
-    out: Path | None = FILE,
-    force: bool = FORCE,
-    as_json: bool = JSON,
+    *,
+    printing: Printing,
 ) -> None:
     """What worse photographs and support masks cost: drops from the clean bank, paired, with intervals."""
     from fssbench.reports.studies.robustness import robustness
@@ -30,7 +27,7 @@ def robustness_command(
     if plot is not None:
         from fssbench.reports.pictures.severity import draw_severities
 
-        empty_folder(plot, force)
+        empty_folder(plot, printing.force)
         for path in draw_severities(found, plot):
             messages.print(f"wrote {path}", markup=False)
     data = [
@@ -39,19 +36,14 @@ def robustness_command(
          "conditions": {name: asdict(drop) for name, drop in each.drops.items()}}
         for each in found
     ]  # fmt: skip
-    document = {"schema": 1, "robustness": data}
-    show(robustness_tables(found, digits), document, "json" if as_json else None, out, force)
+    printing.show(robustness_tables(found, printing.digits), {"schema": 1, "robustness": data})
 
 
 @app.command("suite")
-@about_results()
 def suite_command(
     suite: Annotated[str, typer.Argument(help="The suite: cross-domain.")],
     chosen: Chosen,
-    digits: int = DIGITS,
-    out: Path | None = FILE,
-    force: bool = FORCE,
-    as_json: bool = JSON,
+    printing: Printing,
 ) -> None:
     """A mean over a suite's data sets with its interval, the members beside it."""
     from fssbench.reports.studies.robustness import suite_lines
@@ -64,5 +56,4 @@ def suite_command(
          "mean": asdict(line.mean) if line.mean else None}
         for line in lines
     ]  # fmt: skip
-    document = {"schema": 1, "suite": suite, "lines": data}
-    show([suite_table(suite, lines, digits)], document, "json" if as_json else None, out, force)
+    printing.show([suite_table(suite, lines, printing.digits)], {"schema": 1, "suite": suite, "lines": data})

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from fssbench.cli.app import App, Group, app, messages, print_json, track
-from fssbench.cli.results import FORCE, JSON, Chosen, about_results, empty_folder, show
+from fssbench.cli.results import FORCE, JSON, Chosen, Ordered, Printing, empty_folder
 
 leaderboard = App(cls=Group, help="The static site of results.", no_args_is_help=True)
 app.add_typer(leaderboard, name="leaderboard")
@@ -19,7 +19,6 @@ COUNT = typer.Option(4, "--count", min=1, max=50, help="Episodes of each kind.")
 
 
 @leaderboard.command("build")
-@about_results()
 def leaderboard_build(
     chosen: Chosen,
     out: Path = OUT,
@@ -75,7 +74,6 @@ def audit_command(
 
 
 @app.command("plot")
-@about_results()
 def plot(
     chosen: Chosen,
     out: Path = OUT,
@@ -92,7 +90,6 @@ def plot(
 
 
 @app.command("gallery")
-@about_results()
 def gallery(
     chosen: Chosen,
     out: Path = OUT,
@@ -122,9 +119,8 @@ def gallery(
 
 
 @app.command("sensitivity")
-@about_results(sort=True)
 def sensitivity_command(
-    chosen: Chosen,
+    chosen: Ordered,
     bank: list[Path] | None = BANK,
     out: Path | None = typer.Option(None, "--out", help="With --bank: folder for pictures of best and worst supports."),
     count: int = COUNT,
@@ -146,7 +142,7 @@ def sensitivity_command(
         left = len(results_found) - len(several)
         messages.print(f"left out: {left} results whose bank draws one support a query")
     found = [sensitivity(result) for result in several or results_found]
-    show(sensitivity_tables(found), values(found), "json" if as_json else None, None, force)
+    Printing(as_json=as_json).show(sensitivity_tables(found), values(found))
     if out is not None:
         empty_folder(out, force)
         banks = find_banks(bank or [])
