@@ -169,7 +169,7 @@ class App(typer.Typer):
 def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as typer takes it: groups of options field by field, and after them what all commands have."""
     hints = get_type_hints(function, include_extras=True)
-    groups = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     parameters = []
     for own in inspect.signature(function).parameters.values():
         parameters += _fields(groups[own.name]) if own.name in groups else [own.replace(annotation=hints[own.name])]

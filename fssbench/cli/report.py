@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,28 +12,6 @@ from fssbench.cli.results import Chosen, Ordered, Printing
 
 if TYPE_CHECKING:
     from fssbench.reports.entries.results import Result
-
-
-class Format(StrEnum):
-    """What a report is printed as."""
-
-    MARKDOWN = "markdown"
-    LATEX = "latex"
-    HTML = "html"
-    CSV = "csv"
-    JSON = "json"
-
-
-@dataclass(frozen=True)
-class PrintingOrCsv(Printing):
-    """How a report is printed."""
-
-    output: Annotated[  # type: ignore[assignment]
-        Format | None,
-        typer.Option(
-            "--format", "-f", help="What to print. [a table as wide as the terminal; markdown into a pipe or file]"
-        ),
-    ] = None
 
 
 @app.command("report")
@@ -51,7 +27,7 @@ def report(
         None, "--protocol", help="Accumulate as another codebase does, as in `pfenet`."
     ),
     *,
-    printing: PrintingOrCsv,
+    printing: Printing,
 ) -> None:
     """Tables of results: method x backbone x weights, folds, mean and FB-IoU for each shot."""
     from fssbench.protocols import find_protocol

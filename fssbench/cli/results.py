@@ -73,6 +73,7 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
     LATEX = "latex"
     HTML = "html"
+    CSV = "csv"
     JSON = "json"
 
 

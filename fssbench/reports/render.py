@@ -9,14 +9,14 @@ from fssbench.reports.entries.results import Result
 from fssbench.reports.formats.html import to_html
 from fssbench.reports.formats.latex import to_latex
 from fssbench.reports.formats.markdown import to_markdown
-from fssbench.reports.formats.plain import to_csv, to_json
+from fssbench.reports.formats.plain import tables_to_csv, to_csv, to_json
 from fssbench.reports.papers.paper import Paper
 from fssbench.reports.tables.data import document, flat_rows
 from fssbench.reports.tables.layouts import View, class_tables, fold_tables
 from fssbench.reports.tables.model import Table
 from fssbench.reports.tables.paper import paper_data, paper_tables
 
-_TABLES = {"markdown": to_markdown, "latex": to_latex, "html": to_html}
+_TABLES = {"markdown": to_markdown, "latex": to_latex, "html": to_html, "csv": tables_to_csv}
 
 
 def render(name: str, results: Sequence[Result], view: View, *, per_class: bool = False) -> str:
@@ -38,7 +38,7 @@ def render_paper(name: str, paper: Paper, results: Sequence[Result], digits: int
 
 
 def render_tables(name: str, tables: Sequence[Table]) -> str:
-    """Tables as `markdown`, `latex` or `html`."""
+    """Tables as `markdown`, `latex`, `html` or `csv`."""
     if name not in _TABLES:
-        raise UsageError(unknown_name("format", name, [*_TABLES, "csv", "json"]))
+        raise UsageError(unknown_name("format", name, [*_TABLES, "json"]))
     return _TABLES[name](tables)

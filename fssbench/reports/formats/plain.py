@@ -5,8 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
+
+from fssbench.reports.tables.model import MISSING, Table
+
+_RISKY = ("=", "+", "-", "@")
+_NUMBER = re.compile(r"[-+][\d.]+( \[[-+\d., ]+\])?")  # a difference, with its interval
 
 
 def to_json(value: Any) -> str:
@@ -24,6 +30,18 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
+def tables_to_csv(tables: Sequence[Table]) -> str:
+    """The cells of tables as they are printed, a row each; the first column names the table."""
+    return to_csv([
+        {"table": table.title, **{
+            f"{column.group} {column.title}".strip(): None if cell.text == MISSING else cell.text
+            for column, cell in zip(table.columns, row.cells, strict=True)
+        }}
+        for table in tables
+        for row in table.rows
+    ])  # fmt: skip
+
+
 def _plain(value: Any) -> Any:
     """Empty for what does not exist; a spreadsheet must not take a name for a formula."""
     if value is None:
@@ -32,4 +50,4 @@ def _plain(value: Any) -> Any:
         return "yes" if value else "no"
     if isinstance(value, list):
         value = "; ".join(map(str, value))
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+    return f"'{value}" if isinstance(value, str) and value[:1] in _RISKY and not _NUMBER.fullmatch(value) else value

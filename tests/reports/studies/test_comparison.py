@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +94,17 @@ def test_the_comparison_repeats_and_is_plain_json(make_record: Make, tmp_path: P
     one, two = (json.dumps(comparison_data(compare(load_results(tmp_path))), allow_nan=False) for _ in range(2))
     assert one == two
     assert {"first", "second", "mean", "classes", "effect", "episodes"} <= set(json.loads(one)["pairs"][0])
+
+
+def test_csv_has_the_cells_as_printed_and_no_formula(make_record: Make, tmp_path: Path) -> None:
+    make_record(tmp_path / "a", "one", title="=one", miou=0.3)
+    make_record(tmp_path / "b", "other", miou=0.5, seed=4)
+    found = compare(load_results(tmp_path))
+    rows = list(csv.DictReader(io.StringIO(render_tables("csv", comparison_tables(found)))))
+    (pair,) = [row for row in rows if row["table"].endswith("paired comparison")]
+    assert pair["First"].startswith("'=one, ") and pair["Second"].startswith("other, ")
+    assert float(pair["difference"].split(" [")[0]) == round(100 * found.pairs[0].overall.difference, 1)
+    assert len(rows) == sum(len(table.rows) for table in comparison_tables(found))
 
 
 @pytest.mark.parametrize("name", ["markdown", "latex", "html"])
