@@ -98,6 +98,8 @@ def _hints(node: ast.AST) -> list[ast.AST]:
         return [node.annotation] if node.annotation else []
     if isinstance(node, ast.Raise | ast.JoinedStr | ast.ImportFrom | ast.Import):
         return [node]
+    if isinstance(node, ast.keyword) and node.arg == "strict":  # of zip, for what cannot be
+        return [node.value]
     return []
 
 
@@ -120,7 +122,7 @@ def _changed(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
             yield _inside(other)
         case ast.Return(value=ast.expr()):
             yield ast.Return(ast.Constant(None))
-        case ast.Call(keywords=[*rest, last], func=func, args=args) if last.arg:
+        case ast.Call(keywords=[*rest, last], func=func, args=args) if last.arg not in (None, "strict"):
             yield ast.Call(func, args, rest)
         case ast.Expr(value=ast.Call()):
             yield ast.Pass()
@@ -224,7 +226,10 @@ def judge(mutant: Mutant, limits: dict[str, float], others: Collection[str] | No
     report.unlink(missing_ok=True)
     child = os.fork()
     if child == 0:
-        _run_tests(limits, others, tree, report)
+        try:
+            _run_tests(limits, others, tree, report)
+        finally:
+            os._exit(1)  # nothing of the parent's is cleared up twice, whatever pytest raises
     try:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:
@@ -277,7 +282,8 @@ def _run_tests(limits: dict[str, float], others: Collection[str] | None, tree: P
     watch = Watch()
     signal.alarm(300)  # while tests are collected
     files = dict.fromkeys(file for file in (test.partition("::")[0] for test in limits) if Path(file).exists())
-    status = pytest.main(["-x", "-q", "-m", USUAL, "-p", "no:cacheprovider", *files], plugins=[watch])
+    quietly = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning", "-p", "no:cacheprovider"]
+    status = pytest.main(["-x", "-q", "-m", USUAL, *quietly, *files], plugins=[watch])
     report.write_text(watch.failed or ("" if status in (0, 5) else f"pytest status {status}"))
     os._exit(0)
 
@@ -366,8 +372,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         court = Court(Path(name) / "tree", coverage, chosen.most, set(), set())
         copy_to(court.tree)
-        if left and court.judged(replace(left[0], after="no Python")).verdict != "killed":
-            raise SystemExit(f"the tests do not import {left[0].file} from the copy: no verdict would mean anything")
+        if probe := next((mutant for mutant in left if coverage.judges(mutant, 1)[0]), None):
+            same = court.judged(replace(probe, after=(ROOT / probe.file).read_text().splitlines()[probe.line - 1]))
+            if same.verdict != "survived" or court.judged(replace(probe, after="no Python")).verdict != "killed":
+                raise SystemExit(f"expected tests that pass in a copy and notice when {probe.file} is broken: {same}")
         for number, mutant in enumerate(left, 1):
             known[mutant.place] = found = court.judged(mutant)
             what = f"{found.killer} ({found.tests} tests)"

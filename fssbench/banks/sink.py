@@ -100,10 +100,6 @@ class Sink(io.RawIOBase):
         self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
         return self._place
 
-    def tell(self) -> int:
-        """The place of the next read or write."""
-        return self._place
-
     def truncate(self, size: int | None = None) -> int:
         """Set the length, or remember why that failed."""
         self._size = self._place if size is None else size

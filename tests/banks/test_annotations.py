@@ -124,6 +124,16 @@ def test_a_dot_lies_well_inside_its_object(seed: int) -> None:
     assert rows.min() >= 10 + 13 and rows.max() <= 70 - 13
 
 
+def test_a_dot_on_a_large_object_is_a_disc() -> None:
+    """Radius 6 at 600 px: pixels within the root of 36 + 3 of the middle one, counted by hand on squared paper."""
+    labels = np.zeros((600, 600), np.uint8)
+    labels[100:500, 100:500] = 1
+    dot = annotate("point", labels, 1, stream(0)) == 1
+    widths = [3, 7, 9, 11, 11, 13, 13, 13, 11, 11, 9, 7, 3]
+    assert [n for n in dot.sum(0).tolist() if n] == widths
+    assert [n for n in dot.sum(1).tolist() if n] == widths
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(4))
 def test_the_same_seed_gives_the_same_annotation_and_the_map_is_left_alone(kind: str, seed: int) -> None:
