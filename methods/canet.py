@@ -144,9 +144,10 @@ class CANet(Method):
     def segment(self, episodes: EpisodeBatch) -> Tensor:
         """B x 2 x h x w: logits, or mean probabilities for `confidence`; B x K x 2 x h x w for `or`."""
         comparison = self.comparison(episodes)
-        logits = self.refined(comparison, None)
+        shared = self.trunk.unguided(comparison)
+        logits = self.refined(comparison, None, shared)
         for _ in range(self.config.refinements):
-            logits = self.refined(comparison, logits.softmax(1))
+            logits = self.refined(comparison, logits.softmax(1), shared)
         shots = logits.reshape(episodes.size[0], -1, *logits.shape[1:])  # one map an episode if fused before
         if self.config.fusion == "or":
             return shots
@@ -172,11 +173,14 @@ class CANet(Method):
         weights: Tensor = self.attention(query, prototypes)
         return (each * weights[..., None, None, None]).sum(1)
 
-    def refined(self, comparison: Tensor, history: Tensor | None) -> Tensor:
-        """One pass: logits at feature resolution from the comparison and the history (None: zeros, the first pass)."""
+    def refined(self, comparison: Tensor, history: Tensor | None, shared: Tensor | None = None) -> Tensor:
+        """One pass: logits at feature resolution from the comparison and the history (None: zeros, the first pass).
+
+        `shared`: what all passes have in common, as `RefinementTrunk` has it.
+        """
         if history is None:
             history = comparison.new_zeros(comparison.shape[0], 2, *comparison.shape[2:])
-        logits: Tensor = self.trunk(comparison, history)
+        logits: Tensor = self.trunk(comparison, history, shared)
         return logits
 
     def losses(self, episodes: EpisodeBatch) -> dict[str, Tensor | Term]:

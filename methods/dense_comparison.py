@@ -8,6 +8,7 @@ residual blocks, ASPP and a classifier. PMMs and RPMMs took this trunk over from
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from fssbench.backbones import Backbone, Needs, build_backbone, resnet
 from fssbench.method import EpisodeBatch, SupportBatch, Term
 from methods.blocks import cross_entropy, resize
+from methods.winograd import Conv3x3, conv3x3
 
 WIDTH = 256  # channels of every map in the published heads
 
@@ -64,8 +66,11 @@ def conv_block(
     inputs: int, width: int, kernel: int, dilation: int = 1, *, norm: bool = False, dropout: float = 0.0
 ) -> nn.Sequential:
     """A convolution to `width` channels, ReLU, and BatchNorm before or Dropout2d after it."""
+    plain = kernel == 3 and dilation == 1
     padding = dilation * (kernel // 2)
-    layers: list[nn.Module] = [nn.Conv2d(inputs, width, kernel, padding=padding, dilation=dilation)]
+    layers: list[nn.Module] = [
+        Conv3x3(inputs, width) if plain else nn.Conv2d(inputs, width, kernel, padding=padding, dilation=dilation)
+    ]
     layers += [nn.BatchNorm2d(width), nn.ReLU()] if norm else [nn.ReLU(), nn.Dropout2d(dropout)]
     return nn.Sequential(*layers)
 
@@ -109,9 +114,7 @@ class DenseComparison(nn.Module):
 
 def residual(inputs: int, width: int) -> nn.Sequential:
     """ReLU, 3x3, ReLU, 3x3: the correction that a refinement block adds."""
-    return nn.Sequential(
-        nn.ReLU(), nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
-    )
+    return nn.Sequential(nn.ReLU(), Conv3x3(inputs, width), nn.ReLU(), Conv3x3(width, width))
 
 
 class ASPP(nn.Module):
@@ -145,10 +148,23 @@ class RefinementTrunk(nn.Module):
         self.merge = conv_block(5 * width, width, 1, norm=norm, dropout=dropout)
         self.classify = nn.Conv2d(width, 2, 1)
 
-    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
-        """Comparison B x C x h x w and guide B x 2 x any size -> logits B x 2 x h x w, background first."""
+    @property
+    def first(self) -> nn.Conv2d:
+        """The convolution of concat[comparison, guide]."""
+        return cast(nn.Conv2d, self.residual1[1])
+
+    def unguided(self, x: Tensor) -> Tensor:
+        """The first convolution's part of the comparison, B x C x h x w, to which the guide's is added."""
+        return conv3x3(F.relu(x), self.first.weight[:, :-2], self.first.bias)
+
+    def forward(self, x: Tensor, guide: Tensor, shared: Tensor | None = None) -> Tensor:
+        """Comparison B x C x h x w and guide B x 2 x any size -> logits B x 2 x h x w, background first.
+
+        `shared`: what `unguided` gave for this comparison, where it meets several guides.
+        """
         guide = resize(guide, (x.shape[-2], x.shape[-1]), align_corners=True)
-        x = x + self.residual1(torch.cat([x, guide], dim=1))
+        shared = self.unguided(x) if shared is None else shared
+        x = x + self.residual1[2:](shared + F.conv2d(F.relu(guide), self.first.weight[:, -2:], padding=1))
         x = x + self.residual2(x)
         x = x + self.residual3(x)
         logits: Tensor = self.classify(self.merge(self.aspp(x)))

@@ -35,6 +35,7 @@ from fssbench.method import (
 from methods import blocks
 from methods.positions import ragged_positions
 from methods.recipes.pfenet import LITE, PAPER
+from methods.winograd import Conv3x3
 
 WIDTH = 256  # channels of every map in the published head
 POSITIONS = 512  # of a support, compared with the query at a time
@@ -110,9 +111,10 @@ def prior_mask(query: Tensor, support: Tensor) -> Tensor:
     return (best - low) / (high - low + 1e-7)
 
 
-def conv_relu(inputs: int, kernel: int, width: int = WIDTH) -> list[nn.Module]:
+def conv_relu(inputs: int, kernel: Literal[1, 3], width: int = WIDTH) -> list[nn.Module]:
     """A convolution to `width` channels without bias, and ReLU."""
-    return [nn.Conv2d(inputs, width, kernel, padding=kernel // 2, bias=False), nn.ReLU()]
+    convolution = Conv3x3(inputs, width, bias=False) if kernel == 3 else nn.Conv2d(inputs, width, kernel, bias=False)
+    return [convolution, nn.ReLU()]
 
 
 def pair(width: int) -> nn.Sequential:

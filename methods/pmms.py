@@ -108,17 +108,17 @@ def expectation_maximisation(vectors: Tensor, masks: Tensor, means: Tensor, kapp
     vector is a zero vector that counts only through the 1e-6.
     """
     sides, components = masks.shape[1], means.shape[2]
-    inside = masks.transpose(1, 2).unsqueeze(3)  # B x n x S x 1
-    fitted = means.repeat(len(vectors), 1, sides)  # B x C x SK
+    inside = masks.unsqueeze(2)  # B x S x 1 x n
+    fitted = means.transpose(1, 2).repeat(len(vectors), sides, 1)  # B x SK x C: products with n last are the fast ones
     for _ in range(rounds):
         # (mask * vector) . mean is mask * (vector . mean): the masked copies of the vectors are never made.
-        scores: Tensor = (vectors.transpose(1, 2) @ fitted).unflatten(2, (sides, components))
-        weights: Tensor = (kappa * inside * scores).softmax(3)
-        weights = weights / (1e-6 + weights.sum(1, keepdim=True))
-        fitted = vectors @ (inside * weights).flatten(2)
-        length: Tensor = fitted.norm(dim=1, keepdim=True)
+        scores: Tensor = (fitted @ vectors).unflatten(1, (sides, components))
+        weights: Tensor = (kappa * inside * scores).softmax(2)
+        weights = weights / (1e-6 + weights.sum(3, keepdim=True))
+        fitted = (inside * weights).flatten(1, 2) @ vectors.transpose(1, 2)
+        length: Tensor = fitted.norm(dim=2, keepdim=True)
         fitted = fitted / (1e-6 + length)
-    result: Tensor = fitted.unflatten(2, (sides, components)).transpose(1, 2)
+    result: Tensor = fitted.unflatten(1, (sides, components)).transpose(2, 3)
     return result
 
 
@@ -273,11 +273,12 @@ class RPMMs(_MixtureMethod):
         """Every stage, in order; the first is guided by an empty mask."""
         query = episodes.query["feature"]
         guide = query.new_zeros(len(query), 2, *query.shape[2:])
+        mixtures = [self.mixture(episodes, components) for components in self.components]
+        vectors = torch.cat([mixture.foreground for mixture in mixtures], dim=2).transpose(1, 2)
+        comparisons = self.compare(query, vectors).split(self.components, dim=1)
         stages = []
-        for components in self.components:
-            mixture = self.mixture(episodes, components)
-            compared = self.compare(query, mixture.foreground.transpose(1, 2)).sum(1)
-            fused = self.fuse(torch.cat([compared, mixture.probability], dim=1))
+        for mixture, compared in zip(mixtures, comparisons, strict=True):
+            fused = self.fuse(torch.cat([compared.sum(1), mixture.probability], dim=1))
             stages.append(Stage(mixture, fused, self.trunk(fused, guide)))
             guide = stages[-1].logits.softmax(1)  # not detached: the loss of a stage trains those before it
         return stages

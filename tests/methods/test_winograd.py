@@ -1,0 +1,38 @@
+"""Winograd's 3x3 convolutions, against PyTorch's direct ones in double precision."""
+
+from unittest.mock import Mock
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from methods import winograd
+from methods.winograd import Conv3x3, conv3x3
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 25), (26, 27), (31, 40)])
+@torch.inference_mode()
+def test_a_large_map_is_convolved_as_directly(height: int, width: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 130, height, width, generator=generator)
+    kernels, bias = torch.randn(128, 130, 3, 3, generator=generator), torch.randn(128, generator=generator)
+    expected = F.conv2d(x.double(), kernels.double(), bias.double(), padding=1)
+    found = conv3x3(x, kernels, bias)
+    assert found.is_contiguous()
+    assert (found - expected).abs().max() < 2e-5 * expected.abs().max()
+    assert torch.equal(found[1:], conv3x3(x[1:], kernels, bias))  # whatever else is in the batch
+
+
+def test_it_serves_evaluation_of_large_maps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = Mock(wraps=winograd.winograd)
+    monkeypatch.setattr(winograd, "winograd", fast)
+    conv, x = Conv3x3(128, 128), torch.zeros(1, 128, 25, 25)
+    conv(x)  # may be asked for gradients
+    with torch.no_grad():
+        conv.double()(x.double())
+        conv.float()(x[:, :, :8])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            conv(x)
+        assert not fast.called
+        conv(x)
+    assert fast.called
