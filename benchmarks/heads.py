@@ -30,7 +30,8 @@ import torch
 from torch import Tensor
 
 from fssbench.conformance import Subject
-from fssbench.engine.devices import kept_memory, numerics, pick_device
+from fssbench.engine.devices import numerics, pick_device
+from fssbench.engine.memory import kept_memory
 from fssbench.method import OBJECT, EpisodeBatch, Method
 from fssbench.registry import BUILT_IN, find_method
 from fssbench.scenes import Pixels, render

@@ -78,13 +78,26 @@ class Attention(nn.Module):
         q = queries.flatten(2).unflatten(1, (HEADS, -1)).transpose(2, 3)  # B x heads x Q x C / heads
         k = keys.unflatten(2, (HEADS, -1)).permute(0, 2, 3, 1, 4, 5).flatten(3)  # B x heads x C / heads x (K S)
         v = masks.flatten(1)[:, None, :, None].to(q.dtype)  # B x 1 x (K S) x 1
-        step = max(1, budget // (q.shape[0] * HEADS * k.shape[3] * q.element_size()))
+        of_position = q.shape[0] * HEADS * k.shape[3] * q.element_size()
+        step = max(1, budget // (2 * of_position))  # products and weights
+        q = q / math.sqrt(q.shape[3])
         parts = []
+        room = self._room(q[:, :, :step], k)
         for part in q.split(step, dim=2):
-            weights = (part @ k / math.sqrt(q.shape[3])).softmax(3)
+            products, weights = (None, None) if room is None else room[:, :, :, : part.shape[2]]
+            weights = torch.softmax(torch.matmul(part, k, out=products), 3, out=weights)
             parts.append((self.drop_weights(weights) @ v).squeeze(3).mean(1))
         found: Tensor = torch.cat(parts, dim=1).unflatten(1, queries.shape[2:])
         return found
+
+    def _room(self, part: Tensor, keys: Tensor) -> Tensor | None:
+        """Where products and weights of every part go; None: each into memory of its own, for gradients and autocast.
+
+        Freed and taken again by the hundred, such tensors leave gaps that the next ones do not quite fit.
+        """
+        if torch.is_grad_enabled() or torch.is_autocast_enabled(part.device.type):
+            return None
+        return part.new_empty(2, *part.shape[:3], keys.shape[3])
 
 
 class Mixer(nn.Module):
@@ -188,7 +201,7 @@ class DCAMA(Method):
         """One block's soft mask of the query, B x h x w, from the supports' masks, B x K x h' x w'."""
         attention = self.of(name)
         queries = attention.tokens(episodes.query[name], 0)
-        found: Tensor = attention(queries, episodes.support[name][:, 0], masks, self.work_bytes)
+        found: Tensor = attention(queries, episodes.support[name][:, 0], masks, self.work_bytes // 2)
         return found
 
     def mixed(self, episodes: EpisodeBatch, masks: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

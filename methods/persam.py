@@ -110,10 +110,8 @@ class PerSAM(Method):
     def selected(self, labels: Tensor) -> Tensor:
         """The cells that are object, g x g bool; the most covered where none is enough, none without an object."""
         inside = self.mask_grid(labels) > 0
-        if inside.any():
-            return inside
         covered = F.adaptive_avg_pool2d(self._padded(self._picture(labels, 255))[None], self.encoder.sizes.grid)[0]
-        return (covered == covered.amax()) & (covered > 0)
+        return torch.where(inside.any(), inside, (covered == covered.amax()) & (covered > 0))
 
     def mask_grid(self, labels: Tensor) -> Tensor:
         """A label, h x w, as an image of `mask_value` that went the way of images, g x g; padding is 0."""

@@ -35,10 +35,10 @@ def assemble(
 
 
 def _together(items: Sequence[Features], device: torch.device) -> Features:
-    """One batch of features of one item each; a view, not a copy, where several are the same item."""
+    """One batch of features of one item each; a view, not a copy, where all are the same item."""
 
     def joined(values: Sequence[Tensor]) -> Tensor:
-        if len(values) > 1 and all(value is values[0] for value in values):
+        if all(value is values[0] for value in values):
             return values[0].to(device).expand(len(values), *values[0].shape[1:])
         return torch.cat([value.to(device, non_blocking=True) for value in values])
 

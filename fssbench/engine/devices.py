@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -13,17 +11,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from fssbench.engine.memory import kept_memory
 from fssbench.errors import UsageError
 
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
-
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4  # malloc.h
-_KEEP = {_M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 64 << 20}
-_KEEP_ALL, _KEEP_SMALLER = {_M_MMAP_MAX: 0}, {_M_MMAP_THRESHOLD: 32 << 20}
-_GLIBC_DEFAULT = {
-    _M_MMAP_MAX: 65536, _M_MMAP_THRESHOLD: 128 << 10, _M_TRIM_THRESHOLD: 128 << 10, _M_TOP_PAD: 128 << 10
-}  # fmt: skip
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -66,37 +58,6 @@ def numerics(device: torch.device, precision: str, *, gradients: bool = False) -
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before[:2]
         torch.backends.cudnn.deterministic = before[2]
-
-
-@contextlib.contextmanager
-def kept_memory() -> Iterator[None]:
-    """Have glibc keep the memory of large tensors for the next ones. Does nothing on other systems.
-
-    By default every activation is mapped and unmapped, and the kernel clears its pages anew each time: some 60,000 page
-    faults an image, a third of an encoder's time on a CPU. Afterwards glibc has its defaults again, and the kernel the
-    memory. Where the process may have so many addresses and no more (`ulimit -v`), tensors above 32 MB are not kept:
-    what is free between two small ones would count, and may be a few bytes too short for the next.
-    """
-    libc: ctypes.CDLL | None = None
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        for option, value in (_KEEP | (_KEEP_SMALLER if _addresses_are_limited() else _KEEP_ALL)).items():
-            libc.mallopt(option, value)
-    try:
-        yield
-    finally:
-        if libc is not None:
-            for option, value in _GLIBC_DEFAULT.items():
-                libc.mallopt(option, value)
-            libc.malloc_trim(0)
-
-
-def _addresses_are_limited() -> bool:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return False
-    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -147,18 +108,6 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and values.device.type == "cpu":
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that PyTorch held on the GPU, or that the process held in memory; 0 where nobody counts."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def describe(device: torch.device) -> str:

@@ -34,7 +34,7 @@ from fssbench.method import EpisodeBatch, Features, Method, Preprocess
 if TYPE_CHECKING:
     from fssbench.banks.bank import Bank, Episodes
 
-BATCH_BYTES = 512 << 20  # features that one step may put together; keeps the head's batch small where maps are large
+BATCH_BYTES = 256 << 20  # features that one step may put together; keeps the head's batch small where maps are large
 
 
 Counted = tuple[int, NDArray[np.int64], NDArray[np.uint8] | None]  # episode, counts, prediction

@@ -18,6 +18,7 @@ from fssbench.engine.clock import Clock
 from fssbench.engine.devices import in_parts, is_out_of_memory, let_go, to_device
 from fssbench.engine.inputs import normalise
 from fssbench.engine.labels import Labels, SupportKey
+from fssbench.engine.memory import copied_apart
 from fssbench.engine.needs import Key, MapKey, Picture, PooledKey
 from fssbench.engine.store import FeatureStore
 from fssbench.errors import FssbenchError, MethodError
@@ -119,10 +120,7 @@ class Maker:
         pooled: list[tuple[int, PooledKey]] = []
         for i, key in wanted:
             if isinstance(key, MapKey):
-                keep(
-                    key,
-                    {name: value[i : i + 1].clone(memory_format=torch.preserve_format) for name, value in maps.items()},
-                )
+                keep(key, _item(maps, i))
             else:
                 pooled.append((i, key))
         at_once = max(1, len(pixels) // 4)
@@ -130,7 +128,7 @@ class Maker:
             some = pooled[start : start + at_once]
             made = self._pool(number, method, maps, pixels, _filled(some, at_once))
             for m, (_, key) in enumerate(some):
-                keep(key, {name: value[m : m + 1].clone() for name, value in made.items()})
+                keep(key, _item(made, m))
 
     def _encode(self, number: int, method: Method, pixels: Tensor, shared: list[Features], images: int) -> Features:
         """Features of a batch of images; `shared` holds what the encoder gave for an earlier method."""
@@ -239,6 +237,11 @@ class FeatureSource:
             now[key] = features
         if self._store is not None:
             self._store.put(key, features)
+
+
+def _item(features: Features, place: int) -> Features:
+    """A copy of what was made of one image, which lets go of the batch."""
+    return {name: copied_apart(value[place : place + 1]) for name, value in features.items()}
 
 
 def _filled(items: Sequence[T], count: int) -> list[T]:

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fssbench.engine.devices import describe, numerics, peak_memory
+from fssbench.engine.devices import describe, numerics
 from fssbench.engine.evaluate import Contender, Counted, Report, Settings, evaluate_fold, placed
 from fssbench.engine.inputs import fit_label, normalise, read_pixels
+from fssbench.engine.memory import peak_memory
 from fssbench.engine.plan import distinct, other_classes
 from fssbench.engine.sources import BankImages
 from fssbench.errors import FssbenchError

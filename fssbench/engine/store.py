@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fssbench.engine.memory import empty_apart
 from fssbench.method import Features
 
 NEVER = 1 << 62
@@ -202,7 +203,7 @@ class FeatureStore:
             raise RuntimeError("the spill file is closed")
         features = {}
         for name, offset, form in entry.spilled:
-            tensor = torch.empty_like(form, device="cpu")
+            tensor = empty_apart(form, torch.device("cpu"))
             self._file.seek(offset)
             self._file.readinto(_in_memory_order(tensor).view(torch.uint8).numpy().data)
             features[name] = tensor

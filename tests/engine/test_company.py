@@ -16,7 +16,7 @@ from fssbench.banks.bank import Bank
 from fssbench.engine.job import Job
 from fssbench.records import COUNTS
 
-BATCHES = {"encode_batch": 4, "head_batch": 6}  # on a CPU images are encoded one at a time otherwise
+BATCHES = {"encode_batch": 8, "head_batch": 6}  # on a CPU images are encoded one at a time otherwise; supports by 2
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,17 @@ def test_rows_are_the_same_in_any_company_though_each_batch_size_has_its_own_num
     outcomes = run(*methods, shots=shots, out=tmp_path / "together", **BATCHES, **options)
     (same,) = [o for o in outcomes if o.name.endswith("ToyBatchy") and o.shot == 5]
     pd.testing.assert_frame_equal(frames([same])[0], alone)
+
+
+def test_images_of_their_own_size_are_encoded_one_at_a_time_and_segmented_with_their_like(
+    run: Any, tmp_path: Path
+) -> None:
+    alone, many = (
+        frames(run("ToyNative", shots=(1, 3), out=tmp_path / str(batch), encode_batch=batch, head_batch=6))
+        for batch in (1, 8)
+    )
+    for a, b in zip(alone, many, strict=True):
+        pd.testing.assert_frame_equal(a, b)
 
 
 def test_rows_of_a_run_that_was_cut_off_are_those_of_a_whole_one(run: Any, tmp_path: Path, monkeypatch: Any) -> None:

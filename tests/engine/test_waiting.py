@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fssbench.banks.bank import open_bank
 from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.evaluation import evaluate_method
+from fssbench.engine.sources import BankImages
 
 # What needs values on the host, or a result whose size depends on values.
 WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::bincount", "aten::masked_select", "aten::equal"}
@@ -75,3 +77,24 @@ def test_masks_that_are_saved_are_copied_and_others_are_not(run: Any) -> None:
     with waits() as seen:
         run("Toy", folds=(0,), save_predictions=True)
     assert seen.count("to") == 20  # one an episode
+
+
+def test_truths_are_decoded_on_a_thread_while_features_are_made(run: Any, monkeypatch: Any) -> None:
+    begun, threads, in_time = threading.Event(), set(), []
+    decoded = BankImages.query_truth
+
+    def watched(self: BankImages, image: int, classes: Any) -> Any:
+        threads.add(threading.current_thread())
+        begun.set()
+        return decoded(self, image, classes)
+
+    def project(self: Any, features: Any) -> Any:
+        in_time.append(begun.wait(0.5))
+        return features
+
+    monkeypatch.setattr(BankImages, "query_truth", watched)
+    monkeypatch.setattr(toy_methods.Toy, "project", project)
+    run("Toy", folds=(0,), head_batch=100)  # all in one step, whose features are made before anything is marked
+    assert in_time[-1]
+    assert threads
+    assert threading.main_thread() not in threads

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fssbench.errors import CheckpointError
 from fssbench.method import EpisodeBatch, build_episodes
@@ -71,3 +74,29 @@ def test_a_checkpoint_that_lacks_a_block_is_refused_and_constant_tables_play_no_
     with pytest.raises(CheckpointError, match=r"missing: attention\.16x1024\.linears") as caught:
         dcama("resnet50").load_official(table)
     assert "not known" not in str(caught.value)
+
+
+class _Scores(TorchDispatchMode):
+    """Bytes of every piece of memory that scores of 16 queries and 720 keys lay in; none is used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: dict[int, int] = {}
+        self._held: list[Any] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and made.shape[-2:] == (16, 720):
+            self._held.append(made)
+            self.pieces[made.untyped_storage().data_ptr()] = made.untyped_storage().nbytes()
+        return made
+
+
+def test_scores_take_their_memory_once_and_no_more_than_given() -> None:
+    torch.manual_seed(0)
+    attention, budget = Attention(32).eval(), 2 * 16 * 8 * 720 * 4  # products and weights of 16 queries: 9 parts
+    inputs = torch.randn(1, 32, 12, 12), torch.randn(1, 5, 32, 12, 12), torch.rand(1, 5, 12, 12)
+    with torch.inference_mode(), _Scores() as scores:
+        found = attention(*inputs, budget)
+    assert 0 < sum(scores.pieces.values()) <= budget
+    torch.testing.assert_close(found, attention(*inputs, 1 << 30), atol=1e-6, rtol=1e-5)  # with gradients, at once

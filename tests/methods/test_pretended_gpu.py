@@ -16,8 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fssbench.conformance import small_subject
 from fssbench.engine.counting import Resolution, labels_at
+from fssbench.method import Method, SupportBatch
 from fssbench.registry import BUILT_IN, find_method
-from fssbench.scenes import render
+from fssbench.scenes import Pixels, render
 from methods import positions
 
 FOUND = 3  # positions that a mask is said to choose
@@ -73,6 +74,14 @@ def _zeros(pretended: Tensor) -> NDArray[Any]:
     return np.zeros(tuple(pretended.shape), str(pretended.dtype).removeprefix("torch."))
 
 
+def _encode(method: Method, drawn: Pixels) -> None:
+    """Queries and supports, as the engine has them encoded."""
+    method.encode(drawn.query)
+    pixels, labels = drawn.support.flatten(0, 2), drawn.support_labels.flatten(0, 2)
+    features = method.encode(pixels) if method.encodes_support else {}
+    method.encode_support(SupportBatch(features, labels, lambda: pixels))
+
+
 def _are_there(*values: Tensor) -> None:
     assert [value.device.type for value in values] == ["cuda"] * len(values)
 
@@ -88,6 +97,8 @@ def test_a_method_leaves_no_tensor_on_the_processor(name: str, monkeypatch: pyte
     drawn = render(method, 2, subject.ways, 2)
     with pretended, Answers() as answers, torch.inference_mode():
         pixels = drawn.mapped(lambda x: pretended.from_tensor(x).to("cuda"))
+        _encode(method, pixels)
+        assert answers.waits == []
         episodes = pixels.built(method)
         _are_there(*episodes.query.values(), *episodes.support.values())
         for answers.answer in (True, False) if name not in BY_THE_HOST else ():

@@ -145,6 +145,16 @@ class ToyBatchy(Toy):
         return torch.cat([scores[:, :1] + 0.1 * episodes.size[0], scores[:, 1:]], 1)
 
 
+class ToyNative(ToyBatchy):
+    """The same on images of their own sizes."""
+
+    info = _info("ToyNative", max_ways=None)
+
+    def __init__(self, config: MethodConfig) -> None:
+        super().__init__(config)
+        self.query_input = Preprocess(None, "native", mean=HALF, std=HALF)
+
+
 class ToyNoProject(Toy):
     """Its own layers fail."""
 
