@@ -67,6 +67,15 @@ class Ordered(Chosen):
     ] = "name"
 
 
+@dataclass(frozen=True)
+class Ranking(Ordered):
+    """The same for rankings, which are best first if nothing else is asked for."""
+
+    sort: Annotated[
+        str, typer.Option(metavar="mean|name|date", help="Order of each ranking: best first, by name, or newest first.")
+    ] = "mean"
+
+
 class Format(StrEnum):
     """What tables are printed as."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from fssbench.cli.app import App, Group, app, messages, print_json, track
-from fssbench.cli.results import FORCE, JSON, Chosen, Ordered, Printing, empty_folder
+from fssbench.cli.results import FORCE, JSON, Chosen, Ordered, Printing, Ranking, empty_folder
 
 leaderboard = App(cls=Group, help="The static site of results.", no_args_is_help=True)
 app.add_typer(leaderboard, name="leaderboard")
@@ -20,7 +20,7 @@ COUNT = typer.Option(4, "--count", min=1, max=50, help="Episodes of each kind.")
 
 @leaderboard.command("build")
 def leaderboard_build(
-    chosen: Chosen,
+    chosen: Ranking,
     out: Path = OUT,
     bank: list[Path] | None = BANK,
     intervals: bool = typer.Option(
@@ -39,7 +39,10 @@ def leaderboard_build(
 
     found = chosen.read()
     gallery = site_gallery(find_banks(bank)) if bank else None
-    pages = build_site(found, out, force=force, gallery=gallery, with_intervals=intervals, track=track, workers=workers)
+    pages = build_site(
+        found, out, force=force, gallery=gallery, with_intervals=intervals, track=track, workers=workers,
+        sort=chosen.sort,
+    )  # fmt: skip
     messages.print(f"{len(found)} results, {pages} pages: open {out / 'index.html'}", markup=False)
 
 
@@ -75,7 +78,7 @@ def audit_command(
 
 @app.command("plot")
 def plot(
-    chosen: Chosen,
+    chosen: Ranking,
     out: Path = OUT,
     force: bool = FORCE,
 ) -> None:
@@ -85,7 +88,7 @@ def plot(
 
     found = chosen.read()
     empty_folder(out, force)
-    for path in draw_all(collect(found, track=track), out):
+    for path in draw_all(collect(found, track=track, sort=chosen.sort), out):
         sys.stdout.write(f"{path}\n")
 
 

@@ -234,3 +234,11 @@ def test_print_leaves_out_controls_and_keeps_every_row(page: Page) -> None:
     assert not page.locator("#filters").is_visible()
     assert len(visible_methods(page)) == 8
     assert len(page.pdf(prefer_css_page_size=True)) > 10_000
+
+
+def test_a_result_costs_few_nodes_and_a_board_out_of_sight_no_layout(page: Page) -> None:
+    """A thousand results open at once only while each is small, and while nothing below the window is laid out."""
+    each = "[...document.querySelectorAll('{}')].map(e => {})"
+    sizes = page.evaluate(each.format(".ranking tbody tr", "e.querySelectorAll('*').length"))
+    assert len(sizes) == 8 and max(sizes) <= 28
+    assert set(page.evaluate(each.format(".board", "getComputedStyle(e).contentVisibility"))) == {"auto"}

@@ -30,8 +30,11 @@ def build_site(
     with_intervals: bool = True,
     track: Track = lambda items, _: items,
     workers: int | None = 1,
+    sort: str = "mean",
 ) -> int:
     """Build the site of `results` at `out`, measured by so many processes, and return its number of pages.
+
+    `sort` is the order of each board, see `collect`.
 
     It is built beside `out` and takes its place at the end; after an error `out` is what it was before. Raises
     `UsageError` if `out` is anything but a site that was built here and left as it was (`force` overrides), or a
@@ -44,7 +47,7 @@ def build_site(
     try:
         site = work / "new"
         site.mkdir()
-        write_pages(site, collect(results, with_intervals, track, workers), gallery)
+        write_pages(site, collect(results, with_intervals, track, workers, sort), gallery)
         files = _files(site)
         (site / MARKER).write_text(json.dumps(files, indent=1) + "\n", encoding="utf-8")
         if out.exists():

@@ -94,7 +94,7 @@ class Ranked(Entry):
 
 @dataclass(frozen=True)
 class Board:
-    """One ranking: one bank, one protocol, one way, one shot; best first, those without a mean last.
+    """One ranking: one bank, one protocol, one way, one shot; best first unless another order was asked for.
 
     `part` gives fold and number of episodes where runs stopped short of the bank's; empty for whole ones.
     """
@@ -108,6 +108,12 @@ class Board:
     @property
     def ranked(self) -> int:
         return sum(entry.rank is not None for entry in self.entries)
+
+    @property
+    def best_first(self) -> bool:
+        """Whether the entries stand by their means; without any mean they stand by name."""
+        means = [value for entry in self.entries if (value := entry.scores.miou.value) is not None]
+        return bool(means) and means == sorted(means, reverse=True)
 
 
 @dataclass(frozen=True)
@@ -140,9 +146,11 @@ def collect(
     with_intervals: bool = True,
     track: Track = lambda items, _: items,
     workers: int | None = 1,
+    sort: str = "mean",
 ) -> tuple[Bank, ...]:
     """Results as banks with their boards, in an order that depends on nothing but the results.
 
+    `sort`: the order on a board, by `mean` (the best first), `name`, or `date` (the newest first); ranks stay the same.
     `workers`: processes that measure; None for as many as there are cores, and as the results are worth.
     """
     groups = sorted((entry.results for entry in entries_of(list(results))), key=_episodes_key)
@@ -158,7 +166,7 @@ def collect(
         for group, numbers in zip(part, of_part, strict=True)
     ]
     entries = _unique(sorted(entries, key=_bank_key))
-    banks = [_bank(list(group), with_intervals) for _, group in groupby(entries, key=_bank_key)]
+    banks = [_bank(list(group), with_intervals, sort) for _, group in groupby(entries, key=_bank_key)]
     names = [bank.dataset for bank in banks]
     return tuple(replace(bank, namesakes=names.count(bank.dataset) - 1) for bank in banks)
 
@@ -233,7 +241,7 @@ def _unique(entries: Sequence[Ranked]) -> list[Ranked]:
     return [replace(entry, slug=own(entry)) for entry in entries]
 
 
-def _bank(entries: Sequence[Ranked], with_ranks: bool) -> Bank:
+def _bank(entries: Sequence[Ranked], with_ranks: bool, sort: str) -> Bank:
     run = entries[0].run
     dataset, protocol, fingerprint, protocol_hash = _bank_key(entries[0])
     name = slug(dataset, protocol, fingerprint[:8], protocol_hash[:4])
@@ -241,7 +249,7 @@ def _bank(entries: Sequence[Ranked], with_ranks: bool) -> Bank:
     def key(entry: Ranked) -> tuple[int, int, tuple[tuple[int, int], ...]]:
         return entry.run.way, entry.run.shot, entry.first.place.episodes
 
-    boards = [_board(name, list(group), with_ranks) for _, group in groupby(sorted(entries, key=key), key=key)]
+    boards = [_board(name, list(group), with_ranks, sort) for _, group in groupby(sorted(entries, key=key), key=key)]
     return Bank(
         slug=name,
         dataset=dataset,
@@ -255,7 +263,7 @@ def _bank(entries: Sequence[Ranked], with_ranks: bool) -> Bank:
     )
 
 
-def _board(bank: str, entries: Sequence[Ranked], with_ranks: bool) -> Board:
+def _board(bank: str, entries: Sequence[Ranked], with_ranks: bool, sort: str) -> Board:
     def key(entry: Ranked) -> tuple[bool, float, str, str, str]:
         value = entry.scores.miou.value
         return value is None, -(value or 0.0), entry.title, entry.run.backbone, entry.slug
@@ -266,6 +274,10 @@ def _board(bank: str, entries: Sequence[Ranked], with_ranks: bool) -> Board:
         replace(entry, rank=None if value is None else 1 + sum(other is not None and other > value for other in values))
         for entry, value in zip(ordered, values, strict=True)
     )
+    if sort == "name":
+        ranked = tuple(sorted(ranked, key=lambda entry: (entry.title.lower(), entry.run.backbone, entry.slug)))
+    elif sort == "date":
+        ranked = tuple(sorted(ranked, key=lambda entry: entry.run.created, reverse=True))
     way, shot, part = ranked[0].run.way, ranked[0].run.shot, ranked[0].first.place.episodes
     words = [f"{fold}x{count}" for fold, count in part]
     return Board(slug(bank, f"{way}way", f"{shot}shot", *words), way, shot, part, ranked)

@@ -262,3 +262,31 @@ def test_two_processes_write_the_same_site_as_one(make_record: Make, tmp_path: P
         build_site(results, tmp_path / f"by-{workers}", workers=workers)
     assert digests(tmp_path / "by-2") == digests(tmp_path / "by-1")
     assert all(f"m{number}" in (tmp_path / "by-2" / "index.html").read_text() for number in range(14))
+
+
+@pytest.mark.parametrize(
+    ("asked", "methods", "ranks"),
+    [
+        ([], ["beta", "alpha", "gamma"], ["1", "2", "3"]),
+        (["--sort", "name"], ["alpha", "beta", "gamma"], ["2", "1", "3"]),
+        (["--sort", "date"], ["gamma", "alpha", "beta"], ["3", "2", "1"]),
+    ],
+)
+def test_a_board_stands_in_the_order_asked_for_and_its_ranks_stay(
+    make_record: Make, tmp_path: Path, asked: list[str], methods: list[str], ranks: list[str]
+) -> None:
+    for name, miou, year in (("alpha", 0.5, 2025), ("beta", 0.6, 2024), ("gamma", 0.3, 2026)):
+        make_record(tmp_path / "r" / name, name, miou=miou, created=f"{year}-01-02T03:04:05Z")
+    fssbench("leaderboard", "build", tmp_path / "r", "--out", tmp_path / "site", "--no-intervals", *asked)
+    page = Page(tmp_path / "site" / "index.html")
+    assert page.column(0, 1) == [name + "untrained" for name in methods]
+    assert page.column(0, 0) == ranks
+    claims = [tag for tag, attributes in page.tags if attributes.get("aria-sort") == "descending"]
+    assert len(claims) == (0 if asked else 1)
+
+
+def test_a_board_without_means_says_why_and_claims_no_order(make_record: Make, tmp_path: Path) -> None:
+    make_record(tmp_path / "r" / "a", folds=[0])
+    page = Page(build(tmp_path / "r", tmp_path / "site") / "index.html")
+    assert "a mean and a rank need every fold of the bank" in page.text
+    assert not any("aria-sort" in attributes for _, attributes in page.tags)

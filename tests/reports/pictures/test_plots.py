@@ -123,3 +123,15 @@ def test_the_command_writes_pictures_and_overwrites_nothing(results: Path, tmp_p
         else:
             assert path.read_text().rstrip().endswith("</svg>")
     fssbench(*command, status=2)
+
+
+def test_plots_stand_in_the_order_asked_for(make_record: Make, tmp_path: Path) -> None:
+    for name, miou in (("alpha", 0.3), ("beta", 0.6)):
+        make_record(tmp_path / "r" / name, name, miou=miou)
+    drawn = {}
+    for order in ("mean", "name"):
+        fssbench("plot", tmp_path / "r", "--sort", order, "--out", tmp_path / order)
+        (path,) = (tmp_path / order).glob("*-classes.svg")
+        drawn[order] = path.read_bytes()
+    assert drawn["mean"] != drawn["name"]
+    fssbench("plot", tmp_path / "r", "--sort", "colour", "--out", tmp_path / "x", status=2)
