@@ -124,7 +124,7 @@ def _check_header(path: Path) -> None:
     except OSError as error:
         raise RecordError(f"{path}: expected a file of predictions, found none that can be read ({error}).") from error
     if found != _HDF5:
-        raise RecordError(f"{path}: expected HDF5 of superblock 3, found a file that begins with {found!r}. {_ADVICE}")
+        raise RecordError(f"{path}: expected HDF5 of superblock 3, found a file of another kind. {_ADVICE}")
 
 
 def _check_structure(file: h5py.File) -> None:

@@ -105,5 +105,5 @@ def _not_a_bank(path: Path, block: bytes) -> str:
     elif not block:
         found = "an empty file"
     else:
-        found = f"a file that begins with {block[:8]!r}"
+        found = "a file of another kind"
     return f"{path}: expected an episode bank, found {found}. Banks are made by `fssbench generate-episodes`."

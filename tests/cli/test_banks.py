@@ -130,7 +130,7 @@ def test_an_output_that_exists(small_voc: Path) -> None:
 def test_a_bank_that_is_no_bank(command: tuple[str], small_voc: Path) -> None:
     says(refused(*command, "none.h5"), "none.h5: expected an episode bank, found no file")
     Path("text.h5").write_text("hello, I am text")
-    says(refused(*command, "text.h5"), "found a file that begins with")
+    says(refused(*command, "text.h5"), "found a file of another kind")
     fssbench("generate-episodes", "pascal5i", *SMALL, "--out", "x.h5")
     whole = Path("x.h5").read_bytes()
     Path("cut.h5").write_bytes(whole[:-1])
