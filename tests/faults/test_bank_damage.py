@@ -84,7 +84,7 @@ def test_a_bank_of_the_first_format_says_how_to_make_it_anew(bank: Path, tmp_pat
         open_bank(tmp_path / "old.h5")
 
 
-@pytest.mark.parametrize(("content", "found"), [(b"", "an empty file"), (b"\x89PNG\r\n\x1a\n...", "a file of another kind")])
+@pytest.mark.parametrize(("content", "found"), [(b"", "an empty file"), (b"\x89PNG\r\n\x1a\n...", "another kind")])
 def test_a_file_that_is_no_hdf5_says_so(content: bytes, found: str, tmp_path: Path) -> None:
     (tmp_path / "other.h5").write_bytes(content)
     with pytest.raises(BankError, match=f"expected an episode bank, found .*{found}"):
