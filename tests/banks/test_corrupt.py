@@ -94,6 +94,12 @@ def test_contrast_brightness_and_blur_do_what_their_formulas_say() -> None:
     assert 100 < blurred[20, 18, 0] < blurred[20, 21, 0] < 200
 
 
+def test_larger_pixels_of_one_grey_are_that_grey() -> None:
+    for grey in range(256):
+        flat = encode_png(np.full((8, 8, 3), grey, np.uint8))
+        assert np.unique(pixels(Corruption("pixelate", 3, "both").apply(flat, "a"))).tolist() == [grey]
+
+
 @pytest.mark.parametrize("target", ["queries", "supports", "both"])
 def test_only_the_images_of_the_role_are_corrupted_and_the_episodes_stay(
     clean: Path, tmp_path: Path, target: str
