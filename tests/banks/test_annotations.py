@@ -159,6 +159,15 @@ def test_an_image_full_of_the_object_has_no_background_label(kind: str) -> None:
     assert (codes == 1).any()
 
 
+@pytest.mark.parametrize("kind", ["scribble", "point"])
+def test_where_everything_has_a_class_the_others_are_the_background(kind: str) -> None:
+    labels = np.full((60, 60), 2, np.uint8)
+    labels[:, 30:] = 5
+    codes = annotate(kind, labels, 5, stream(0))
+    assert (codes == 0).any()
+    assert not (codes[:, 30:] == 0).any()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_pixel_is_enough_and_class_ids_may_go_beyond_255(kind: str) -> None:
     labels = np.zeros((9, 9), np.uint16)
