@@ -1,7 +1,8 @@
 """Centre-pivot 4D convolutions over the correlations of two images (HSNet, ICCV 2021).
 
 A 4D tensor here is B x C x ha x wa x hb x wb: a correlation of every query position (a) with every support
-position (b). Everything takes any batch and size; nothing is remembered from one call to the next.
+position (b). Everything takes any batch and size; nothing is remembered from one call to the next. In memory the
+query's positions come last where they can: few copies, and those along memory.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.positions import positions_first
+from methods.positions import window
 
 GROUPS = 4  # of every group normalisation
 
@@ -47,18 +48,70 @@ class CentrePivotConv4d(nn.Module):
     def over_support(self, x: Tensor) -> Tensor:
         """Convolve the support maps of each query position."""
         maps = x.permute(0, 2, 3, 1, 4, 5)  # B x ha x wa x C x hb x wb
-        out: Tensor = self.conv2(maps.flatten(0, 2)).unflatten(0, maps.shape[:3])
-        return out.permute(0, 3, 1, 2, 4, 5)
+        if not maps.is_contiguous():
+            maps = swapped(x.permute(0, 1, 4, 5, 2, 3), 3)
+        out = self.over_small(maps) if self.covers(x.shape[4:]) else self.conv2(maps.flatten(0, 2))
+        out = swapped(out.unflatten(0, maps.shape[:3]), 2)  # B x C' x hb' x wb' x ha x wa
+        return out.permute(0, 1, 4, 5, 2, 3)
+
+    def covers(self, size: torch.Size) -> bool:
+        """Whether the kernel of the support sees a whole map of hb x wb from each of its positions."""
+        farthest: int = max(size) - 1
+        return self.stride == 1 and farthest <= int(self.conv2.padding[0])
+
+    def over_small(self, maps: Tensor) -> Tensor:
+        """`conv2` of maps that it `covers`, B x ha x wa x C x hb x wb, as one matrix: 4 of 9 products for 2 x 2."""
+        (height, width), half = maps.shape[4:], int(self.conv2.kernel_size[0]) // 2
+        seen = [
+            self.conv2.weight[:, :, half - y : half - y + height, half - x : half - x + width]
+            for y in range(height)
+            for x in range(width)
+        ]
+        matrix = torch.stack(seen, dim=1).flatten(2).flatten(0, 1)  # (C' hb wb) x (C hb wb)
+        out: Tensor = F.linear(maps.flatten(3).flatten(0, 2), matrix).unflatten(1, (-1, height, width))
+        return out if self.conv2.bias is None else out + self.conv2.bias[:, None, None]
 
     def of_correlation(self, query: Sequence[Tensor], support: Sequence[Tensor], rows: int) -> Tensor:
-        """`forward` of `correlation(query, support)`, of which `rows` query rows exist at a time."""
+        """`forward` of `correlation(query, support)`, of which `rows` query rows exist at a time.
+
+        Outside the mask a support's vectors are 0, and so is whatever they are compared with. What no position inside
+        reaches is not computed: it is what the convolutions make of zeros.
+        """
+        sides, reached = support[0].shape[2:], self.reached(support)
+        some = [slice(one.start * self.stride, one.stop * self.stride) for one in reached]
+        support = [maps[:, :, some[0], some[1]].contiguous() for maps in support]
         pruned, squeezed = [], []
-        inside = positions_inside(support)
-        for some in zip(*(maps.split(rows, dim=2) for maps in query), strict=True):
-            part = correlation(some, support, inside)
+        for lines in zip(*(maps.split(rows, dim=2) for maps in query), strict=True):
+            part = correlation(lines, support)
             pruned.append(self.pruned(part).contiguous())
             squeezed.append(self.over_support(part))
-        return self.over_query(torch.cat(pruned, dim=2)) + torch.cat(squeezed, dim=2)
+        inside = self.over_query(torch.cat(pruned, dim=2)) + torch.cat(squeezed, dim=2)
+        beyond: Tensor = self(inside.new_zeros(1, len(query), 1, 1, 1, 1))
+        shape = [*inside.shape[:2], *(-(-side // self.stride) for side in sides), *inside.shape[2:4]]
+        out = beyond.expand(shape).contiguous().permute(0, 1, 4, 5, 2, 3)
+        out[..., reached[0], reached[1]] = inside
+        return out
+
+    def reached(self, support: Sequence[Tensor]) -> list[slice]:
+        """Rows and columns of the result to which any position inside the mask contributes."""
+        inside = torch.stack([maps.detach().abs().amax(1) for maps in support]).amax(0) > 0  # B x hb x wb
+        half = self.conv2.kernel_size[0] // 2
+        return [
+            slice(
+                max(0, (span.start - half) // self.stride),
+                min(-(-side // self.stride), (span.stop - 1 + half) // self.stride + 1),
+            )
+            for span, side in zip(window(inside), inside.shape[1:], strict=True)
+        ]
+
+
+class GroupNorm4d(nn.GroupNorm):
+    """Group normalisation that reads B x C x ha x wa x hb x wb as it lies in memory, the query last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same, normalised."""
+        normal: Tensor = super().forward(x.permute(0, 1, 4, 5, 2, 3))
+        return normal.permute(0, 1, 4, 5, 2, 3)
 
 
 class Squeeze(nn.Sequential):
@@ -67,7 +120,7 @@ class Squeeze(nn.Sequential):
     def __init__(self, inputs: int, widths: Iterable[int], kernels: Iterable[int], strides: Iterable[int]) -> None:
         layers: list[nn.Module] = []
         for outputs, kernel, stride in zip(widths, kernels, strides, strict=True):
-            layers += [CentrePivotConv4d(inputs, outputs, kernel, stride), nn.GroupNorm(GROUPS, outputs), nn.ReLU()]
+            layers += [CentrePivotConv4d(inputs, outputs, kernel, stride), GroupNorm4d(GROUPS, outputs), nn.ReLU()]
             inputs = outputs
         super().__init__(*layers)
 
@@ -85,35 +138,25 @@ class Squeeze(nn.Sequential):
         return cast(CentrePivotConv4d, self[0])
 
 
-def correlation(query: Sequence[Tensor], support: Sequence[Tensor], inside: Tensor | None = None) -> Tensor:
+def correlation(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
     """Cosines of all positions, negative ones set to 0: L pairs of B x C x h x w -> B x L x ha x wa x hb x wb.
 
-    All query maps have one size and all support maps have one size; vectors are already normalised. `inside`, as
-    `positions_inside` gives it, are the support positions to compare; at all others the vectors are 0.
+    All query maps have one size and all support maps have one size; vectors are already normalised.
     """
-    inside = positions_inside(support) if inside is None else inside
     (b, _, *a_size), b_size = query[0].shape, support[0].shape[2:]
     # In the order in which `over_support` wants it: B x (ha wa) x L x (hb wb), the largest tensor there is.
-    cosines = query[0].new_zeros(b, a_size[0] * a_size[1], len(query), b_size.numel())
+    cosines = query[0].new_empty(b, a_size[0] * a_size[1], len(query), b_size.numel())
     for level, (q, s) in enumerate(zip(query, support, strict=True)):
-        vectors, some = s.flatten(2), inside.shape[1] < b_size.numel()
-        if some:
-            vectors = vectors.gather(2, inside[:, None].expand(-1, s.shape[1], -1))  # B x C x S
-        products = (q.flatten(2).transpose(1, 2) @ vectors).clamp_(min=0).to(cosines.dtype)  # B x (ha wa) x S
-        if some:
-            cosines[:, :, level].scatter_(2, inside[:, None].expand_as(products), products)
-        else:
-            cosines[:, :, level] = products
+        cosines[:, :, level] = (q.flatten(2).transpose(1, 2) @ s.flatten(2)).clamp_(min=0)
     return cosines.view(b, *a_size, len(query), *b_size).permute(0, 3, 1, 2, 4, 5)
 
 
-def positions_inside(support: Sequence[Tensor]) -> Tensor:
-    """Indices of the positions where any of the maps B x C x h x w has a value, then others: B x S.
-
-    Outside the mask a support's vectors are 0, and so is whatever they are compared with.
-    """
-    reach = torch.stack([maps.detach().abs().amax(1) for maps in support]).amax(0).flatten(1)  # B x (h w)
-    return positions_first(reach > 0)
+def swapped(x: Tensor, first: int) -> Tensor:
+    """B x the `first` dimensions x the others -> B x the others x the `first`, contiguous."""
+    # One by one: PyTorch goes in blocks through a matrix alone.
+    turned = [one.t().contiguous() for one in x.flatten(first + 1).flatten(1, first)]
+    both = torch.stack(turned) if len(turned) > 1 else turned[0]
+    return both.view(len(x), *x.shape[first + 1 :], *x.shape[1 : first + 1])
 
 
 def correlation_bytes(query: Sequence[Tensor], support: Sequence[Tensor]) -> int:

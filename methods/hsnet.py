@@ -30,7 +30,7 @@ from fssbench.method import (
     strip_prefix,
     strongest,
 )
-from methods import blocks
+from methods import blocks, positions
 from methods.block_encoder import block_encoder, levels
 from methods.blocks import cross_entropy
 from methods.conv4d import Squeeze, correlation_bytes, resize_query
@@ -163,6 +163,8 @@ class HSNet(Method):
             ([query[name][:1] for name in level], [support[name][:1, 0, 0] for name in level]) for level in self.levels
         ]
         at_once = max(1, budget // max(correlation_bytes(*maps) for maps in one))
+        if one[0][0][0].device.type in positions.KNOWN_ON:
+            at_once = 1  # so that each pair is compared where its own object is
         logits = [
             self.learner(*self.pairs(episodes, range(first, min(first + at_once, pairs))), budget)
             for first in range(0, pairs, at_once)

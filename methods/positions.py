@@ -33,3 +33,14 @@ def ragged_positions(chosen: Tensor, spare: int = 0) -> Iterator[tuple[tuple[int
     for b, of_row in enumerate(counts):
         for k, count in enumerate(of_row):
             yield (b, k), order[b, k, : count + spare]
+
+
+def window(chosen: Tensor) -> tuple[slice, slice]:
+    """The fewest neighbouring rows and columns with every chosen position of B x h x w (bool), one of each at least.
+
+    On devices other than a processor it is the whole map.
+    """
+    if chosen.device.type not in KNOWN_ON:
+        return slice(0, chosen.shape[1]), slice(0, chosen.shape[2])
+    rows, columns = (chosen.any(0).any(other).nonzero().flatten().tolist() or [0] for other in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
