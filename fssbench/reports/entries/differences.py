@@ -76,26 +76,17 @@ def _named(words: Mapping[str, str], ours: Mapping[str, Any], theirs: Protocol) 
     return [
         f"{word} ({_shown(ours[field])}, not {_shown(other[field])})"
         for field, word in words.items()
-        if field in ours and _plain(ours[field]) != _plain(other[field]) and not _both_test_images(field, ours, other)
+        if field in ours and _shown(ours[field]) != _shown(other[field]) and not _test_images(field, ours, other)
     ]
 
 
-def _both_test_images(field: str, ours: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def _test_images(field: str, *both: Mapping[str, Any]) -> bool:
     """The pool "default" is the data set's own list of test images, by whatever name."""
-    return field == "pool" and "default" in (other["pool"], ours["pool"]) and _val(other["pool"]) == _val(ours["pool"])
-
-
-def _val(pool: str) -> bool:
-    return pool == "default" or pool.endswith("val")
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    pools = [protocol["pool"] for protocol in both] if field == "pool" else []
+    return "default" in pools and all(pool == "default" or pool.endswith("val") for pool in pools)
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, (list, tuple)):
-        return " ".join(str(item) for item in value)
-    return str(value) or "none"
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value) or "none"

@@ -22,7 +22,7 @@ from fssbench.protocols import find_protocol
 from fssbench.records import Record
 from fssbench.reports.entries.lens import through
 from fssbench.reports.entries.results import Result, load_results
-from fssbench.reports.formats.latex import document
+from fssbench.reports.formats.latex import to_latex
 from fssbench.reports.formats.markdown import to_markdown
 from fssbench.reports.formats.terminal import to_terminal
 from fssbench.reports.render import render
@@ -197,7 +197,7 @@ def test_latex_braces_and_columns_match(results: list[Result]) -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
 def test_latex_compiles(results: list[Result], tmp_path: Path) -> None:
     tables = [*fold_tables(results, View(published=True, intervals=True)), *class_tables(results)]
-    (tmp_path / "report.tex").write_text(document(tables), encoding="utf-8")
+    (tmp_path / "report.tex").write_text(to_latex(tables, whole=True), encoding="utf-8")
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"],
         cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
@@ -231,7 +231,7 @@ def test_a_lens_has_its_name_in_the_title(results: list[Result]) -> None:
 
 def test_a_table_may_have_no_groups() -> None:
     table = Table("t", (Column("a"),), (Row((Cell("1"),)),))
-    assert "cmidrule" not in document([table])
+    assert "cmidrule" not in to_latex([table], whole=True)
     assert "| 1" in to_markdown([table]).replace("|   1", "| 1")
 
 
