@@ -89,4 +89,4 @@ def _test_images(field: str, *both: Mapping[str, Any]) -> bool:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value) or "none"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value) or "none"

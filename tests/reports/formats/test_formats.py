@@ -243,3 +243,14 @@ def test_a_terminal_of_any_width_shows_every_name_and_number(results: list[Resul
     assert max(len(line) for line in text.splitlines()) <= width
     for word in ("PANet", "HSNet", "CANet", "resnet50", "31.0", "65.0", "61.0"):
         assert word in text
+
+
+def test_on_a_terminal_a_group_is_named_once_above_its_first_column() -> None:
+    groups = {"name": "", "x": "one", "y": "one", "z": "two"}
+    columns = tuple(Column(title, group=group, numeric=False) for title, group in groups.items())
+    printed = io.StringIO()
+    to_terminal([Table("t", columns, (Row(tuple(map(Cell, "abcd"))),))], Console(file=printed, width=80))
+    lines = printed.getvalue().splitlines()
+    titles = next(i for i, line in enumerate(lines) if "name" in line)
+    assert lines[titles - 1].split() == ["one", "two"] and lines[titles].split() == list(groups)
+    assert [lines[titles - 1].index(word) for word in ("one", "two")] == [lines[titles].index(word) for word in "xz"]

@@ -59,6 +59,9 @@ def test_p_values_are_corrected_for_the_number_of_pairs(make_record: Make, tmp_p
     smallest = min(pairs, key=lambda pair: pair.overall.p_value)
     assert len(pairs) == 3
     assert smallest.overall_p == pytest.approx(min(1.0, 3 * smallest.overall.p_value))
+    by_class = [(found.p_value, pair.class_p[c]) for pair in pairs for c, found in pair.classes.items()]
+    plain, corrected = min(by_class)
+    assert len(by_class) == 60 and corrected == pytest.approx(min(1.0, 60 * plain)) and plain < corrected
 
 
 def test_only_shared_folds_are_compared_and_the_table_says_so(make_record: Make, tmp_path: Path) -> None:
