@@ -137,7 +137,7 @@ class _Undrawn(TorchFunctionMode):
 def load_case(file: Path) -> Case:
     """Read a case. Raises `DataError` naming the file if it is not one."""
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         meta, shapes = json.loads(str(arrays["meta"])), json.loads(str(arrays["shapes"]))
         known = {str(name): tuple(shapes[str(name)]) for name in arrays["names"]}

@@ -55,7 +55,7 @@ def test_counts_agree_with_a_pixel_by_pixel_loop() -> None:
 @pytest.mark.parametrize(
     ("prediction", "label", "message"),
     [
-        (np.zeros((2, 2), int), np.zeros((2, 3), int), "one size"),
+        (np.zeros((2, 2), int), np.zeros((2, 3), int), r"the label's size, H x W = \(2, 3\), got one of \(2, 2\)"),
         (np.zeros((2, 2)), np.zeros((2, 2), int), "integers"),
         (np.full((2, 2), 2), np.zeros((2, 2), int), r"prediction to hold only \[0, 1\], got \[2\]"),
         (np.zeros((2, 2), int), np.full((2, 2), 7), r"label to hold only"),
