@@ -82,10 +82,15 @@ def _shown(results: Sequence[R], bar: Iterator[object]) -> Iterator[R]:
         next(bar, None)
 
 
+def worthwhile(items: int, worth: int = _WORTH) -> int:
+    """Processes for so many items: one a core, each with at least `worth` of them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, items // worth))
+
+
 def _processes(workers: int | None, items: int, chunk: int) -> int:
     if workers is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, min(cores, items // _WORTH))
+        return worthwhile(items)
     if workers < 1:
         raise UsageError(f"expected at least 1 worker, found {workers}. Change --workers.")
     return max(1, min(workers, -(-items // chunk)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from fssbench.banks.workers import spread
+from fssbench.banks.workers import spread, worthwhile
 from fssbench.records import Parameters
 from fssbench.reports.entries.lines import DATASETS, Entry, entries_of
 from fssbench.reports.entries.results import Place, Result
@@ -155,7 +154,7 @@ def collect(
     """
     groups = sorted((entry.results for entry in entries_of(list(results))), key=_episodes_key)
     if workers is None:
-        workers = max(1, min(len(os.sched_getaffinity(0)), len(groups) // WORTH))
+        workers = worthwhile(len(groups), WORTH)
     alike = [list(each) for _, each in groupby(groups, key=_episodes_key)]
     parts = [each[at : at + TOGETHER] for each in alike for at in range(0, len(each), TOGETHER)]
     found = spread(_numbers, with_intervals, parts, "measuring", workers=workers, progress=track, chunk=1)
