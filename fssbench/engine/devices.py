@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -49,9 +48,7 @@ def numerics(device: torch.device, precision: str, *, gradients: bool = False) -
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
     dtype = PRECISIONS[precision]
-    cast: AbstractContextManager[Any] = contextlib.nullcontext()
-    if dtype is not None:
-        cast = torch.autocast(device.type, dtype=dtype)
+    cast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)  # fp32 also within a caller's autocast
     try:
         with kept_memory(), torch.inference_mode(not gradients), cast:
             yield

@@ -75,3 +75,23 @@ def test_another_runs_journal_is_refused_and_left_as_it_is(tmp_path: Path) -> No
     with pytest.raises(RecordError, match=r"shot: then 1, now 5"):
         Journal(tmp_path / "journal", {**IDENTITY, "shot": 5})
     assert (tmp_path / "journal").read_bytes() == whole
+
+
+def test_a_step_of_another_journal_is_taken_once_and_only_whole(tmp_path: Path) -> None:
+    written(tmp_path / "other")
+    told: list[bytes] = []
+    with (
+        closing(Journal(tmp_path / "journal", IDENTITY)) as journal,
+        closing(Journal(tmp_path / "other", IDENTITY)) as other,
+    ):
+        journal.append(0, [(3, 1, COUNTS)], {3: b"three"})
+        journal.told = told.append
+        first, second = other.steps()
+        for torn in (first[:-1], first[:20] + b"!" + first[21:], b""):
+            with pytest.raises(RecordError, match="a step came damaged from another journal"):
+                journal.merge(torn)
+        assert [journal.merge(line) for line in (first, second, first, second)] == [1, 1, 0, 0]
+        assert journal.rows == other.rows
+        assert list(journal.masks()) == list(other.masks())
+        assert len(told) == 2
+        assert journal.steps()[1:] == told

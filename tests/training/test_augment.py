@@ -36,3 +36,15 @@ def test_a_picture_too_narrow_for_any_window_gives_its_middle_square() -> None:
     change = Augmentation(area=(0.9, 1.0))
     _, (label,) = changed(image, [stripes], Preprocess((10, 10)), change, np.random.default_rng(0))
     assert torch.equal(label[0], torch.arange(95, 105, dtype=torch.uint8))
+
+
+def test_a_squashed_input_is_scaled_by_its_own_sides_and_any_other_by_the_pictures() -> None:
+    labels = np.repeat(np.arange(100, dtype=np.uint8)[:, None], 100, axis=1)  # row n is n
+    image = Image.fromarray(np.stack([labels] * 3, -1))
+    change = Augmentation(crop=True, scale=(1.0, 1.0))
+    _, (squashed,) = changed(image, [labels], Preprocess((50, 200)), change, np.random.default_rng(0))
+    assert squashed.shape == (50, 200)
+    assert squashed[0, 0] < 2 and squashed[-1, -1] > 97, "the whole picture, at half its height and twice its width"
+    _, (padded,) = changed(image, [labels], Preprocess((50, 200), fit="pad"), change, np.random.default_rng(0))
+    assert ((padded == 255).sum(1) == 100).all(), "100 columns of picture, none squeezed"
+    assert padded[-1, 100] - padded[0, 100] == 49

@@ -10,6 +10,7 @@ import torch
 
 from fssbench.training import loop
 from fssbench.training.base_classes import open_training, training_data
+from fssbench.training.batches import Episodes
 from fssbench.training.features import FeatureCache, Kept, kept_maps
 from fssbench.training.loading import Loader
 from fssbench.training.recipe import Augmentation
@@ -65,6 +66,20 @@ def test_maps_are_kept_as_far_as_nothing_changes_them(own_images: Path, tmp_path
     assert kept("panet", frozen=()) == []
     assert kept("pfenet", evaluating=(), running_statistics=False) == []
     assert kept("pfenet", query=Augmentation(flip=0.5, crop=True)) == []
+
+
+@pytest.mark.parametrize(("name", "encodes"), [("sgone", True), ("oslsm", False)])
+def test_supports_are_encoded_for_methods_that_look_at_their_features(
+    name: str, encodes: bool, own_images: Path, tmp_path: Path
+) -> None:
+    run = loop.Run(request(name, own_images, tmp_path))
+    cache = FeatureCache(run.method, [next(iter(run.method.encoder.channels))], CPU)
+    query, support = torch.rand(2, 3, 65, 65), torch.rand(2, 1, 1, 3, 65, 65)
+    labels = torch.zeros(2, 65, 65)
+    filled = cache.fill(Episodes(query, labels, support, labels[:, None, None]))
+    assert isinstance(filled, Episodes) and filled.query_maps
+    assert (filled.support_maps is not None) == encodes
+    assert len(cache._kept.features) == (4 if encodes else 2)
 
 
 def test_a_full_cache_encodes_again_and_gives_the_same(own_images: Path, tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -33,3 +36,20 @@ def test_a_share_of_the_background_counts_and_every_pixel_of_the_object(own_imag
     kept = (thinned == 0).sum() / (whole == 0).sum()
     assert float(kept) == pytest.approx(0.2, abs=0.03)
     assert torch.equal(thinned, labels(own_images, tmp_path, 0.2))  # the same episode, the same pixels
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_whoever_stops_early_waits_for_no_batch_that_nobody_has_begun(workers: int) -> None:
+    begun, go = [], threading.Event()
+
+    def batch(step: int, parts: int) -> list[object]:
+        begun.append(step)
+        if step:
+            go.wait(60)
+        return []
+
+    batches = Loader.batches(cast(Loader, SimpleNamespace(batch=batch)), 0, 100, workers)
+    assert next(batches) == (0, [])
+    threading.Timer(0.3, go.set).start()
+    batches.close()
+    assert sorted(begun) == list(range(1 + workers))

@@ -18,10 +18,12 @@ import torch
 from command_line import environment, fresh, fssbench, line
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from toy_training import Learner
 
 from fssbench.checkpoints import read_card, restore
 from fssbench.datasets.registry import open_dataset
 from fssbench.errors import MethodError, UsageError
+from fssbench.method import EpisodeBatch
 from fssbench.regime import exposure, list_digest
 from fssbench.training.loop import Run, Told, TrainRequest
 from fssbench.training.request import plan
@@ -193,6 +195,22 @@ def test_a_card_says_what_the_checkpoint_was_trained_and_selected_on(own_images:
 def test_selecting_on_the_tested_classes_is_said_on_the_card(own_images: Path, tmp_path: Path) -> None:
     trained = Run(request(own_images, tmp_path, steps=4, select_on_test=True)).train()
     assert read_card(trained.folder / "best.safetensors").regime.selected_on == "novel"
+
+
+def test_a_checkpoint_is_chosen_in_the_precision_of_the_training(
+    own_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, segment = set(), Learner.segment
+
+    def watched(self: Learner, episodes: EpisodeBatch) -> torch.Tensor:
+        seen.add((self.training, torch.is_autocast_enabled("cpu")))
+        return segment(self, episodes)
+
+    monkeypatch.setattr(Learner, "segment", watched)
+    for precision, low in (("fp32", False), ("bf16", True)):
+        Run(request(own_images, tmp_path / precision, steps=2, validate=1, precision=precision)).train()
+        assert seen == {(True, low), (False, low)}
+        seen.clear()
 
 
 def test_a_finished_training_is_not_done_again_and_another_one_not_written_over(
