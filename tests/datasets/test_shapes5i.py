@@ -12,9 +12,10 @@ from fssbench.datasets.registry import open_dataset
 from fssbench.datasets.shapes5i import Shapes5i, scene
 from fssbench.errors import DataError, UsageError
 
-# SHA-256 over all 800 label maps' pixels, in order: written down on x86-64, NumPy 2.4. Another value on another
-# machine would mean that two people's banks differ.
+# SHA-256 over label maps' pixels, in order: of all 800 and of every fourth. Written down on x86-64, NumPy 2.4. Another
+# value on another machine would mean that two people's banks differ.
 GOLDEN_LABELS = "468d7c1a3645eddd1cfa33443aa9fd6482720750fabd6539d25119dc1c4caaaa"
+GOLDEN_FOURTH = "c519dc9a57f0ee5c8ba3689e76e7361521cee5fc1b8142505c237207c0437f9b"
 
 
 def decoded(encoded: bytes) -> np.ndarray:
@@ -28,7 +29,8 @@ def shapes() -> Shapes5i:
 
 @pytest.fixture(scope="module")
 def maps(shapes: Shapes5i) -> dict[str, np.ndarray]:
-    return {image_id: decoded(shapes.mask(image_id).encoded) for image_id in shapes.image_ids()}
+    """Every fourth: ten of each class."""
+    return {image_id: decoded(shapes.mask(image_id).encoded) for image_id in shapes.image_ids()[::4]}
 
 
 def test_needs_no_root_and_has_twenty_classes_in_four_folds_of_five() -> None:
@@ -49,19 +51,23 @@ def test_held_out_classes_are_new_combinations_of_seen_shapes_and_seen_textures(
             assert shape in {s for _, s in seen}
 
 
-def test_every_image_shows_its_class_with_the_area_the_benchmark_asks_for(maps: dict[str, np.ndarray]) -> None:
-    for image_id, labels in maps.items():
-        assert (labels == int(image_id.split("-")[1])).sum() >= Shapes5i.min_area
-
-
 def test_most_images_show_other_classes_too(maps: dict[str, np.ndarray]) -> None:
     others = [len(set(np.unique(labels)) - {0, 255, int(i.split("-")[1])}) for i, labels in maps.items()]
     assert np.mean(np.array(others) >= 1) > 0.9
 
 
-def test_label_maps_are_the_same_on_every_machine(maps: dict[str, np.ndarray]) -> None:
-    digest = hashlib.sha256(b"".join(labels.tobytes() for labels in maps.values()))
-    assert digest.hexdigest() == GOLDEN_LABELS
+@pytest.mark.parametrize(
+    ("step", "golden"), [(4, GOLDEN_FOURTH), pytest.param(1, GOLDEN_LABELS, marks=pytest.mark.slow)]
+)
+def test_label_maps_are_the_same_on_every_machine_and_show_their_class_large_enough(
+    shapes: Shapes5i, step: int, golden: str
+) -> None:
+    digest = hashlib.sha256()
+    for image_id in shapes.image_ids()[::step]:
+        labels = decoded(shapes.mask(image_id).encoded)
+        digest.update(labels.tobytes())
+        assert (labels == int(image_id.split("-")[1])).sum() >= Shapes5i.min_area
+    assert digest.hexdigest() == golden
 
 
 def test_two_renderings_of_an_image_have_the_same_bytes(shapes: Shapes5i) -> None:
@@ -81,7 +87,7 @@ def test_images_are_rgb_and_masks_are_grey_of_one_size(shapes: Shapes5i) -> None
 
 
 def test_where_two_figures_meet_there_is_a_border_of_void(maps: dict[str, np.ndarray]) -> None:
-    for labels in list(maps.values())[::50]:
+    for labels in list(maps.values())[::12]:
         inner = labels.astype(int)
         for a, b in ((inner[1:], inner[:-1]), (inner[:, 1:], inner[:, :-1])):
             meeting = (a != b) & (a != 255) & (b != 255)
@@ -92,13 +98,13 @@ def test_where_two_figures_meet_there_is_a_border_of_void(maps: dict[str, np.nda
 def test_colour_does_not_tell_the_class(shapes: Shapes5i, maps: dict[str, np.ndarray]) -> None:
     """The mean colours of a class's objects vary as widely within the class as over all classes."""
     colours: dict[int, list[np.ndarray]] = {}
-    for image_id in shapes.image_ids()[::5]:
+    for image_id in list(maps)[::2]:
         class_id = int(image_id.split("-")[1])
         pixels = decoded(shapes.image_bytes(image_id))[maps[image_id] == class_id]
         colours.setdefault(class_id, []).append(pixels.mean(axis=0))
     within = np.mean([np.var(values, axis=0) for values in colours.values()])
     overall = np.var(np.concatenate(list(colours.values())), axis=0).mean()
-    assert within / overall > 0.7  # 8 a class: 7/8 is expected
+    assert within / overall > 0.65  # 5 a class: 4/5 is expected
 
 
 def test_training_images_without_novel_classes_never_show_a_held_out_class() -> None:

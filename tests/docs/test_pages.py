@@ -64,6 +64,7 @@ def test_the_tutorial_goes_from_nothing_to_tables_and_a_training(
         assert (tmp_path / picture).exists()
 
 
+@pytest.mark.slow
 def test_a_method_goes_from_an_empty_folder_to_a_row_and_the_leaderboard(
     tmp_path: Path, type_page: Callable[[str], dict[str, str]]
 ) -> None:
