@@ -8,6 +8,7 @@ else for good. An entry that is not needed any more is dropped at once.
 from __future__ import annotations
 
 import heapq
+import io
 import tempfile
 from collections import deque
 from collections.abc import Hashable, Iterable, Mapping
@@ -69,7 +70,7 @@ class FeatureStore:
         self._entries = {key: _Entry(deque(steps)) for key, steps in schedule.items()}
         self._budget, self._spill_budget = budget, spill_budget if spill_folder is not None else 0
         self._folder = spill_folder
-        self._file: tempfile._TemporaryFileWrapper[bytes] | None = None
+        self._file: io.BufferedRandom | None = None
         self._held, self._host_budget, self._hosted = 0, host_budget, 0
         self._resident: list[tuple[int, int, Hashable]] = []  # max-heap by next use, with stale entries
         self._ticket = 0
@@ -183,7 +184,8 @@ class FeatureStore:
             return
         try:
             if self._file is None:
-                self._file = tempfile.NamedTemporaryFile(dir=self._folder, prefix="fssbench-spill-")  # noqa: SIM115
+                # Without a name, so that nothing is left of it whatever ends the process.
+                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
             self._file.seek(0, 2)
             places = []
             for name, tensor in features.items():

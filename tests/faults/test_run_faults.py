@@ -245,9 +245,36 @@ def test_a_full_spill_disk_costs_time_and_no_count(run, tmp_path: Path, monkeypa
     def full(**_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store.tempfile, "NamedTemporaryFile", full)
+    monkeypatch.setattr(store.tempfile, "TemporaryFile", full)
     starved = frames(run("ToyMaps", out=tmp_path / "starved", cache_bytes=20_000, spill_folder=tmp_path))
     pd.testing.assert_frame_equal(plain[0], starved[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_a_signal_ends_goes_on_and_leaves_no_spilled_features(run, tmp_path, number: int) -> None:
+    options = {"cache_bytes": 20_000, "spill_folder": tmp_path / "spilled"}
+    (tmp_path / "spilled").mkdir()
+    child = multiprocessing.get_context("fork").Process(target=_ends_spilling, args=(number, run, tmp_path, options))
+    child.start()
+    child.join()
+    assert child.exitcode == -number
+    assert not list((tmp_path / "spilled").iterdir())
+    again = frames(run("ToyMaps", out=tmp_path / "cut", **options))[0]
+    pd.testing.assert_frame_equal(again, frames(run("ToyMaps", out=tmp_path / "whole"))[0])
+
+
+def _ends_spilling(number: int, run, tmp_path: Path, options: dict[str, object]) -> None:
+    """Send this process a signal when a file of features has got 20 entries."""
+    real, count = store.FeatureStore._spill, itertools.count(1)
+
+    def spill(self, *entry) -> None:
+        before = self.statistics.spilled_bytes
+        real(self, *entry)
+        if self.statistics.spilled_bytes > before and next(count) == 20:
+            os.kill(os.getpid(), number)
+
+    store.FeatureStore._spill = spill
+    run("ToyMaps", out=tmp_path / "cut", **options)
 
 
 @pytest.mark.parametrize(
