@@ -23,7 +23,7 @@ from fssbench.banks.generate import Request, generate
 from fssbench.datasets.registry import open_under
 from fssbench.engine.build import MethodSpec
 from fssbench.engine.evaluate import Settings
-from fssbench.engine.job import RunRequest
+from fssbench.engine.plan import RunRequest
 from fssbench.engine.run import run_methods
 from fssbench.protocols import find_protocol
 

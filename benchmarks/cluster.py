@@ -26,7 +26,7 @@ from fssbench.cluster.run import run_on_cluster
 from fssbench.datasets.registry import open_dataset
 from fssbench.engine.build import MethodSpec
 from fssbench.engine.evaluate import Settings
-from fssbench.engine.job import RunRequest
+from fssbench.engine.plan import RunRequest
 from fssbench.method import EpisodeBatch
 from fssbench.protocols import find_protocol
 from methods.panet import PANet

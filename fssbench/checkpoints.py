@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,10 +84,29 @@ def read_card(path: Path) -> Card:
         ) from error
 
 
-def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], Card]:
-    """Weights (on the CPU) and card. Raises `CheckpointError`."""
-    card = read_card(path)
-    return safetensors.torch.load_file(path), card
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as it was found: its file, what its card says, and the SHA-256 of the file."""
+
+    path: Path
+    card: Card
+    sha256: str
+
+    def weights(self) -> dict[str, Tensor]:
+        """What the file holds, on the CPU. Raises `CheckpointError` if it is no longer the file that was found."""
+        content = self.path.read_bytes() if self.path.is_file() else b""
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.sha256:
+            raise CheckpointError(
+                f"{self.path} has changed since this began: expected SHA-256 {self.sha256[:12]}, found "
+                f"{found[:12] if content else 'no file'}. Begin again."
+            )
+        return safetensors.torch.load(content)
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """A checkpoint without its weights. Raises `CheckpointError` if it is missing or not ours."""
+    return Checkpoint(path, read_card(path), sha256_file(path))
 
 
 def load_weights(method: Method, state: Mapping[str, Tensor], path: Path) -> None:
@@ -96,9 +117,9 @@ def load_weights(method: Method, state: Mapping[str, Tensor], path: Path) -> Non
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def restore(path: Path, settings: tuple[str, ...] = ()) -> tuple[Method, Card]:
+def restore(checkpoint: Checkpoint, settings: tuple[str, ...] = ()) -> Method:
     """The method of a checkpoint as its card configures it, with changes as `field=value`, in eval mode."""
-    state, card = load_checkpoint(path)
+    path, card, state = checkpoint.path, checkpoint.card, checkpoint.weights()
     cls = find_method(card.method)
     method = cls(parse_settings(cls.Config, settings, base=card.config))
     if method.config.backbone != card.backbone:
@@ -109,12 +130,13 @@ def restore(path: Path, settings: tuple[str, ...] = ()) -> tuple[Method, Card]:
     if card.encoder_sha256 is not None:
         state |= _imagenet_encoder(method, card.encoder_sha256, path)
     load_weights(method, state, path)
-    return method.eval(), card
+    return method.eval()
 
 
 def _imagenet_encoder(method: Method, sha256: str, path: Path) -> dict[str, Tensor]:
     """The frozen encoder that a checkpoint leaves out. Raises `CheckpointError` if ImageNet's weights are others."""
-    from fssbench.engine.build import encoder_sha256, load_imagenet
+    from fssbench.engine.build import load_imagenet
+    from fssbench.engine.hashes import encoder_sha256
 
     load_imagenet(method)
     found = encoder_sha256(method)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fssbench.checkpoints import (
     Card,
     import_official,
-    load_checkpoint,
+    open_checkpoint,
     read_card,
     restore,
     save_checkpoint,
@@ -54,8 +54,9 @@ def saved(path: Path, content: object) -> Path:
 def test_weights_and_card_come_back_as_they_were(tmp_path: Path) -> None:
     state = {"a": torch.randn(2, 3), "b": torch.arange(4), "c": torch.randn(4, 6).T}
     save_checkpoint(tmp_path / "x.safetensors", state, CARD)
-    loaded, card = load_checkpoint(tmp_path / "x.safetensors")
-    assert card == CARD
+    checkpoint = open_checkpoint(tmp_path / "x.safetensors")
+    loaded = checkpoint.weights()
+    assert (checkpoint.card, checkpoint.sha256) == (CARD, sha256_file(checkpoint.path))
     assert loaded.keys() == state.keys()
     assert all(torch.equal(loaded[name], state[name]) for name in state)
 
@@ -71,9 +72,9 @@ def test_a_checkpoint_is_overwritten_only_by_force(tmp_path: Path) -> None:
     save_checkpoint(path, {"a": torch.zeros(1)}, CARD)
     with pytest.raises(CheckpointError, match="exists already"):
         save_checkpoint(path, {"a": torch.ones(1)}, CARD)
-    assert load_checkpoint(path)[0]["a"].item() == 0
+    assert open_checkpoint(path).weights()["a"].item() == 0
     save_checkpoint(path, {"a": torch.ones(1)}, CARD, force=True)
-    assert load_checkpoint(path)[0]["a"].item() == 1
+    assert open_checkpoint(path).weights()["a"].item() == 1
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,17 +95,30 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path: Path, monkeyp
 
 def test_files_that_are_not_our_checkpoints_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint at"):
-        load_checkpoint(tmp_path / "absent.safetensors")
+        open_checkpoint(tmp_path / "absent.safetensors")
     with pytest.raises(CheckpointError, match="import-checkpoint"):
-        load_checkpoint(saved(tmp_path / "authors.pth", official()))
+        open_checkpoint(saved(tmp_path / "authors.pth", official()))
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(CheckpointError, match="has no card"):
-        load_checkpoint(tmp_path / "foreign.safetensors")
+        open_checkpoint(tmp_path / "foreign.safetensors")
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "bad.safetensors", {"fssbench": json.dumps({})})
     with pytest.raises(CheckpointError, match="method: Field required"):
         read_card(tmp_path / "bad.safetensors")
     with pytest.raises(CheckpointError):
-        load_checkpoint(tmp_path)  # a folder
+        open_checkpoint(tmp_path)  # a folder
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_bytes(b""), lambda path: renewed(path)])
+def test_a_file_that_changed_since_it_was_found_gives_no_weights(tmp_path: Path, change) -> None:
+    save_checkpoint(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, CARD)
+    checkpoint = open_checkpoint(tmp_path / "x.safetensors")
+    change(checkpoint.path)
+    with pytest.raises(CheckpointError, match=r"has changed since this began: expected SHA-256 .* Begin again"):
+        checkpoint.weights()
+
+
+def renewed(path: Path) -> None:
+    save_checkpoint(path, {"a": torch.ones(1)}, CARD, force=True)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])
@@ -113,7 +127,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, keep: int) -> None:
     save_checkpoint(path, {"a": torch.zeros(1000)}, CARD)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(CheckpointError, match="damaged"):
-        load_checkpoint(path)
+        open_checkpoint(path)
 
 
 @pytest.mark.parametrize(
@@ -164,14 +178,15 @@ def test_a_method_comes_back_as_its_card_configures_it(tmp_path: Path) -> None:
     save_checkpoint(
         path, *import_official(TINY, saved(tmp_path / "x.pth", official(5)), Regime(fold=3), settings=("width=5",))
     )
-    method, card = restore(path)
+    checkpoint = open_checkpoint(path)
+    method, card = restore(checkpoint), checkpoint.card
     assert (card.config, card.fold) == ({"backbone": "one-layer", "width": 5}, 3)
     assert not method.training
     assert torch.equal(method.state_dict()["encoder.weight"], official(5)["weight"])
     with pytest.raises(CheckpointError, match="wrong shape"):
-        restore(path, ("width=2",))
+        restore(checkpoint, ("width=2",))
     with pytest.raises(MethodError, match="unknown setting"):
-        restore(path, ("depth=2",))
+        restore(checkpoint, ("depth=2",))
 
 
 def test_an_imported_checkpoint_gives_what_its_authors_code_gave(tmp_path: Path) -> None:
@@ -179,7 +194,7 @@ def test_an_imported_checkpoint_gives_what_its_authors_code_gave(tmp_path: Path)
     published = {"epoch": 7, "state_dict": {f"module.{name}": value for name, value in case.state().items()}}
     path = saved(tmp_path / "canet.pth", published)
     save_checkpoint(tmp_path / "canet.safetensors", *import_official("canet", path, FOLD0, settings=("refinements=0",)))
-    method, _ = restore(tmp_path / "canet.safetensors")
+    method = restore(open_checkpoint(tmp_path / "canet.safetensors"))
     support, label = case.image("support0")[None, None, None], case.mask("support0_mask")[None, None, None]
     with torch.no_grad():
         logits = method.segment(build_episodes(method, case.image("query0")[None], support, label))
@@ -191,4 +206,4 @@ def test_a_checkpoint_of_another_backbone_is_refused_by_both_names(tmp_path: Pat
     state = {f"encoder.{name}": value for name, value in official().items()}
     save_checkpoint(tmp_path / "x.safetensors", state, card)
     with pytest.raises(CheckpointError, match="trained on the backbone one-layer, asked for is two-layers"):
-        restore(tmp_path / "x.safetensors", ("backbone=two-layers",))
+        restore(open_checkpoint(tmp_path / "x.safetensors"), ("backbone=two-layers",))

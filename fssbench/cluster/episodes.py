@@ -18,8 +18,9 @@ from fssbench.banks.bank import open_bank
 from fssbench.cluster.parcels import Parcel, local_folder, unpack
 from fssbench.cluster.schedule import NotThereError, Post, Work
 from fssbench.engine.devices import numerics, pick_device
-from fssbench.engine.job import Job, RunRequest
-from fssbench.engine.run import begin, environment_of, evaluate_group, grouped, prepare, scored
+from fssbench.engine.job import Job
+from fssbench.engine.plan import RunPlan, RunRequest, plan_run
+from fssbench.engine.run import begin, evaluate_group, grouped, jobs_of
 from fssbench.errors import MethodError, RecordError
 
 if TYPE_CHECKING:
@@ -36,13 +37,18 @@ class Part:
     versions: dict[str, str]
     done: frozenset[int]  # episodes
 
+    @classmethod
+    def of(cls, job: Job, fold: int) -> Part:
+        """What the driver's job lacks."""
+        return cls(job.identity, job.plan.environment.versions, job.done_of(fold))
+
 
 @dataclass(frozen=True)
 class Episodes:
     """Goes to a node: the methods of `request` on one fold."""
 
     request: RunRequest
-    parts: tuple[Part | None, ...]  # of each method and number of shots, in the order of `prepare`; None: not asked for
+    parts: tuple[Part | None, ...]  # of each method and number of shots, in the order of `jobs_of`; None: not asked for
     fold: int
     device: str
     folder: Path  # where the driver runs, so that paths mean the same
@@ -61,7 +67,8 @@ class Episodes:
             request = replace(self.request, settings=settings, out=folder, force=False)
             sender = _Sender(post)
             jobs: dict[int, Job] = {}
-            for number, (job, part) in enumerate(zip(_prepared(bank, request), self.parts, strict=True)):
+            plan = _planned(bank, request)
+            for number, (job, part) in enumerate(zip(jobs_of(plan), self.parts, strict=True)):
                 if part is not None:
                     _check(job, part)
                     job.leave_out(self.fold, part.done)
@@ -70,11 +77,10 @@ class Episodes:
             for number, job in jobs.items():
                 sender.follow(job, number)
             sender.flush()
-            settings = scored(bank, settings)
             with numerics(settings.device, settings.precision):
-                for group in grouped(self.fold, list(jobs.values()), settings):
+                for group in grouped(self.fold, list(jobs.values())):
                     shots = sorted({job.shot for _, same in group for job in same})
-                    evaluate_group(bank, self.fold, shots, group, settings, sender)
+                    evaluate_group(plan, self.fold, shots, group, sender)
             sender.end(jobs)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -100,21 +106,21 @@ def found(path: Path, parcels: dict[str, Parcel]) -> Path:
     return unpack(parcels[str(path)])
 
 
-def _prepared(bank: Bank, request: RunRequest) -> list[Job]:
+def _planned(bank: Bank, request: RunRequest) -> RunPlan:
     try:
-        return prepare(bank, request, _Silent(), environment_of(request.settings))
+        return plan_run(bank, request, _Silent().say)
     except MethodError as error:  # the driver could build it
         raise RecordError(f"{error} The driver's machine has it: bring the node to its state.") from error
 
 
 def _check(job: Job, part: Part) -> None:
-    expected, here = {**part.identity, **part.versions}, {**job.identity, **job.environment.versions}
+    expected, here = {**part.identity, **part.versions}, {**job.identity, **job.plan.environment.versions}
     names = [name for name, value in expected.items() if here.get(name) != value]
     if names:
         differing = "; ".join(f"{name}: expected {expected[name]}, found {here.get(name)}" for name in names)
         raise RecordError(
             f"this node would give another record than the driver's. {differing} (revision here: "
-            f"{job.environment.git_revision}). Bring the node to the driver's state, or leave it out."
+            f"{job.plan.environment.git_revision}). Bring the node to the driver's state, or leave it out."
         )
 
 
@@ -175,12 +181,12 @@ class Group(Work):
     def __init__(
         self, request: RunRequest, jobs: Sequence[Job | None], fold: int, device: str, say: Any, advance: Any
     ) -> None:
-        """`jobs`: of each of the request's methods and shots, as `prepare` orders them; None where nothing lacks."""
+        """`jobs`: of each of the request's methods and shots, as `jobs_of` orders them; None where nothing lacks."""
         super().__init__()
         self._request, self._jobs, self._fold, self._device = request, list(jobs), fold, device
         self._asked = [job for job in jobs if job is not None]
         self._say, self._advance = say, advance
-        self.name = f"{'+'.join(dict.fromkeys(job.spec.name for job in self._asked))}, fold {fold}"
+        self.name = f"{'+'.join(dict.fromkeys(job.name for job in self._asked))}, fold {fold}"
         self._total = self._left()
 
     def payload(self) -> Episodes:
@@ -189,7 +195,9 @@ class Group(Work):
             for job in self._asked:
                 job.forget_seconds()
         parts = tuple(
-            Part(job.identity, job.environment.versions, job.done_of(self._fold)) if job and not job.error else None
+            Part(job.identity, job.plan.environment.versions, job.done_of(self._fold))
+            if job and not job.error
+            else None
             for job in self._jobs
         )
         return Episodes(self._request, parts, self._fold, self._device, Path.cwd())

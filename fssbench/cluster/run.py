@@ -14,8 +14,9 @@ from fssbench.cluster.episodes import Group
 from fssbench.cluster.schedule import Counts, Schedule, Work
 from fssbench.engine.build import MethodSpec
 from fssbench.engine.devices import describe, pick_device
-from fssbench.engine.job import Job, Outcome, Progress, RunRequest
-from fssbench.engine.run import begin, draws, environment_of, grouped, prepare
+from fssbench.engine.job import Job, Outcome, Progress
+from fssbench.engine.plan import RunRequest, environment_of, plan_run
+from fssbench.engine.run import begin, draws, grouped, jobs_of
 from fssbench.records import Environment
 
 
@@ -39,22 +40,21 @@ class Records:
         self, request: RunRequest, ask: Ask, environment: Environment, stack: ExitStack, progress: Progress
     ) -> None:
         bank = stack.enter_context(open_bank(request.bank))
-        # The driver only looks at the encoders' weights; it may have no GPU.
-        settings = replace(request.settings, device=torch.device("cpu"), channels_last=False, compile=False)
         self._request, self._ask, self._progress = request, ask, progress
-        self._all = prepare(bank, request, progress, environment)
+        plan = plan_run(bank, request, progress.say, environment)
+        self._all = jobs_of(plan)
         self._open = begin(self._all, stack, progress)
         self.works: list[Work] = []
-        for fold in self._all[0].folds:
-            for group in grouped(fold, self._open, settings):
+        for fold in plan.folds:
+            for group in grouped(fold, self._open):
                 jobs = [job for _, same in group for job in same]
                 for shots in draws(bank, group):
                     self.works.append(self._work(fold, [job for job in jobs if job.shot in shots]))
 
     def _work(self, fold: int, jobs: Sequence[Job]) -> Work:
-        specs = [spec for spec in self._request.methods if any(job.spec is spec for job in jobs)]
+        specs = [spec for spec in self._request.methods if any(job.entrant.spec is spec for job in jobs)]
         shots = sorted({job.shot for job in jobs})
-        asked = {(id(job.spec), job.shot): job for job in jobs}
+        asked = {(id(job.entrant.spec), job.shot): job for job in jobs}
         work = Group(
             replace(self._request, methods=specs, shots=shots),
             [asked.get((id(spec), shot)) for spec in specs for shot in shots],
@@ -68,15 +68,15 @@ class Records:
         self._told = told
         for job in self._all:
             if job not in self._open:
-                told(job.spec, job.outcome)
+                told(job.entrant.spec, job.outcome)
         self._make()
 
     def _make(self) -> None:
         for job in list(self._open):
-            if job.error is not None or not any(len(job.pending(fold)) for fold in job.folds):
+            if job.error is not None or not any(len(job.pending(fold)) for fold in job.plan.folds):
                 self._open.remove(job)
-                job.finish(self._request.settings)
-                self._told(job.spec, job.outcome)
+                job.finish()
+                self._told(job.entrant.spec, job.outcome)
 
     @property
     def outcomes(self) -> list[Outcome]:

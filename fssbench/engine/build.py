@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fssbench.backbones import Backbone, Pretrained
-from fssbench.checkpoints import Card, read_card, restore
+from fssbench.checkpoints import Checkpoint, open_checkpoint, restore
+from fssbench.engine.hashes import parameters_sha256
 from fssbench.errors import CheckpointError, FssbenchError, MethodError
-from fssbench.files import sha256_file
 from fssbench.method import Method
 from fssbench.names import file_name, plain_name
 from fssbench.plugins import reason
 from fssbench.records import WeightsEntry
-from fssbench.regime import exposure
 from fssbench.registry import find_method
 from fssbench.settings import parse_settings
 
@@ -50,11 +48,16 @@ def build_method(spec: MethodSpec, fold: int, dataset: str = "DATASET") -> tuple
     Raises `MethodError` for an unknown method or option, `CheckpointError` for weights that are missing or foreign;
     nothing is ever left at random silently.
     """
-    cls = find_method(spec.name)
-    chosen = (*spec.settings, *((f"backbone={spec.backbone}",) if spec.backbone else ()))
-    weights = _weights_of(spec)
-    if weights not in WITHOUT_FILE:
-        return _from_checkpoint(spec.name, _checkpoint_path(spec, fold, dataset), chosen)
+    path = checkpoint_path(spec, fold, dataset)
+    if path is None:
+        return without_checkpoint(spec, fold, dataset)
+    checkpoint = checkpoint_for(spec, path)
+    return restored(spec, checkpoint), entry_of(checkpoint)
+
+
+def without_checkpoint(spec: MethodSpec, fold: int, dataset: str) -> tuple[Method, WeightsEntry]:
+    """As `build_method`, where the weights are in no file of ours: a method's own, ImageNet's, or random ones."""
+    cls, chosen, weights = find_method(spec.name), _chosen(spec), _weights_of(spec)
     preferred = (f"backbone={spec.preferred_backbone}",) if spec.preferred_backbone and not spec.backbone else ()
     method = _drawn(cls, (*preferred, *chosen), spec.seed)
     if preferred and not any(isinstance(module, Backbone) for module in method.modules()):
@@ -163,87 +166,22 @@ def compile_method(method: Method) -> None:
         object.__setattr__(method, "segment", torch.compile(method.segment))
 
 
-def parameters_sha256(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and bytes of a state dict, sorted by name."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def encoder_sha256(method: Method) -> str:
-    """SHA-256 over the encoder's parameters: equal encoders with equal hashes compute the same features."""
-    return parameters_sha256(method.encoder.state_dict())
-
-
-def code_sha256(methods: Sequence[Method]) -> str:
-    """SHA-256 over the source that counts depend on: engine, contract, backbones, and the methods' own packages."""
-    here = Path(__file__).resolve().parent.parent
-    files = {
-        *here.glob("engine/*.py"),
-        here / "method.py",
-        *here.glob("backbones/*.py"),
-        here / "datasets" / "decode.py",
-    }
-    files |= set((here.parent / "methods").glob("*.py"))
-    for method in methods:
-        source = getattr(__import__("sys").modules.get(type(method).__module__), "__file__", None)
-        files |= {Path(source)} if source else set()
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def checkpoint_entries(
-    spec: MethodSpec, classes: Mapping[int, Mapping[int, str]], dataset: str, *, allow_contaminated: bool = False
-) -> dict[int, WeightsEntry]:
-    """What a record says of the checkpoints for some folds, read from their cards; {} if the weights are none.
-
-    `classes` holds, for every fold of `dataset` that is to be run, its classes by name. Raises `CheckpointError` for a
-    checkpoint that is missing, of another method or otherwise configured than those of the other folds, and for one
-    that was trained on classes it would be tested on, unless `allow_contaminated`: then its entry names them.
-    """
-    if _weights_of(spec) in WITHOUT_FILE:
-        return {}
-    entries: dict[int, WeightsEntry] = {}
-    first: dict[str, Any] | None = None
-    for fold, names in classes.items():
-        path = _checkpoint_path(spec, fold, dataset)
-        card = _card_for(spec.name, path)
-        first = card.config if first is None else first
-        if card.config != first:
-            raise CheckpointError(
-                f"{path}: expected the configuration of the other folds' checkpoints, {first}, found {card.config}. "
-                "A record holds one configuration; run these folds apart."
-            )
-        found = exposure(card.regime, dataset, names, fold)
-        seen = list(found.classes or names.values()) if found.state == "contaminated" else []
-        if seen and not allow_contaminated:
-            raise CheckpointError(
-                f"{path} cannot be tested on fold {fold} of {dataset}: it was {found.reason}. Give one checkpoint a "
-                "fold, as in --weights 'panet-fold{fold}.safetensors', run the folds it was trained for by --folds, "
-                "or say --allow-contaminated: the record is marked then."
-            )
-        entries[fold] = WeightsEntry(
-            kind="checkpoint", path=str(path), sha256=sha256_file(path), source=card.source, regime=card.regime,
-            contaminated=seen,
-        )  # fmt: skip
-    return entries
-
-
 def _weights_of(spec: MethodSpec) -> str | None:
     return spec.weights or ("imagenet" if find_method(spec.name).info.untrained else None)
 
 
-def _checkpoint_path(spec: MethodSpec, fold: int, dataset: str) -> Path:
+def _chosen(spec: MethodSpec) -> tuple[str, ...]:
+    return (*spec.settings, *((f"backbone={spec.backbone}",) if spec.backbone else ()))
+
+
+def checkpoint_path(spec: MethodSpec, fold: int, dataset: str) -> Path | None:
     """The file that `weights` names for a fold: with `auto` or a folder, what `fssbench train` left below it.
 
-    Raises `CheckpointError` where there is none, or more than one.
+    None where they name no file. Raises `CheckpointError` where there is none, or more than one.
     """
-    weights = spec.weights or ""
+    weights = _weights_of(spec)
+    if weights is None or weights in WITHOUT_FILE:
+        return None
     folder = Path("checkpoints") if weights == "auto" else Path(weights.replace("{fold}", str(fold)))
     if weights != "auto" and not folder.is_dir():
         return folder
@@ -259,20 +197,25 @@ def _checkpoint_path(spec: MethodSpec, fold: int, dataset: str) -> Path:
     return found[0]
 
 
-def _card_for(name: str, path: Path) -> Card:
-    card = read_card(path)
-    if plain_name(card.method) != plain_name(name):
-        raise CheckpointError(f"{path} was made for method {card.method!r}, expected {name!r}")
-    return card
+def checkpoint_for(spec: MethodSpec, path: Path) -> Checkpoint:
+    """A checkpoint of the method that was asked for. Raises `CheckpointError` for one of another."""
+    checkpoint = open_checkpoint(path)
+    if plain_name(checkpoint.card.method) != plain_name(spec.name):
+        raise CheckpointError(f"{path} was made for method {checkpoint.card.method!r}, expected {spec.name!r}")
+    return checkpoint
 
 
-def _from_checkpoint(name: str, path: Path, settings: tuple[str, ...]) -> tuple[Method, WeightsEntry]:
-    """A method as its checkpoint's card configures it, with the changes of `settings`."""
-    _card_for(name, path)
-    method, card = restore(path, settings)
-    return method, WeightsEntry(
-        kind="checkpoint", path=str(path), sha256=sha256_file(path), source=card.source, regime=card.regime
-    )
+def restored(spec: MethodSpec, checkpoint: Checkpoint) -> Method:
+    """A method as its checkpoint's card configures it, with the changes that were asked for, in eval mode."""
+    return restore(checkpoint, _chosen(spec))
+
+
+def entry_of(checkpoint: Checkpoint, seen: Sequence[str] = ()) -> WeightsEntry:
+    """What a record says of a checkpoint; `seen` are classes it is tested on and was trained on."""
+    return WeightsEntry(
+        kind="checkpoint", path=str(checkpoint.path), sha256=checkpoint.sha256, source=checkpoint.card.source,
+        regime=checkpoint.card.regime, contaminated=list(seen),
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from fssbench.method import VOID, Preprocess, strongest
 
 if TYPE_CHECKING:
     from fssbench.method import Method
+    from fssbench.protocol import Protocol
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class Resolution:
 
     kind: Literal["original", "square", "padded"] = "original"
     side: int | None = None
+
+    @classmethod
+    def of(cls, protocol: Protocol) -> Resolution:
+        """Where predictions are scored under a protocol."""
+        scoring = protocol.scoring
+        return cls() if isinstance(scoring, str) else cls(scoring[0], scoring[1])
 
 
 def labels_at(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -18,15 +18,14 @@ from fssbench.engine.ahead import Ahead
 from fssbench.engine.assemble import assemble
 from fssbench.engine.build import compile_method
 from fssbench.engine.clock import Clock
-from fssbench.engine.counting import Resolution
 from fssbench.engine.devices import in_parts, let_go
 from fssbench.engine.features import FeatureSource, Inputs, Maker
 from fssbench.engine.inputs import read_pixels
 from fssbench.engine.labels import Labels
 from fssbench.engine.marks import Marks
 from fssbench.engine.needs import Key, Needs, Picture, needs_of
-from fssbench.engine.plan import Step, in_order, plan_steps
 from fssbench.engine.sources import BankImages
+from fssbench.engine.steps import Step, in_order, plan_steps
 from fssbench.engine.store import FeatureStore, StoreStatistics, feature_bytes
 from fssbench.errors import FssbenchError, MethodError
 from fssbench.method import EpisodeBatch, Features, Method, Preprocess
@@ -58,7 +57,6 @@ class Settings:
     channels_last: bool = False
     compile: bool = False
     exact_times: bool = False
-    resolution: Resolution = field(default_factory=Resolution)
 
 
 @dataclass
@@ -139,7 +137,7 @@ class _FoldWork:
         )
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.inputs = Inputs(bank, loader, Labels(images), settings.device, layout, self.clock)
-        self.marks = Marks(bank, images, episodes, settings.resolution, settings.device)
+        self.marks = Marks(bank, images, episodes, settings.device)
         self.maker = Maker(
             [c.method for c in contenders],
             self.inputs,

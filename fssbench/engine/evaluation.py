@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,6 @@ import torch
 from fssbench.engine.devices import numerics
 from fssbench.engine.evaluate import Contender, Counted, Settings, evaluate_fold
 from fssbench.engine.rows import Counts, Key, frame_of, ways_of
-from fssbench.engine.run import scoring_resolution
 from fssbench.scoring.metrics import summarise
 from fssbench.scoring.rules import rules_of
 
@@ -43,7 +42,6 @@ def evaluate_method(
     in, and keeps its parameters and its gradients. Raises `MethodError` if it fails or gives NaN.
     """
     settings = settings or Settings(torch.device("cpu"))
-    settings = replace(settings, resolution=scoring_resolution(bank))
     rows: dict[Key, Counts] = {}
     ways = ways_of(bank.ways)
 

@@ -17,17 +17,17 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from fssbench.engine.build import MethodSpec, build_method
-from fssbench.engine.evaluate import Counted, Settings
+from fssbench.engine.entrant import Entrant
+from fssbench.engine.evaluate import Counted
 from fssbench.engine.inputs import fit_label
 from fssbench.engine.journal import Journal, Lock, same_run
-from fssbench.engine.parameters import count_parameters
+from fssbench.engine.plan import RunPlan
 from fssbench.engine.rows import frame_of, ways_of
 from fssbench.engine.sources import BankImages
 from fssbench.method import OBJECT, Method
 from fssbench.names import plain_name
 from fssbench.predictions import FILE, encode_label, write_predictions
-from fssbench.records import Environment, MethodEntry, Run, WeightsEntry, write_record
+from fssbench.records import MethodEntry, Run, write_record
 from fssbench.score import bank_entry
 from fssbench.scoring.metrics import summarise
 from fssbench.scoring.rules import rules_of
@@ -49,21 +49,6 @@ class Progress(Protocol):
         """Something the user should know."""
 
 
-@dataclass(frozen=True)
-class RunRequest:
-    """What to run. `folds` and `shots` None: all of the bank's folds, and 1 shot."""
-
-    methods: Sequence[MethodSpec]
-    bank: Path
-    settings: Settings
-    shots: Sequence[int] = (1,)
-    folds: Sequence[int] | None = None
-    out: Path = Path("results")
-    force: bool = False
-    save_predictions: bool = False
-    allow_contaminated: bool = False
-
-
 @dataclass
 class Outcome:
     """One record: where it is, and how it came about."""
@@ -79,76 +64,55 @@ class Outcome:
 class Job:
     """One record in the making."""
 
-    def __init__(
-        self,
-        spec: MethodSpec,
-        method: Method,
-        weights: dict[int, WeightsEntry],
-        code: str,
-        shot: int,
-        folds: Sequence[int],
-        bank: Bank,
-        request: RunRequest,
-        where: Environment,
-    ) -> None:
-        settings = request.settings
-        self.spec, self._method, self.weights, self.shot, self.folds = spec, method, weights, shot, list(folds)
-        self._bank, self._request = bank, request
+    def __init__(self, plan: RunPlan, entrant: Entrant, shot: int) -> None:
+        settings, bank, weights = plan.settings, plan.bank, entrant.weights
+        self.plan, self.entrant, self.shot = plan, entrant, shot
         self.journal: Journal | None = None
-        self.keeps_masks = request.save_predictions
+        self.keeps_masks = plan.request.save_predictions
         self.error: Exception | None = None
         self.seconds: dict[str, float] = {}
-        self._loaded_for = folds[0]
         self._left_out: dict[int, frozenset[int]] = {}
         self._hosts: set[str] = set()
         self._resumed = False  # what it took before it was cut off is not known
-        self._episodes = {fold: bank.episodes(fold, shot) for fold in folds}
-        config = method.config.model_dump(mode="json")
-        self.name = plain_name(spec.name)
+        self._episodes = {fold: bank.episodes(fold, shot) for fold in plan.folds}
+        config = entrant.method.config.model_dump(mode="json")
+        self.name = plain_name(entrant.spec.name)
         what = {
             "method": self.name, "config": config, "bank": bank.fingerprint, "protocol": bank.protocol.hash,
             "weights": {str(f): w.sha256 for f, w in weights.items()}, "way": bank.ways, "shot": shot,
-            "annotation": settings.annotation, "folds": self.folds, "precision": settings.precision,
+            "annotation": settings.annotation, "folds": list(plan.folds), "precision": settings.precision,
         }  # fmt: skip
-        self.id = _record_name(self.name, config["backbone"], weights[folds[0]].kind, what, bank)
+        self.id = _record_name(self.name, config["backbone"], weights[plan.folds[0]].kind, what, bank)
         self.identity = {
             **what,
-            "device": where.device,
+            "device": plan.environment.device,
             "torch": torch.__version__,
             "channels_last": settings.channels_last,
             "compile": settings.compile,
             "head_batch": settings.head_batch,
             "encode_batch": settings.encode_batch,
-            "predictions": request.save_predictions,
-            "code": code,
+            "predictions": self.keeps_masks,
+            "code": entrant.code,
         }
-        self.spec_key = json.dumps([self.name, config, sorted((f, w.sha256) for f, w in weights.items())])
-        self.folder = request.out / self.id
-        self.environment = where
+        self.folder = plan.request.out / self.id
         self.outcome = Outcome(self.name, shot, self.folder, "failed")
 
     def begin(self, stack: ExitStack, progress: Progress) -> None:
         """Take the record's folder, or find that it is finished."""
         journal = self.folder / "journal"
         # A journal beside a record is that of a run with --force that was cut off: there is work to go on with.
-        if (self.folder / "run.json").exists() and not self._request.force and not journal.exists():
+        if (self.folder / "run.json").exists() and not self.plan.request.force and not journal.exists():
             self.outcome.state = "already there"
             progress.say(f"{self.folder} is finished already; --force runs it again")
             return
         stack.enter_context(Lock(self.folder / ".lock"))
-        if self._request.force and journal.exists() and not same_run(journal, self.identity):
+        if self.plan.request.force and journal.exists() and not same_run(journal, self.identity):
             journal.unlink()
         self.journal = Journal(journal, self.identity)
         stack.callback(self.journal.close)
         self._resumed = self.journal.resumed and bool(self.done_episodes)
         if self.journal.resumed:
             progress.say(f"{self.folder}: going on after {len(self.done_episodes)} episodes")
-
-    def method_for(self, fold: int) -> Method:
-        """The method with this fold's weights."""
-        if self.weights[fold].sha256 != self.weights[self._loaded_for].sha256:
-            self._method, self._loaded_for = build_method(self.spec, fold)[0], fold
-        return self._method
 
     @property
     def done_episodes(self) -> set[tuple[int, int]]:
@@ -191,7 +155,7 @@ class Job:
         """Write a step to the journal: counts and predictions of the episodes that were not done."""
         if self.journal is None:
             raise RuntimeError("`begin` comes first")
-        ways = ways_of(self._bank.ways)
+        ways = ways_of(self.plan.bank.ways)
         new = [row for row in rows if (fold, row[0], ways[0]) not in self.journal.rows]
         self.journal.append(
             fold,
@@ -199,7 +163,7 @@ class Job:
             {episode: encode_label(label) for episode, _, label in new if self.keeps_masks and label is not None},
         )
 
-    def finish(self, settings: Settings) -> None:
+    def finish(self) -> None:
         """Make the record of the journal, or say what went wrong."""
         if self.journal is None:
             return
@@ -207,22 +171,23 @@ class Job:
             self.outcome.message = str(self.error)
             return
         frame = self.frame()
-        fold_classes = {fold: list(self._bank.fold_classes[fold]) for fold in sorted(self._bank.fold_classes)}
-        summary = summarise(frame, fold_classes, rules_of(self._bank.protocol.model_dump()))
+        fold_classes = {fold: list(self.plan.bank.fold_classes[fold]) for fold in sorted(self.plan.bank.fold_classes)}
+        summary = summarise(frame, fold_classes, rules_of(self.plan.bank.protocol.model_dump()))
         for left in self.folder.glob(".*.tmp"):  # by a process that was killed here; this one holds the folder's lock
             left.unlink()
         if self.keeps_masks:
-            write_predictions(self.folder / FILE, self._bank.fingerprint, self.journal.masks(), self.id)
-        write_record(self.folder, self._run(settings, summary), frame)
+            write_predictions(self.folder / FILE, self.plan.bank.fingerprint, self.journal.masks(), self.id)
+        write_record(self.folder, self._run(summary), frame)
         self.journal.delete()
         self.outcome.state, self.outcome.summary = "finished", summary
 
     def frame(self) -> pd.DataFrame:
         """The rows of `episodes.csv.gz`, ordered by fold, episode and way."""
-        return frame_of(self._bank, self.shot, self.journal.rows.items() if self.journal is not None else ())
+        return frame_of(self.plan.bank, self.shot, self.journal.rows.items() if self.journal is not None else ())
 
-    def _run(self, settings: Settings, summary: dict[str, Any]) -> Run:
-        info, bank = self._method.info, self._bank
+    def _run(self, summary: dict[str, Any]) -> Run:
+        method, bank, folds = self.entrant.method, self.plan.bank, list(self.plan.folds)
+        info = method.info
         merged = info.max_ways is not None and bank.ways > info.max_ways
         hosts = {"host": ", ".join(sorted(self._hosts))} if self._hosts else {}
         return Run(
@@ -231,31 +196,31 @@ class Job:
             method=MethodEntry(
                 name=self.name,
                 title=info.title,
-                config=self._method.config.model_dump(mode="json"),
+                config=method.config.model_dump(mode="json"),
                 our_reading=info.our_reading,
                 supervision=info.supervision,
                 merged_ways=merged,
-                auxiliary_images=_auxiliary(self._episodes[self.folds[0]]) if info.uses_auxiliary else 0,
+                auxiliary_images=_auxiliary(self._episodes[folds[0]]) if info.uses_auxiliary else 0,
             ),
-            backbone=self._method.config.backbone,
-            input_size=_input_size(self._method),
-            weights=self.weights,
+            backbone=method.config.backbone,
+            input_size=_input_size(method),
+            weights=self.entrant.weights,
             bank=bank_entry(bank, self.shot),
             way=bank.ways,
             shot=self.shot,
-            annotation=settings.annotation,
-            folds=self.folds,
-            seed=self.spec.seed,
-            vanished_supports=self._vanished(settings),
-            environment=self.environment.model_copy(update=hosts),
+            annotation=self.plan.settings.annotation,
+            folds=folds,
+            seed=self.entrant.spec.seed,
+            vanished_supports=self._vanished(),
+            environment=self.plan.environment.model_copy(update=hosts),
             seconds={} if self._resumed else {phase: round(value, 3) for phase, value in self.seconds.items()},
-            parameters=count_parameters(self._method, self.weights[self._loaded_for]),
+            parameters=self.entrant.parameters(),
             summary=summary,
         )
 
-    def _vanished(self, settings: Settings) -> int:
+    def _vanished(self) -> int:
         """How many of the episodes' supports have no pixel of their object at the network's input size."""
-        images, how = BankImages(self._bank, settings.annotation), self._method.support_input
+        images, how = BankImages(self.plan.bank, self.plan.settings.annotation), self.entrant.method.support_input
 
         @cache
         def lost(image: int, class_id: int) -> bool:

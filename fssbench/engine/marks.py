@@ -28,11 +28,9 @@ Query = tuple[int, tuple[int, ...]]  # an image, and the classes it is asked for
 class Marks:
     """Counts for a fold's episodes at the protocol's resolution."""
 
-    def __init__(
-        self, bank: Bank, images: ImageSource, episodes: Episodes, resolution: Resolution, device: torch.device
-    ) -> None:
+    def __init__(self, bank: Bank, images: ImageSource, episodes: Episodes, device: torch.device) -> None:
         self._sizes, self._episodes = bank.image_sizes, episodes
-        self._resolution, self._device = resolution, device
+        self._resolution, self._device = Resolution.of(bank.protocol), device
         self._columns: OrderedDict[Query, Tensor] = OrderedDict()
         self._truths: Ahead[Query] = Ahead(lambda key: torch.from_numpy(images.query_truth(*key)), 1)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fssbench.backbones import Backbone
 from fssbench.engine.labels import SupportKey
-from fssbench.engine.plan import other_classes
+from fssbench.engine.steps import other_classes
 from fssbench.method import Method, Preprocess
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from fssbench.banks.bank import open_bank
-from fssbench.engine.job import Job, Progress, RunRequest
+from fssbench.engine.job import Job, Progress
 from fssbench.engine.journal import Journal, same_run
-from fssbench.engine.run import environment_of, prepare
+from fssbench.engine.plan import RunRequest, plan_run
+from fssbench.engine.run import jobs_of
 from fssbench.errors import RecordError
 from fssbench.records import Run, find_records, read_run
 
@@ -51,8 +52,7 @@ def outlook(request: RunRequest, progress: Progress) -> list[Outlook]:
     """Every record of a request, in the order of the run. Writes nothing; raises what the run would raise."""
     measured = list(_measured(request.out))
     with open_bank(request.bank) as bank:
-        jobs = prepare(bank, request, progress, environment_of(request.settings))
-        return [_outlook(job, request.force, measured) for job in jobs]
+        return [_outlook(job, request.force, measured) for job in jobs_of(plan_run(bank, request, progress.say))]
 
 
 def _outlook(job: Job, force: bool, measured: list[tuple[Run, float]]) -> Outlook:
@@ -63,7 +63,7 @@ def _outlook(job: Job, force: bool, measured: list[tuple[Run, float]]) -> Outloo
     like.sort(key=lambda one: (one[0].shot == job.shot, one[0].created))
     run, speed = like[-1] if like else (None, None)
     weights = {
-        fold: f"{entry.path or entry.kind} ({entry.sha256[:8]})" for fold, entry in job.weights.items()
+        fold: f"{entry.path or entry.kind} ({entry.sha256[:8]})" for fold, entry in job.entrant.weights.items()
     }  # fmt: skip
     return Outlook(
         job.name, job.shot, job.folder, "finished" if finished else "begun" if done else "new", weights,
@@ -83,9 +83,9 @@ def _done(job: Job, force: bool) -> int:
 
 
 def _alike(run: Run, job: Job) -> bool:
-    here = job.environment
+    here = job.plan.environment
     return (run.method.name, run.backbone, run.way, run.environment.device, run.environment.precision) == (
-        job.name, job.method_for(job.folds[0]).config.backbone, job.identity["way"], here.device, here.precision,
+        job.name, job.entrant.method.config.backbone, job.plan.bank.ways, here.device, here.precision,
     )  # fmt: skip
 
 

@@ -1,69 +1,83 @@
-"""The order of work: which episodes make a step, and what each step needs. Pure functions on integer arrays."""
+"""A run's request, resolved once into a plan: what follows only reads it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from fssbench.engine.build import MethodSpec
+from fssbench.engine.entrant import Entrant, entrant
+from fssbench.engine.evaluate import Settings
+from fssbench.engine.provenance import environment
+from fssbench.errors import UsageError
+from fssbench.records import Environment
 
 if TYPE_CHECKING:
-    from fssbench.banks.bank import Episodes
+    from fssbench.banks.bank import Bank
 
 
 @dataclass(frozen=True)
-class Step:
-    """Episodes of one fold that a method segments together at a number of shots."""
+class RunRequest:
+    """What to run. `folds` and `shots` None: all of the bank's folds, and 1 shot."""
 
-    method: int
-    shot: int
-    rows: NDArray[np.int64]  # their numbers within the fold
+    methods: Sequence[MethodSpec]
+    bank: Path
+    settings: Settings
+    shots: Sequence[int] = (1,)
+    folds: Sequence[int] | None = None
+    out: Path = Path("results")
+    force: bool = False
+    save_predictions: bool = False
+    allow_contaminated: bool = False
 
 
-def plan_steps(
-    episodes: Episodes, batch: int, shape_of: Callable[[int], Hashable] = lambda _: None
-) -> list[NDArray[np.int64]]:
-    """Cut a fold's episodes into steps of at most `batch`, episodes with the same query side by side.
+@dataclass(frozen=True)
+class RunPlan:
+    """Methods with their weights, on folds of a bank, and what the records say of this process."""
 
-    A query's features are then needed in one stretch and can be let go after it. A query with at least half a batch of
-    episodes has steps of its own, in which its features are shared instead of copied. `shape_of` gives the network
-    input size of an image: a step holds queries of one size only. The cut depends on nothing but the bank and `batch`,
-    so a resumed run computes in the very batches of an uninterrupted one.
+    request: RunRequest
+    bank: Bank
+    folds: Sequence[int]  # sorted
+    entrants: Sequence[Entrant]  # in the order asked for
+    environment: Environment
+
+    @property
+    def settings(self) -> Settings:
+        """How to run."""
+        return self.request.settings
+
+
+def plan_run(bank: Bank, request: RunRequest, say: Callable[[str], None], where: Environment | None = None) -> RunPlan:
+    """Read and check everything that a run needs; writes nothing. `where` is this process, if not given.
+
+    Raises `FssbenchError` for anything wrong with the request.
     """
-    of_query: dict[int, list[int]] = {}
-    for row, query in enumerate(episodes.query.tolist()):
-        of_query.setdefault(query, []).append(row)
-    steps: list[list[int]] = []
-    packed: dict[Hashable, list[int]] = {}
-    for query, rows in of_query.items():
-        if 2 * len(rows) >= batch:
-            steps += _cut(rows, batch)
-        else:
-            packed.setdefault(shape_of(query), []).extend(rows)
-    for rows in packed.values():
-        steps += _cut(rows, batch)
-    return [np.array(rows) for rows in steps]
+    where = where or environment_of(request.settings)  # now: the checkout may have moved on by the time the run is done
+    folds = _checked_folds(bank, request)
+    classes = {fold: {c: bank.class_names[c] for c in bank.fold_classes[fold]} for fold in folds}
+    entrants = [entrant(spec, bank.dataset, classes, request.allow_contaminated, say) for spec in request.methods]
+    return RunPlan(request, bank, folds, entrants, where)
 
 
-def in_order(steps: Sequence[Step], episodes: Episodes) -> list[Step]:
-    """Steps of all methods and shots in one order, so that what works on the same queries stands together."""
-    place = {query: number for number, query in enumerate(distinct(episodes.query))}
-    return sorted(steps, key=lambda step: place[int(episodes.query[step.rows[0]])])
+def environment_of(settings: Settings) -> Environment:
+    """What records made in this process with these settings say about it."""
+    options: dict[str, object] = {"channels_last": settings.channels_last, "compile": settings.compile}
+    return environment(settings.device, settings.precision, options)
 
 
-def _cut(rows: Sequence[int], batch: int) -> list[list[int]]:
-    """Parts of at most `batch`, as equal as can be."""
-    parts = -(-len(rows) // batch)
-    return [part.tolist() for part in np.array_split(np.array(rows), parts)]
-
-
-def distinct(values: NDArray[np.int64]) -> list[int]:
-    """The distinct values of an array in order of appearance."""
-    return list(dict.fromkeys(values.ravel().tolist()))
-
-
-def other_classes(classes: Sequence[int], way: int) -> tuple[int, ...]:
-    """The classes of an episode's other ways, sorted: part of what a support label depends on."""
-    return tuple(sorted(c for index, c in enumerate(classes) if index != way))
+def _checked_folds(bank: Bank, request: RunRequest) -> list[int]:
+    """The folds of a request that this bank can serve, sorted: one run, in whatever order they were given."""
+    folds = sorted(set(request.folds)) if request.folds is not None else sorted(bank.fold_classes)
+    for fold in folds:
+        for shot in request.shots:
+            bank.episodes(fold, shot)  # raises for a fold or a number of shots that is not there
+    if request.settings.annotation not in bank.annotation_kinds:
+        raise UsageError(
+            f"--annotation {request.settings.annotation}: {bank.path} holds {', '.join(bank.annotation_kinds)}. "
+            "Generate a bank with --annotations."
+        )
+    if not bank.has_images:
+        raise UsageError(f"{bank.path} is an index without images: bind it to your data by `fssbench attach` first.")
+    return folds

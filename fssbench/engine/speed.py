@@ -21,8 +21,8 @@ from fssbench.engine.devices import describe, numerics
 from fssbench.engine.evaluate import Contender, Counted, Report, Settings, evaluate_fold, placed
 from fssbench.engine.inputs import fit_label, normalise, read_pixels
 from fssbench.engine.memory import peak_memory
-from fssbench.engine.plan import distinct, other_classes
 from fssbench.engine.sources import BankImages
+from fssbench.engine.steps import distinct, other_classes
 from fssbench.errors import FssbenchError
 from fssbench.method import OBJECT, EpisodeBatch, Features, Method, Preprocess, SupportBatch
 

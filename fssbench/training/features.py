@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fssbench.backbones import Backbone
-from fssbench.engine.build import encoder_sha256
+from fssbench.engine.hashes import encoder_sha256
 from fssbench.method import Features, Method
 from fssbench.training.batches import Batch, Episodes
 from fssbench.training.recipe import Stage, matches

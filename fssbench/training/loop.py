@@ -20,10 +20,10 @@ from fssbench.banks.randomness import stream as random_stream
 from fssbench.checkpoints import Card, save_checkpoint
 from fssbench.datasets.base import Dataset
 from fssbench.datasets.registry import open_dataset
-from fssbench.engine.build import encoder_sha256
 from fssbench.engine.devices import numerics
 from fssbench.engine.evaluate import Settings
 from fssbench.engine.evaluation import evaluate_method
+from fssbench.engine.hashes import encoder_sha256
 from fssbench.errors import MethodError, UsageError
 from fssbench.names import plain_name
 from fssbench.protocols import find_protocol

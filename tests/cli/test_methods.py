@@ -9,7 +9,7 @@ from command_line import fssbench
 from repository import PLUGINS
 from torch import nn
 
-from fssbench.checkpoints import load_checkpoint
+from fssbench.checkpoints import open_checkpoint
 from fssbench.files import sha256_file
 from fssbench.regime import Regime
 from fssbench.registry import BUILT_IN
@@ -57,12 +57,13 @@ def test_an_unknown_method_suggests_the_nearest() -> None:
 def test_an_import_writes_weights_and_card() -> None:
     told = ("--trained-on", "SBD", "--selected-on", "novel", "--source", "https://example.org/x.pth", "--json")
     printed = json.loads(fssbench(*IMPORT, "--out", "new/x.safetensors", *told).out)
-    state, card = load_checkpoint(Path("new/x.safetensors"))
+    checkpoint = open_checkpoint(Path("new/x.safetensors"))
+    card = checkpoint.card
     assert printed["card"] == card.model_dump(mode="json")
     assert card.sha256 == sha256_file(Path("authors.pth"))
     assert card.regime == Regime(source="authors", fold=1, image_list="SBD", selected_on="novel")
     assert (card.fold, card.source, card.config["width"]) == (1, "https://example.org/x.pth", 2)
-    assert state.keys() == {"encoder.weight", "encoder.bias"}
+    assert checkpoint.weights().keys() == {"encoder.weight", "encoder.bias"}
 
 
 def test_an_import_has_a_telling_default_name_and_does_not_overwrite() -> None:

@@ -14,7 +14,8 @@ from fssbench.cluster.connect import Ask
 from fssbench.cluster.run import run_on_cluster
 from fssbench.engine.build import MethodSpec
 from fssbench.engine.evaluate import Settings
-from fssbench.engine.job import Outcome, RunRequest
+from fssbench.engine.job import Outcome
+from fssbench.engine.plan import RunRequest
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 import toy_methods
 from toy_runs import frames
 
-from fssbench.checkpoints import Card, save_checkpoint
+from fssbench.checkpoints import Card, Checkpoint, save_checkpoint
 from fssbench.engine.build import MethodSpec
 from fssbench.engine.evaluate import Settings
 from fssbench.engine.run import Outcome, RunRequest, run_methods
@@ -28,12 +28,12 @@ def checkpoint(path: Path, seed: int, regime: Regime, scale: float = 10.0) -> No
     torch.manual_seed(seed)
     method = toy_methods.Toy(toy_methods.ToyConfig(scale=scale))
     card = Card(method=NAME, backbone="toy", config=method.config.model_dump(), regime=regime, source="a test")
-    save_checkpoint(path, method.state_dict(), card)
+    save_checkpoint(path, method.state_dict(), card, force=True)
 
 
-def go(bank: Path, out: Path, listener, weights: Path, folds=None, allow: bool = False) -> Outcome:
-    spec = MethodSpec(NAME, weights=str(weights))
-    request = RunRequest([spec], bank, Settings(torch.device("cpu")), folds=folds, out=out, allow_contaminated=allow)
+def go(bank: Path, out: Path, listener, weights: Path, folds=None, allow: bool = False, shots=(1,)) -> Outcome:
+    spec, settings = MethodSpec(NAME, weights=str(weights)), Settings(torch.device("cpu"))
+    request = RunRequest([spec], bank, settings, shots, folds, out=out, allow_contaminated=allow)
     return run_methods(request, listener)[0]
 
 
@@ -47,6 +47,35 @@ def test_each_fold_runs_with_its_own_checkpoint(bank: Path, tmp_path: Path, list
         pd.testing.assert_frame_equal(of_fold, alone)
     other = go(bank, tmp_path / "other", listener, tmp_path / "f0.safetensors", allow=True)
     assert not frames([other])[0].equals(together)  # the two checkpoints do differ
+
+
+def test_a_checkpoint_is_loaded_once_for_all_numbers_of_shots(
+    bank: Path, tmp_path: Path, listener, monkeypatch
+) -> None:
+    for fold in (0, 1):
+        checkpoint(tmp_path / f"f{fold}.safetensors", fold, Regime(dataset="toy", fold=fold))
+    loaded: list[str] = []
+    weights = Checkpoint.weights
+    monkeypatch.setattr(Checkpoint, "weights", lambda self: loaded.append(self.path.name) or weights(self))
+    go(bank, tmp_path / "out", listener, tmp_path / "f{fold}.safetensors", shots=(1, 5))
+    assert loaded == ["f0.safetensors", "f1.safetensors"]
+
+
+def test_a_checkpoint_that_changes_during_a_run_fails_its_own_method_alone(
+    bank: Path, tmp_path: Path, listener
+) -> None:
+    for fold in (0, 1):
+        checkpoint(tmp_path / f"f{fold}.safetensors", fold, Regime(dataset="toy", fold=fold))
+
+    class Replacing(type(listener)):  # type: ignore[misc]
+        def advance(self, episodes: int) -> None:
+            checkpoint(tmp_path / "f1.safetensors", 9, Regime(dataset="toy", fold=1))
+
+    specs = [MethodSpec(NAME, weights=str(tmp_path / "f{fold}.safetensors")), MethodSpec(NAME, weights="random")]
+    request = RunRequest(specs, bank, Settings(torch.device("cpu")), out=tmp_path / "out")
+    changed, beside = run_methods(request, Replacing())
+    assert changed.state == "failed" and "f1.safetensors has changed since this began" in changed.message
+    assert beside.state == "finished"
 
 
 @pytest.mark.parametrize(

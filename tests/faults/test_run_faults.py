@@ -24,8 +24,8 @@ import toy_methods
 from command_line import environment, fssbench, interruptible, line
 from toy_runs import frames
 
+from fssbench.engine import entrant as engine_entrant
 from fssbench.engine import job, provenance, store
-from fssbench.engine import run as engine_run
 from fssbench.errors import RecordError
 from fssbench.records import read_record
 
@@ -167,7 +167,7 @@ def test_a_damaged_line_before_the_last_is_refused(run, tmp_path: Path) -> None:
 
 def test_other_code_refuses_to_go_on_and_says_what_changed(run, tmp_path: Path, monkeypatch) -> None:
     _journal(run, tmp_path)
-    monkeypatch.setattr(engine_run, "code_sha256", lambda methods: "other")
+    monkeypatch.setattr(engine_entrant, "code_sha256", lambda methods: "other")
     with pytest.raises(RecordError, match=r"code: then .*now 'other'"):
         run("ToyDies", out=tmp_path, shots=(1, 5))
     assert all(o.state == "finished" for o in run("ToyDies", out=tmp_path, shots=(1, 5), force=True))

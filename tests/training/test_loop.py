@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy_training import Learner
 
-from fssbench.checkpoints import read_card, restore
+from fssbench.checkpoints import open_checkpoint, read_card, restore
 from fssbench.datasets.registry import open_dataset
 from fssbench.errors import MethodError, UsageError
 from fssbench.method import EpisodeBatch
@@ -188,7 +188,7 @@ def test_a_card_says_what_the_checkpoint_was_trained_and_selected_on(own_images:
     assert regime.images_sha256 != list_digest(whole.image_ids())
     assert exposure(regime, "folder", {1: "a", 2: "b"}, 0).state == "clean"
     assert exposure(regime, "folder", {3: "c", 4: "d"}, 1).classes == ("c", "d")
-    method, _ = restore(trained.folder / "best.safetensors")
+    method = restore(open_checkpoint(trained.folder / "best.safetensors"))
     assert not method.training
 
 

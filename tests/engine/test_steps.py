@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fssbench.banks.sampling import Episodes
-from fssbench.engine.plan import plan_steps
+from fssbench.engine.steps import plan_steps
 
 
 def episodes_of(queries: list[int]) -> Episodes:
