@@ -7,7 +7,8 @@ from pathlib import Path
 
 import typer
 
-from fssbench.cli.app import App, Group, app, messages, print_json, track
+from fssbench.cli.app import App, app, messages, print_json, track
+from fssbench.cli.grammar import Group
 from fssbench.cli.results import FORCE, JSON, Chosen, Ordered, Printing, Ranking, empty_folder
 
 leaderboard = App(cls=Group, help="The static site of results.", no_args_is_help=True)

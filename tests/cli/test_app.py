@@ -12,7 +12,8 @@ from command_line import fresh, fssbench, refused
 from repository import ROOT
 from toy_data import few_shapes
 
-from fssbench.cli.app import App, Command, main, numbers
+from fssbench.cli.app import App, main, numbers
+from fssbench.cli.grammar import Command
 from fssbench.errors import MethodError
 
 
