@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from fssbench.errors import CheckpointError, FssbenchError
+from fssbench.backbones import Pretrained
+from fssbench.engine.hashes import encoder_sha256
+from fssbench.errors import CheckpointError, FssbenchError, MethodError
 from fssbench.files import atomic_path, sha256_file
 from fssbench.method import Method
 from fssbench.names import plain_name
@@ -133,11 +135,17 @@ def restore(checkpoint: Checkpoint, settings: tuple[str, ...] = ()) -> Method:
     return method.eval()
 
 
+def load_imagenet(method: Method) -> None:
+    """ImageNet weights for every backbone of a method. Raises `CheckpointError` if they cannot be had."""
+    backbones = [module for module in method.modules() if isinstance(module, Pretrained)]
+    if not backbones:
+        raise MethodError(f"{method.info.title} has no backbone that takes ImageNet weights; say --weights random.")
+    for backbone in backbones:
+        backbone.load_imagenet()
+
+
 def _imagenet_encoder(method: Method, sha256: str, path: Path) -> dict[str, Tensor]:
     """The frozen encoder that a checkpoint leaves out. Raises `CheckpointError` if ImageNet's weights are others."""
-    from fssbench.engine.build import load_imagenet
-    from fssbench.engine.hashes import encoder_sha256
-
     load_imagenet(method)
     found = encoder_sha256(method)
     if found != sha256:

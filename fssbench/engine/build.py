@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fssbench.backbones import Backbone, Pretrained
-from fssbench.checkpoints import Checkpoint, open_checkpoint, restore
+from fssbench.checkpoints import Checkpoint, load_imagenet, open_checkpoint, restore
 from fssbench.engine.hashes import parameters_sha256
 from fssbench.errors import CheckpointError, FssbenchError, MethodError
 from fssbench.method import Method
@@ -148,15 +148,6 @@ def check_input(method: Method) -> None:
                     f"{method.info.title} takes images at their own size, and {encoder.name} cuts them into patches: "
                     f"expected one size that is a multiple of {encoder.multiple}. Say --set size=HEIGHT,WIDTH."
                 )
-
-
-def load_imagenet(method: Method) -> None:
-    """ImageNet weights for every backbone of a method. Raises `CheckpointError` if they cannot be had."""
-    backbones = [module for module in method.modules() if isinstance(module, Pretrained)]
-    if not backbones:
-        raise MethodError(f"{method.info.title} has no backbone that takes ImageNet weights; say --weights random.")
-    for backbone in backbones:
-        backbone.load_imagenet()
 
 
 def compile_method(method: Method) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fssbench.engine.build import load_imagenet
+from fssbench.checkpoints import load_imagenet
 from fssbench.errors import FssbenchError
 from fssbench.method import Method
 from fssbench.records import Parameters, WeightsEntry

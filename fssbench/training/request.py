@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fssbench.backbones import Backbone
-from fssbench.engine.build import load_imagenet
+from fssbench.checkpoints import load_imagenet
 from fssbench.errors import MethodError, unknown_name
 from fssbench.method import Method
 from fssbench.registry import find_method

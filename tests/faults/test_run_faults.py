@@ -96,9 +96,9 @@ def _dies_at_the_end(number: int, run, out: Path) -> None:
         if event in ("os.rename", "os.link", "os.remove") and next(count) == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def finish(self, settings) -> None:
+    def finish(self) -> None:
         sys.addaudithook(watch)
-        real(self, settings)
+        real(self)
 
     job.Job.finish = finish
     run("Toy", out=out, save_predictions=True)
