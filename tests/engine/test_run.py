@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import toy_methods
 from PIL import Image
 from torch import Tensor
+from toy_fixtures import Listener
 from toy_runs import frames
 
 from fssbench.banks.bank import open_bank
 from fssbench.engine import evaluate
+from fssbench.engine.build import MethodSpec
+from fssbench.engine.evaluate import Settings
+from fssbench.engine.run import RunRequest, run_methods
+from fssbench.engine.store import FeatureStore
 from fssbench.errors import FssbenchError
 from fssbench.method import EpisodeBatch, MethodConfig, Preprocess
 from fssbench.predictions import open_predictions
@@ -48,6 +56,19 @@ def test_counts_are_those_of_the_saved_predictions(run, bank: Path) -> None:
             assert counted.tolist() == [getattr(row, name) for name in COUNTS]
 
 
+@pytest.fixture(scope="module")
+def plain_rows(bank: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[pd.DataFrame]]:
+    """The rows of a toy method at 1 and 5 shots with the defaults."""
+
+    @cache
+    def rows(method: str) -> list[pd.DataFrame]:
+        spec = MethodSpec(f"toy_methods:{method}", weights="random")
+        request = RunRequest([spec], bank, Settings(torch.device("cpu")), (1, 5), out=tmp_path_factory.mktemp("plain"))
+        return frames(run_methods(request, Listener()))
+
+    return rows
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -62,11 +83,19 @@ def test_counts_are_those_of_the_saved_predictions(run, bank: Path) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("method", ["Toy", "ToyMaps", "ToyPixels", "ToyVote"])
-def test_counts_do_not_depend_on_how_the_work_is_done(run, tmp_path: Path, method: str, options: dict) -> None:
-    spill = {"spill_folder": tmp_path} if options.pop("spill", False) else {}
-    plain = frames(run(method, shots=(1, 5), out=tmp_path / "plain"))
-    other = frames(run(method, shots=(1, 5), out=tmp_path / "other", **options, **spill))
-    for a, b in zip(plain, other, strict=True):
+def test_counts_do_not_depend_on_how_the_work_is_done(
+    run, plain_rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, options: dict
+) -> None:
+    stores: list[FeatureStore] = []
+    closed = FeatureStore.close
+    monkeypatch.setattr(FeatureStore, "close", lambda self: stores.append(self) or closed(self))
+    small, spills = "cache_bytes" in options, options.get("spill", False)
+    how = {name: value for name, value in options.items() if name != "spill"}
+    other = frames(run(method, shots=(1, 5), out=tmp_path / "other", spill_folder=tmp_path if spills else None, **how))
+    done = [store.statistics for store in stores]
+    assert any(each.evicted for each in done) == small
+    assert any(each.spilled_bytes for each in done) == any(each.read_back for each in done) == spills
+    for a, b in zip(plain_rows(method), other, strict=True):
         pd.testing.assert_frame_equal(a, b)
 
 
