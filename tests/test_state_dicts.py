@@ -122,8 +122,11 @@ def test_a_safetensors_file_without_a_card_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_the_method_and_backbone_of_an_authors_file_are_found(case: str, fits: list[tuple[str, str]]) -> None:
-    state = load_case(CASES / f"{case}.npz").state()
-    assert fitting(state) == fits
+    assert fitting(load_case(CASES / f"{case}.npz").state()) == fits
+
+
+def test_an_authors_file_with_one_entry_more_is_nobodys() -> None:
+    state = load_case(CASES / "hsnet-vgg16-1shot-97-s11.npz").state()
     assert fitting({**state, "extra": torch.zeros(1)}) == []
 
 

@@ -14,8 +14,7 @@ def test_method_fulfils_the_contract(name: str, check: str) -> None:
     CHECKS[check](small_subject(find_method(name)))
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n == "panet" else pytest.mark.slow) for n in sorted(BUILT_IN)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
 def test_method_learns_a_single_episode(name: str) -> None:
     CHECKS["overfits"](small_subject(find_method(name)))
