@@ -220,7 +220,11 @@ def read_run(folder: Path) -> Run:
 
 def read_record(folder: Path) -> Record:
     """A record from its folder."""
-    run = read_run(folder)
+    return Record(folder, read_run(folder), read_episodes(folder))
+
+
+def read_episodes(folder: Path) -> pd.DataFrame:
+    """`episodes.csv.gz` of a record, a frame with `COLUMNS`. Raises `RecordError` naming the file for anything else."""
     path = folder / EPISODES
     try:
         frame = pd.read_csv(unpacked(path), dtype=dict.fromkeys(TEXT, str), keep_default_na=False)
@@ -229,7 +233,7 @@ def read_record(folder: Path) -> Record:
     if list(frame.columns) != COLUMNS:
         raise RecordError(f"{path}: expected the columns {COLUMNS}, found {list(frame.columns)}")
     _check_numbers(frame, path)
-    return Record(folder, run, frame)
+    return frame
 
 
 def unpacked(path: Path) -> io.BytesIO:
@@ -265,13 +269,16 @@ def _validated(model: type[Entry], value: bytes | dict[str, Any], path: Path, pr
 
 
 def _check_numbers(frame: pd.DataFrame, path: Path) -> None:
-    for name in COLUMNS:
-        if name in TEXT or (pd.api.types.is_integer_dtype(frame[name]) and (frame[name] >= 0).all()):
-            continue
-        wrong = [str(value) for value in frame[name].tolist() if not str(value).isdecimal()]
-        raise RecordError(
-            f"{path}: {name}: expected whole numbers that are not negative, found {wrong[0] if wrong else 'none'!r}"
-        )
+    numbers = frame[[name for name in COLUMNS if name not in TEXT]]
+    if all(kind.kind == "i" for kind in numbers.dtypes) and (numbers.to_numpy() >= 0).all():
+        return
+    for name in numbers:
+        values = [str(value) for value in frame[name].tolist()]
+        wrong = [value for value in values if not value.isdecimal()]
+        if wrong or not values:
+            raise RecordError(
+                f"{path}: {name}: expected whole numbers that are not negative, found {wrong[0] if wrong else 'none'!r}"
+            )
 
 
 def find_records(root: Path) -> list[Path]:

@@ -38,8 +38,8 @@ class Stratum:
 
     rows: Ints
     image: Ints  # m: codes of the images that the rows use
-    query: Any  # E x m, 0/1, sparse
-    support: Any  # E x m, how often an image is a support, sparse
+    query: Any  # m x E, 0/1, sparse
+    support: Any  # m x E, how often an image is a support, sparse
     inverse: Floats  # 4 x 4: pseudo-inverse of the normal matrix
     totals: Floats  # 4: sums of the regressors over pairs of different rows
     shared_with_itself: Floats  # E: a row's supports in common with itself
@@ -85,27 +85,69 @@ def variance(psi: Floats, clusters: Clusters) -> tuple[Floats, Floats]:
     query images alone give; with fewer than `ENOUGH` rows every image is a cluster of its own, which errs on the safe
     side. Degrees of freedom are Satterthwaite's, fewer where a few images decide (heavy tails).
     """
+    return _variance(psi, clusters, _Each())
+
+
+def pair_variance(psi: Floats, clusters: Clusters) -> tuple[Floats, Floats]:
+    """The same of the differences of every two of n statistics, n x n each, without forming n^2 columns.
+
+    Where two statistics are nearly the same this loses digits (a variance is then a difference of large numbers):
+    `variance` of their difference does not.
+    """
+    return _variance(psi, clusters, _Pairs())
+
+
+class _Each:
+    """Sums over rows, by column: m x P to P."""
+
+    def product(self, a: Floats, b: Floats) -> Floats:
+        return np.asarray(np.einsum("ep,ep->p", a, b))
+
+    def fourth(self, a: Floats) -> Floats:
+        return self.product(a**2, a**2)
+
+
+class _Pairs:
+    """The same of the differences of every two columns: m x n to n x n, by matrix products."""
+
+    def product(self, a: Floats, b: Floats) -> Floats:
+        mixed = a.T @ b
+        own = np.diagonal(mixed)
+        return np.asarray(own[:, None] + own - mixed - mixed.T)
+
+    def fourth(self, a: Floats) -> Floats:
+        square = a**2
+        even, odd = square.T @ square, (square * a).T @ a
+        own = np.diagonal(even)
+        return np.asarray(own[:, None] + own + 6 * even - 4 * (odd + odd.T))
+
+
+def _variance(psi: Floats, clusters: Clusters, of: _Each | _Pairs) -> tuple[Floats, Floats]:
     columns = psi.shape[1]
-    total, squares, within = np.zeros(columns), np.zeros(columns), np.zeros(columns)
+    shape = of.product(psi[:0], psi[:0]).shape
+    total, squares, within = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     touched: Floats = np.zeros((clusters.images, columns))
     asked: Floats = np.zeros((clusters.images, columns))
     for stratum in clusters.strata:
         own_rows = psi[stratum.rows]
         at = np.flatnonzero(own_rows.any(0))  # a class adds to few statistics: its own, its fold's and the means
+        if len(shape) > 1:
+            at = np.arange(columns)  # but to every difference from one of those
         centred = own_rows[:, at] - own_rows[:, at].mean(0)
-        queries, supports = stratum.query.T @ centred, stratum.support.T @ centred  # m x P
-        only = (queries**2).sum(0)
+        queries, supports = stratum.query @ centred, stratum.support @ centred  # m x P
+        only = of.product(queries, queries)
         few = len(stratum.rows) < ENOUGH
-        own = only + (supports**2).sum(0) if few else _within(centred, queries, supports, stratum)
+        own = only + of.product(supports, supports) if few else _within(centred, queries, supports, only, stratum, of)
         own = np.maximum(own, only)
-        total[at] += own
-        squares[at] += own**2 / _freedom(queries, stratum.images)
-        within[at] += ((queries + supports) ** 2).sum(0)
+        place = np.ix_(*[at] * len(shape))
+        total[place] += own
+        squares[place] += own**2 / _freedom(only, of.fourth(queries), stratum.images)
+        within[place] += of.product(queries + supports, queries + supports)
         touched[np.ix_(stratum.image, at)] += queries + supports
         asked[np.ix_(stratum.image, at)] += queries
-    across = (touched**2).sum(0) - within
-    freedom = np.divide(total**2, squares, out=np.full(columns, np.inf), where=squares > 0)
-    return np.maximum(total + across, (asked**2).sum(0)), np.maximum(freedom, 1.0)
+    across = of.product(touched, touched) - within
+    freedom = np.divide(total**2, squares, out=np.full(shape, np.inf), where=squares > 0)
+    return np.maximum(total + across, of.product(asked, asked)), np.maximum(freedom, 1.0)
 
 
 def _incidence(rows: Ints, columns: npt.NDArray[Any], count: int, images: int) -> Any:
@@ -140,8 +182,8 @@ def _stratum(rows: Ints, query: Any, support: Any) -> Stratum:
     return Stratum(
         rows=rows,
         image=image.astype(np.int64),
-        query=query,
-        support=support,
+        query=query.T.tocsr(),
+        support=support.T.tocsr(),
         inverse=np.linalg.pinv(normal, rcond=1e-10, hermitian=True),
         totals=normal[0],
         shared_with_itself=itself,
@@ -149,23 +191,25 @@ def _stratum(rows: Ints, query: Any, support: Any) -> Stratum:
     )
 
 
-def _within(psi: Floats, queries: Floats, supports: Floats, stratum: Stratum) -> Floats:
-    """Variance of the sum of one class's influences."""
-    squares = (psi**2).sum(0)
+def _within(
+    psi: Floats, queries: Floats, supports: Floats, only: Floats, stratum: Stratum, of: _Each | _Pairs
+) -> Floats:
+    """Variance of the sum of one class's influences, which are centred: their sum is 0."""
+    squares = of.product(psi, psi)
     products = np.stack([
-        psi.sum(0) ** 2 - squares,
-        (queries**2).sum(0) - squares,
-        (supports**2).sum(0) - (stratum.shared_with_itself[:, None] * psi**2).sum(0),
-        2 * (queries * supports).sum(0),
+        -squares,
+        only - squares,
+        of.product(supports, supports) - of.product(stratum.shared_with_itself[:, None] * psi, psi),
+        2 * of.product(queries, supports),
     ])  # fmt: skip
-    fit = stratum.inverse @ products  # 4 x P
-    result: Floats = squares - len(psi) * fit[0] + stratum.totals[1:] @ fit[1:]
+    fit = np.tensordot(stratum.inverse, products, 1)  # 4 x P
+    result: Floats = squares - len(psi) * fit[0] + np.tensordot(stratum.totals[1:], fit[1:], 1)
     return result
 
 
-def _freedom(totals: Floats, images: int) -> Floats:
-    """Degrees of freedom of a sum of squares of m totals (m x P), from its own variance: n - 1 if they are normal."""
-    second, fourth = (totals**2).sum(0), (totals**4).sum(0)
+def _freedom(second: Floats, fourth: Floats, images: int) -> Floats:
+    """Degrees of freedom of a sum of squares of totals by image from the sums of their second and fourth powers, so
+    from its own variance: n - 1 if they are normal."""
     noise = fourth - second**2 / max(images, 1)
     freedom = np.divide(2 * second**2, noise, out=np.full_like(second, np.inf), where=noise > 0)
     bounded: Floats = np.clip(freedom, 1.0, max(images - 1, 1))

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
+from fssbench.records import COUNTS
 from fssbench.scoring.clusters import Clusters, Floats, Ints, build_clusters, variance
 from fssbench.scoring.metrics import FoldScores, Rows, Sums, pool, prepare, score
 from fssbench.scoring.pixels import iou
@@ -37,7 +38,7 @@ class Resamples:
     """How often each image counts."""
 
     image: Ints  # E: the image that a row queries
-    weights: Floats  # R x n
+    weights: Floats  # R x n, those of an image side by side in memory
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,7 @@ def intervals_of(
 
 def resample(clusters: Clusters, rng: np.random.Generator, resamples: int) -> Resamples:
     """One exponential weight an image and resample, shared by all episodes that query the image."""
-    weights = rng.exponential(size=(resamples, clusters.images))
-    return Resamples(clusters.image, weights)
+    return Resamples(clusters.image, np.asfortranarray(rng.exponential(size=(resamples, clusters.images))))
 
 
 def standard_errors(influence: Floats, clusters: Clusters) -> tuple[Floats, Floats]:
@@ -111,7 +111,7 @@ def add_variance(error: Floats, freedom: Floats, more: Floats, its_freedom: Floa
 def widen(value: Floats, draws: Floats, error: Floats, freedom: Floats, level: float) -> tuple[Floats, Floats]:
     """Percentile interval of the draws, stretched about the value to the standard error and Student's t."""
     tail = (1 - level) / 2
-    quantile = stats.t.ppf(1 - tail, freedom) / stats.norm.ppf(1 - tail)
+    quantile = special.stdtrit(freedom, 1 - tail) / special.ndtri(1 - tail)
     spread = draws.std(0)
     stretch = np.divide(quantile * error, spread, out=np.zeros_like(spread), where=spread > 0)
     low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
@@ -128,6 +128,7 @@ def statistics(
 
     Runs are scored one by one and averaged. There is a mean only if every fold of the bank is there.
     """
+    episodes = episodes[["fold", "run", "episode", "class_id", *COUNTS]]
     run_of = episodes["run"].to_numpy()
     fold_of = episodes["fold"].to_numpy()
     runs = []

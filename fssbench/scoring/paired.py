@@ -12,11 +12,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from fssbench.errors import RecordError
 from fssbench.names import SEPARATOR
-from fssbench.scoring.clusters import Clusters, Floats, build_clusters, holm, rank_intervals
+from fssbench.scoring.clusters import (
+    Clusters,
+    Floats,
+    build_clusters,
+    holm,
+    pair_variance,
+    rank_intervals,
+    variance,
+)
 from fssbench.scoring.intervals import Resamples, add_variance, standard_errors, statistics
 from fssbench.scoring.metrics import BACKGROUND_CLASS
 from fssbench.scoring.pixels import iou
@@ -24,6 +32,7 @@ from fssbench.scoring.rules import NEUTRAL, ScoringRules
 
 EPISODE = ["fold", "run", "episode", "way"]
 PAIRS_AT_ONCE = 500
+ALIKE = 1e-3  # of both variances: where that of a difference is smaller, matrix products would cost it digits
 SAME = [*EPISODE, "class_id", "query"]
 
 
@@ -130,17 +139,19 @@ def significantly_better(measured: Sequence[Measured], level: float = 0.95) -> l
     influence = np.stack([each.influence[:, k] for each, k in zip(measured, place, strict=True)], -1)  # E x n
     between = np.array([each.between[k] for each, k in zip(measured, place, strict=True)])
     freedom_of = np.array([max(each.trainings - 1, 1) for each in measured], dtype=np.float64)
-    first, second = np.triu_indices(count, 1)
-    p_values = np.ones(len(first))
-    for start in range(0, len(first), PAIRS_AT_ONCE):
-        part = slice(start, start + PAIRS_AT_ONCE)
-        i, j = first[part], second[part]
-        error, freedom = standard_errors(influence[:, i] - influence[:, j], measured[0].clusters)
-        for side in (i, j):
-            error, freedom = add_variance(error, freedom, between[side], freedom_of[side])
-        p_values[part] = _p_value(value[i] - value[j], error, freedom)
+    spread, freedom = pair_variance(influence, measured[0].clusters)
+    own, _ = variance(influence, measured[0].clusters)
+    alike = np.argwhere(np.triu(spread <= ALIKE * (own[:, None] + own), 1))
+    for start in range(0, len(alike), PAIRS_AT_ONCE):
+        i, j = alike[start : start + PAIRS_AT_ONCE].T
+        spread[i, j], freedom[i, j] = variance(influence[:, i] - influence[:, j], measured[0].clusters)
+    i, j = np.triu_indices(count, 1)
+    error, freedom = np.sqrt(spread[i, j]), freedom[i, j]
+    for side in (i, j):
+        error, freedom = add_variance(error, freedom, between[side], freedom_of[side])
+    p_values = _p_value(value[i] - value[j], error, freedom)
     better = [[False] * count for _ in range(count)]
-    for one, other, p in zip(first.tolist(), second.tolist(), holm(p_values.tolist()), strict=True):
+    for one, other, p in zip(i.tolist(), j.tolist(), holm(p_values.tolist()), strict=True):
         if p < 1 - level:
             winner, loser = (one, other) if value[one] > value[other] else (other, one)
             better[winner][loser] = True
@@ -150,12 +161,12 @@ def significantly_better(measured: Sequence[Measured], level: float = 0.95) -> l
 def _p_value(change: Floats, error: Floats, freedom: Floats) -> Floats:
     """Student's test, two-sided; without any error 1 for no difference and 0 for one."""
     ratio = np.divide(np.abs(change), error, out=np.where(change == 0, 0.0, np.inf), where=error > 0)
-    return np.asarray(2.0 * stats.t.sf(ratio, freedom))
+    return np.asarray(2.0 * special.stdtr(freedom, -ratio))
 
 
 def bounds(change: float, error: float, freedom: float, level: float) -> tuple[float, float]:
     """Student's interval about a difference."""
-    reach = float(stats.t.ppf(0.5 + level / 2, freedom)) * error if error > 0 else 0.0
+    reach = float(special.stdtrit(freedom, 0.5 + level / 2)) * error if error > 0 else 0.0
     return change - reach, change + reach
 
 

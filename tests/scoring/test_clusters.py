@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fssbench.records import COLUMNS
-from fssbench.scoring.clusters import build_clusters, holm, holm_levels, rank_intervals, variance
+from fssbench.scoring.clusters import build_clusters, holm, holm_levels, pair_variance, rank_intervals, variance
 
 
 def episodes(queries: list[str], supports: list[str], classes: list[int] | None = None) -> pd.DataFrame:
@@ -51,6 +51,22 @@ def test_matrix_sums_equal_the_sum_over_all_pairs(shots: int) -> None:
     found, _ = variance(psi[:, None], build_clusters(episodes(q, s)))
     assert by_query < expected, "the case must not be decided by the lower bound"
     assert found[0] == pytest.approx(expected)
+
+
+def test_the_variances_of_all_differences_at_once_are_those_of_each_by_itself() -> None:
+    rng = np.random.default_rng(5)
+    names = [f"i{k}" for k in range(40)]
+    queries = rng.choice(names, 90).tolist()
+    supports = ["|".join(rng.choice([n for n in names if n != q], 2, replace=False)) for q in queries]
+    clusters = build_clusters(episodes(queries, supports, [1] * 50 + [2] * 30 + [3] * 10))  # one class has few rows
+    psi = rng.normal(size=(90, 4)) ** 3
+    psi[:50, 3] = 0.0  # as the number of a class adds nothing elsewhere
+    spread, freedom = pair_variance(psi, clusters)
+    for i in range(4):
+        for j in range(i):
+            (one,), (its,) = variance(psi[:, [i]] - psi[:, [j]], clusters)
+            assert (spread[i, j], freedom[i, j]) == pytest.approx((one, its))
+            assert (spread[j, i], freedom[j, i]) == pytest.approx((one, its))
 
 
 def test_episodes_that_share_nothing_are_independent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -219,6 +220,16 @@ def test_equal_results_share_all_ranks_and_a_difference_that_no_image_doubts_dec
     same, better = ([measure([episodes([iou] * 60)], {0: [1]})] for iou in (0.3, 0.5))
     assert possible_ranks(same * 3) == [(1, 3)] * 3
     assert possible_ranks(better + same + better) == [(1, 2), (3, 3), (1, 2)]
+
+
+def test_results_that_are_nearly_the_same_are_told_apart_where_every_image_agrees() -> None:
+    """As on another device: the variance of such a difference is lost among the digits of both variances."""
+    rng = np.random.default_rng(12)
+    base = measure([episodes(rng.uniform(0.2, 0.8, 200).round(3).tolist())], {0: [1]})
+    noise = rng.normal(0, 1e-13, base.influence.shape)
+    close = replace(base, influence=base.influence + noise, value=base.value + 1e-11)
+    assert possible_ranks([base, close]) == [(2, 2), (1, 1)]
+    assert possible_ranks([base, replace(close, value=base.value + 1e-13)]) == [(1, 2), (1, 2)]
 
 
 def test_as_few_trainings_as_there_are_decide_ranks() -> None:

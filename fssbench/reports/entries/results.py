@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from fssbench.errors import RecordError
-from fssbench.records import Run, Summary, WeightsEntry, contamination, find_records, read_record, read_run
+from fssbench.records import Run, Summary, WeightsEntry, contamination, find_records, read_episodes, read_run
 from fssbench.scoring.metrics import summarise
 from fssbench.scoring.rules import ScoringRules, rules_of
 
@@ -139,7 +139,7 @@ def rescore(result: Result, rules: ScoringRules, *, every_fold: bool = True) -> 
 
 def episodes_of(result: Result) -> pd.DataFrame:
     """All episodes of a result, ordered by fold, run and episode."""
-    frames = [read_record(source.path).episodes for source in result.sources]
+    frames = [read_episodes(source.path) for source in result.sources]
     whole = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
     return whole.drop_duplicates(["fold", "run", "episode", "way"]).sort_values(
         ["fold", "run", "episode", "way"], ignore_index=True

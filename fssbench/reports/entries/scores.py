@@ -108,13 +108,14 @@ def _by_class(rows: pd.DataFrame) -> tuple[dict[tuple[int, int], int], dict[tupl
 
     1.0 belongs to the last step, rows without an IoU to none.
     """
-    keys = pd.MultiIndex.from_arrays([rows["fold"], rows["class_id"]])
-    codes, places = pd.factorize(keys)
+    fold, class_id = rows["fold"].to_numpy(), rows["class_id"].to_numpy()
+    width = 1 + class_id.max(initial=0)
+    places, codes = np.unique(fold * width + class_id, return_inverse=True)
     values = episode_iou(rows).to_numpy()
     step = np.minimum(np.nan_to_num(values * STEPS), STEPS - 1).astype(np.int64)
-    known = np.isfinite(values) & (rows["class_id"].to_numpy() != BACKGROUND_CLASS)
+    known = np.isfinite(values) & (class_id != BACKGROUND_CLASS)
     flat = np.bincount(codes[known] * STEPS + step[known], minlength=len(places) * STEPS).reshape(-1, STEPS)
-    names = [(int(fold), int(class_id)) for fold, class_id in places]
+    names = [divmod(place, int(width)) for place in places.tolist()]
     return (
         dict(zip(names, np.bincount(codes, minlength=len(places)).tolist(), strict=True)),
         dict(zip(names, map(tuple, flat.tolist()), strict=True)),

@@ -44,7 +44,7 @@ def evaluated(results: Sequence[Result], frames: Sequence[pd.DataFrame]) -> tupl
 
 @lru_cache(maxsize=4)
 def _weights(images: int) -> Floats:
-    return np.random.default_rng(SEED).exponential(size=(RESAMPLES, images))
+    return np.asfortranarray(np.random.default_rng(SEED).exponential(size=(RESAMPLES, images)))
 
 
 def _resamples(clusters: Clusters) -> Resamples:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from fssbench.banks.corruptions import clean_id
 from fssbench.errors import RecordError, UsageError, unknown_name
@@ -167,7 +167,7 @@ def mean_interval(members: Sequence[Interval | None]) -> Interval | None:
         return None
     value = math.fsum(member.value for member in known) / len(known)
     error = math.sqrt(math.fsum(member.error**2 for member in known)) / len(known)
-    reach = float(stats.norm.ppf(0.5 + LEVEL / 2)) * error
+    reach = float(special.ndtri(0.5 + LEVEL / 2)) * error
     return Interval(value, max(value - reach, 0.0), min(value + reach, 1.0), error)
 
 

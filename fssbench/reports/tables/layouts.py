@@ -83,7 +83,7 @@ def shown_lines(results: Sequence[Result], view: View) -> list[Shown]:
     def bounds(members: Sequence[Result]) -> dict[str, Interval]:
         if not view.intervals:
             return {}
-        from fssbench.reports.entries.uncertainty import result_intervals  # it takes a second to import scipy.stats
+        from fssbench.reports.entries.uncertainty import result_intervals  # a report without needs no scipy
 
         return result_intervals(members, None if view.lens is None else rules_of(view.lens.model_dump()))
 
