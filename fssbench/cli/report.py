@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
-from fssbench.cli.app import app, track
-from fssbench.cli.results import Chosen, Ordered, Printing
-
-if TYPE_CHECKING:
-    from fssbench.reports.entries.results import Result
+from fssbench.cli.app import app, messages, track
+from fssbench.cli.results import Chosen, Ordered, Printing, where_possible
 
 
 @app.command("report")
@@ -81,7 +77,11 @@ def compare(
         order = [*enumerate(chosen.results or ())]
         found.sort(key=lambda r: next((i for i, f in order if r.sources[0].path.is_relative_to(f)), 0))
     sets = sets_to_compare(found, across_shots=across_shots)
-    comparisons = [compare_results(each, extremes=episodes, against=against, track=track) for each in sets]
+    if alone := len(found) - sum(map(len, sets)):
+        messages.print(f"left out: {alone} of {len(found)} results, with no other on their episodes")
+    comparisons = where_possible(
+        sets, lambda each: compare_results(each, extremes=episodes, against=against, track=track)
+    )
     data = [comparison_data(each) for each in comparisons]
     tables = [table for each in comparisons for table in comparison_tables(each, printing.digits, ranks=ranks)]
     printing.show(tables, data[0] if len(data) == 1 else data)
@@ -101,10 +101,7 @@ def agreement(
     from fssbench.reports.studies.comparison import sets_to_compare
     from fssbench.reports.tables.agreement import agreement_table
 
-    by_place: dict[object, list[Result]] = {}
-    for result in chosen.read():
-        by_place.setdefault(result.place, []).append(result)
-    found = [agreement_of(each, papers) for place in by_place.values() for each in sets_to_compare(place)]
+    found = where_possible(sets_to_compare(chosen.read()), lambda each: agreement_of(each, papers))
     data = [
         {"dataset": each.results[0].place.dataset, "shot": each.results[0].shot, "papers": each.papers_dataset,
          "spearman": each.spearman, "low": each.low, "high": each.high,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fssbench.reports.tables.model import Table
 
 Names = list[str] | None
+S = TypeVar("S")
+T = TypeVar("T")
 FORCE = typer.Option(False, "--force", help="Replace what is there.")
 JSON = typer.Option(False, "--json", help="Print one JSON document.")
 ONLY = "may be repeated, or `a,b`."
@@ -127,6 +129,24 @@ class Printing:
     def write(self, text: str) -> None:
         """Text to the file or to stdout."""
         write_text(text, self.out, self.force)
+
+
+def where_possible(items: Iterable[S], work: Callable[[S], T]) -> list[T]:
+    """`work` of each item. One that cannot be done is told and keeps no other from being done; if none can be, the
+    first error is raised."""
+    from fssbench.errors import RecordError, UsageError
+
+    done, problems = [], []
+    for item in items:
+        try:
+            done.append(work(item))
+        except (RecordError, UsageError) as error:
+            problems.append(error)
+    if problems and not done:
+        raise problems[0]
+    for problem in problems:
+        messages.print(f"skipped: {problem}", markup=False, soft_wrap=True)
+    return done
 
 
 def write_text(text: str, out: Path | None, force: bool) -> None:

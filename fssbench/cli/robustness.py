@@ -47,13 +47,13 @@ def suite_command(
 ) -> None:
     """A mean over a suite's data sets with its interval, the members beside it."""
     from fssbench.reports.studies.robustness import suite_lines
-    from fssbench.reports.tables.robustness import suite_table
+    from fssbench.reports.tables.robustness import suite_tables
 
     lines = suite_lines(suite, chosen.read())
     data = [
-        {"method": line.setting.method, "backbone": line.setting.backbone, "shot": line.shot,
+        {"protocol": line.protocol, "method": line.setting.method, "backbone": line.setting.backbone, "shot": line.shot,
          "members": {name: asdict(each) for name, each in line.members.items()},
          "mean": asdict(line.mean) if line.mean else None}
         for line in lines
     ]  # fmt: skip
-    printing.show([suite_table(suite, lines, printing.digits)], {"schema": 1, "suite": suite, "lines": data})
+    printing.show(suite_tables(suite, lines, printing.digits), {"schema": 1, "suite": suite, "lines": data})

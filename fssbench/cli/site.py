@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from fssbench.cli.app import App, app, messages, print_json, track
 from fssbench.cli.grammar import Group
-from fssbench.cli.results import FORCE, JSON, Chosen, Ordered, Printing, Ranking, empty_folder
+from fssbench.cli.results import FORCE, JSON, Chosen, Ordered, Printing, Ranking, empty_folder, where_possible
+
+if TYPE_CHECKING:
+    from fssbench.reports.entries.results import Result
 
 leaderboard = App(cls=Group, help="The static site of results.", no_args_is_help=True)
 app.add_typer(leaderboard, name="leaderboard")
@@ -103,23 +107,17 @@ def gallery(
 ) -> None:
     """Show the best, the median and the worst episodes of RESULTS: supports, truth and prediction."""
     from fssbench.audit.bank import find_banks
-    from fssbench.errors import RecordError
     from fssbench.reports.pictures.gallery import write_gallery
 
     found = chosen.read()
     empty_folder(out, force)
     banks = find_banks(bank)
-    problems = []
-    for result in track(found, "drawing"):
-        try:
-            for path in write_gallery(result, banks, out, count):
-                sys.stdout.write(f"{path}\n")
-        except RecordError as error:  # one without masks must not keep the others from being drawn
-            problems.append(error)
-    if len(problems) == len(found):
-        raise problems[0]
-    for problem in problems:
-        messages.print(f"skipped: {problem}", markup=False, soft_wrap=True)
+
+    def draw(result: Result) -> None:
+        for path in write_gallery(result, banks, out, count):
+            sys.stdout.write(f"{path}\n")
+
+    where_possible(track(found, "drawing"), draw)  # one without masks must not keep the others from being drawn
 
 
 @app.command("sensitivity")

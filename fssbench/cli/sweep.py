@@ -83,7 +83,7 @@ def cross_domain(
     from fssbench.reports.entries.results import load_results
     from fssbench.reports.render import render_tables
     from fssbench.reports.studies.robustness import suite_lines
-    from fssbench.reports.tables.robustness import suite_table
+    from fssbench.reports.tables.robustness import suite_tables
     from fssbench.training.cross_domain import CrossDomain, carry_out, make_banks
 
     if weights not in (None, "imagenet", "random"):
@@ -101,4 +101,4 @@ def cross_domain(
             typer.echo(path)
         return
     found = load_results(*(outcome.folder for outcome in carry_out(asked, say)))
-    typer.echo(render_tables("markdown", [suite_table("cross-domain", suite_lines("cross-domain", found))]), nl=False)
+    typer.echo(render_tables("markdown", suite_tables("cross-domain", suite_lines("cross-domain", found))), nl=False)

@@ -130,6 +130,14 @@ def gather(sources: Iterable[Source]) -> list[Result]:
     return sorted(results, key=lambda r: (r.place, r.setting.title.lower(), r.setting, r.shot, r.seed, r.training))
 
 
+def places_of(results: Sequence[Result]) -> dict[Place, list[Result]]:
+    """Results that can be compared, together."""
+    places: dict[Place, list[Result]] = {}
+    for result in results:
+        places.setdefault(result.place, []).append(result)
+    return places
+
+
 def rescore(result: Result, rules: ScoringRules, *, every_fold: bool = True) -> Summary:
     """The summary of a result under other rules, from the stored counts."""
     run = result.run

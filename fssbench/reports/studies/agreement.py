@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import rankdata, spearmanr
 
 from fssbench.errors import UsageError
-from fssbench.reports.entries.lines import Entry, entries_of, method_label
+from fssbench.reports.entries.lines import Entry, entries_of, method_label, title
 from fssbench.reports.entries.results import Result, episodes_of
 from fssbench.reports.entries.uncertainty import LEVEL, SEED
 from fssbench.reports.papers.beside import TRAINING_FREE
@@ -66,7 +66,10 @@ def agreement(results: Sequence[Result], papers_dataset: str = "pascal5i") -> Ag
         else:
             chosen.append((entry, scores, scores.miou))
     if len(chosen) < LEAST:
-        raise UsageError(f"expected at least {LEAST} methods with a number in the papers, found {len(chosen)}")
+        raise UsageError(
+            f"{title(results[0].place)}, {results[0].shot}-shot: expected at least {LEAST} methods with a number in "
+            f"the papers, trained as there, found {len(chosen)}"
+        )
     check_comparable([entry.first for entry, _, _ in chosen])
     ours, draws = zip(*(_means(entry) for entry, _, _ in chosen), strict=True)
     theirs = np.array([span.middle for _, _, span in chosen])

@@ -12,7 +12,7 @@ import pandas as pd
 
 from fssbench.errors import RecordError, UsageError, unknown_name
 from fssbench.reports.entries.lines import Entry, entries_of, method_label, title, weights_label
-from fssbench.reports.entries.results import Result, episodes_of
+from fssbench.reports.entries.results import Result, episodes_of, places_of
 from fssbench.scoring.clusters import holm, holm_levels, rank_intervals
 from fssbench.scoring.paired import (
     Difference,
@@ -55,6 +55,7 @@ class Comparison:
     """Pairs of some entries on one bank, and where each may rank (without a baseline only: all pairs are needed)."""
 
     title: str
+    fingerprint: str  # the bank's
     names: tuple[str, ...]
     values: tuple[float, ...]
     ranks: tuple[tuple[int, int], ...]
@@ -69,15 +70,17 @@ Track = Callable[[Sequence[tuple[int, int]], str], Iterable[tuple[int, int]]]
 
 
 def sets_to_compare(results: Sequence[Result], *, across_shots: bool = False) -> list[list[Result]]:
-    """Results by number of shots, where there are several of it; all together if that is wanted, or if none is.
+    """Results by their episodes and number of shots, where there are several; all shots together if that is wanted.
 
-    Two results of different shots are compared because nothing else can be meant.
+    Two results of different shots are compared because nothing else can be meant. What has nothing beside it is left
+    out; if that is everything, all results are one set, which `compare` refuses by name.
     """
-    by_shot: dict[int, list[Result]] = {}
-    for result in results:
-        by_shot.setdefault(result.shot, []).append(result)
-    several = [group for group in by_shot.values() if len(entries_of(group)) > 1]
-    return [list(results)] if across_shots or not several else several
+    sets = []
+    for group in places_of(results).values():
+        by_shot = {shot: [r for r in group if r.shot == shot] for shot in dict.fromkeys(r.shot for r in group)}
+        alike = [] if across_shots else [each for each in by_shot.values() if len(entries_of(each)) > 1]
+        sets += alike or [each for each in [group] if len(entries_of(each)) > 1]
+    return sets or [list(results)]
 
 
 def compare(
@@ -124,6 +127,7 @@ def compare(
             better[winner][loser] = True
     return Comparison(
         title=title(entries[0].first.place),
+        fingerprint=bank.fingerprint,
         names=tuple(names),
         values=tuple(float(each.value[each.names.index("mean")]) for each in measured),
         ranks=tuple(rank_intervals(better)) if against is None else (),
@@ -229,6 +233,7 @@ def comparison_data(found: Comparison) -> dict[str, object]:
     return {
         "schema": 1,
         "title": found.title,
+        "fingerprint": found.fingerprint,
         "results": list(found.names),
         "folds": list(found.folds),
         "every_fold": found.every_fold,

@@ -44,6 +44,7 @@ class Robustness:
 class SuiteLine:
     """One setting on the members of a suite; without a mean while a member is missing. Fractions."""
 
+    protocol: str
     setting: Setting
     shot: int
     members: Mapping[str, Interval]
@@ -132,17 +133,17 @@ def _mean(members: Sequence[Measured]) -> Measured:
 
 
 def suite_lines(name: str, results: Sequence[Result]) -> list[SuiteLine]:
-    """Each setting on a suite's members, and the mean over them with its interval.
+    """Each setting on a suite's members by one protocol, and the mean over them with its interval.
 
     Raises `UsageError` for an unknown suite, or if none of its members is in the results; `RecordError` where one
-    setting was measured twice on a member, by two banks.
+    setting was measured twice on a member, by two banks of one protocol.
     """
     if name not in SUITES:
         raise UsageError(unknown_name("suite", name, SUITES))
-    groups: dict[tuple[Setting, int], dict[str, Entry]] = {}
+    groups: dict[tuple[str, Setting, int], dict[str, Entry]] = {}
     for entry in entries_of([result for result in results if result.place.dataset in SUITES[name]]):
         first = entry.first
-        members = groups.setdefault((first.setting, first.shot), {})
+        members = groups.setdefault((first.place.protocol, first.setting, first.shot), {})
         other = members.setdefault(first.place.dataset, entry)
         if other is not entry:
             raise RecordError(
@@ -151,13 +152,13 @@ def suite_lines(name: str, results: Sequence[Result]) -> list[SuiteLine]:
             )
     if not groups:
         raise UsageError(f"expected results on {', '.join(SUITES[name])}, found none.")
-    return [_suite_line(name, setting, shot, members) for (setting, shot), members in groups.items()]
+    return [_suite_line(name, *key, members) for key, members in groups.items()]
 
 
-def _suite_line(name: str, setting: Setting, shot: int, entries: Mapping[str, Entry]) -> SuiteLine:
+def _suite_line(name: str, protocol: str, setting: Setting, shot: int, entries: Mapping[str, Entry]) -> SuiteLine:
     every = {member: result_intervals(entry.results) for member, entry in entries.items()}
     members = {member: each["mean"] for member, each in every.items() if "mean" in each}
-    return SuiteLine(setting, shot, members, mean_interval([members.get(member) for member in SUITES[name]]))
+    return SuiteLine(protocol, setting, shot, members, mean_interval([members.get(member) for member in SUITES[name]]))
 
 
 def mean_interval(members: Sequence[Interval | None]) -> Interval | None:

@@ -30,7 +30,8 @@ def _rank_table(found: Comparison, digits: int) -> Table:
         "at 5 % after Holm's correction over all pairs."
     )
     heads = (*columns("Result"), *columns("mIoU", "rank", numeric=True))
-    return Table(f"{found.title}: ranks", heads, tuple(rows), notes=(note,))
+    lead = (f"mIoU in %; bank {found.fingerprint[:12]}.",)
+    return Table(f"{found.title}: ranks", heads, tuple(rows), lead=lead, notes=(note,))
 
 
 def _pair_table(found: Comparison, digits: int) -> Table:
@@ -52,7 +53,7 @@ def _pair_table(found: Comparison, digits: int) -> Table:
         title=f"{found.title}: paired comparison",
         columns=(*columns("First", "Second"), *columns(*heads, numeric=True)),
         rows=tuple(rows),
-        lead=(f"mIoU in %, {mean}; difference is first minus second.",),
+        lead=(f"mIoU in %, {mean}; bank {found.fingerprint[:12]}; difference is first minus second.",),
         notes=(
             "Tests are paired and clustered by image; p (Holm) is corrected for the number of pairs. Brackets: the "
             "interval at the level at which Holm's procedure tests that pair (95 % for one pair): without 0 just where "

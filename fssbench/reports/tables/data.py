@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fssbench.reports.entries.lines import weights_label
-from fssbench.reports.entries.results import Place, Result
+from fssbench.reports.entries.results import Place, Result, places_of
 from fssbench.reports.papers.registry import Span
-from fssbench.reports.tables.layouts import Shown, View, places_of, shown_lines
+from fssbench.reports.tables.layouts import Shown, View, shown_lines
 from fssbench.reports.tables.remarks import lead, reason
 
 SCHEMA = 1

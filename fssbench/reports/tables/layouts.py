@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fssbench.protocol import Protocol
 from fssbench.reports.entries.lines import Line, Scores, lines_of, settings_that_differ, title, weights_label
-from fssbench.reports.entries.results import Place, Result
+from fssbench.reports.entries.results import Place, Result, places_of
 from fssbench.reports.papers.beside import Beside, beside
 from fssbench.reports.papers.registry import Span
 from fssbench.reports.tables.model import MISSING, Cell, Row, RowKind, Table, columns, difference, number, ranked, row
@@ -67,14 +67,6 @@ class Shown:
 
     def _span(self, shot: int, name: str) -> Span | None:
         return self.paper.shots[shot].numbers.get(name) if self.paper and shot in self.paper.shots else None
-
-
-def places_of(results: Sequence[Result]) -> dict[Place, list[Result]]:
-    """Results that can be compared, together."""
-    places: dict[Place, list[Result]] = {}
-    for result in results:
-        places.setdefault(result.place, []).append(result)
-    return places
 
 
 def shown_lines(results: Sequence[Result], view: View) -> list[Shown]:

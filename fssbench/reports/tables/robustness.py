@@ -39,8 +39,13 @@ def _robustness_table(members: Sequence[Robustness], digits: int) -> Table:
     )
 
 
-def suite_table(name: str, lines: Sequence[SuiteLine], digits: int = 1) -> Table:
-    """Rows settings and shots; columns the suite's members and their mean."""
+def suite_tables(name: str, lines: Sequence[SuiteLine], digits: int = 1) -> list[Table]:
+    """One table a protocol: rows settings and shots; columns the suite's members and their mean."""
+    protocols = dict.fromkeys(line.protocol for line in lines)
+    return [_suite_table(name, each, [line for line in lines if line.protocol == each], digits) for each in protocols]
+
+
+def _suite_table(name: str, protocol: str, lines: Sequence[SuiteLine], digits: int) -> Table:
     members = [DATASETS.get(member, member) for member in SUITES[name]]
     heads = (*columns("Method", "Backbone", "Weights", "Shots"), *columns(*members, "mean", numeric=True))
     rows = []
@@ -50,7 +55,7 @@ def suite_table(name: str, lines: Sequence[SuiteLine], digits: int = 1) -> Table
         numbers = [number(each.value, digits, None, (each.low, each.high)) if each else MISSING for each in found]
         rows.append(row(*words, *numbers, kind="seen" if setting.contaminated else "ours"))
     return Table(
-        title=f"Suite {name}",
+        title=f"Suite {name}, protocol {protocol}",
         columns=heads,
         rows=ranked(rows, heads, digits),
         lead=("mIoU in %; the mean is over the data sets, each counting once.",),

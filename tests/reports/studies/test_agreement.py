@@ -82,3 +82,12 @@ def test_the_command_prints_both_orders_and_the_correlation(  # type: ignore[no-
     assert "| Method" in text and "papers, PASCAL-5i" in text
     (one,) = json.loads(printed("--json"))["agreement"]
     assert one["spearman"] == pytest.approx(0.9) and one["shot"] == 1
+
+
+def test_banks_with_too_few_methods_keep_no_other_from_being_printed(tmp_path: Path, make_record) -> None:  # type: ignore[no-untyped-def]
+    records(tmp_path / "whole", [0.6, 0.7, 0.5, 0.4, 0.3], make_record)
+    for number, method in enumerate(("panet", "canet")):
+        make_record(tmp_path / method, method, weights="checkpoint", regime=TRAINED, seed=number, dataset="coco20i")
+    done = fssbench("agreement", tmp_path)
+    assert done.out.count("our order and the papers'") == 1
+    assert "skipped: COCO-20i, 1-way, protocol fssbench, 1-shot: expected at least 4 methods" in done.said

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import fssbench
 
 from fssbench.errors import RecordError, UsageError
 from fssbench.records import Record
@@ -25,6 +26,28 @@ def test_results_on_other_episodes_are_refused_by_name(make_record: Make, tmp_pa
     make_record(tmp_path / "b", bank_seed=1)
     with pytest.raises(RecordError, match="bank fingerprint differs"):
         compare(load_results(tmp_path))
+
+
+def test_a_folder_with_several_banks_is_compared_bank_by_bank(make_record: Make, tmp_path: Path) -> None:
+    for bank_seed in (0, 1):
+        for method, miou in (("weak", 0.3), ("strong", 0.7)):
+            make_record(tmp_path / f"{method}-{bank_seed}", method, miou=miou, bank_seed=bank_seed)
+    make_record(tmp_path / "alone", "alone", bank_seed=2)
+    done = fssbench("compare", tmp_path)
+    assert "left out: 1 of 5 results" in done.err
+    fingerprints = {source.run.bank.fingerprint for r in load_results(tmp_path) for source in r.sources}
+    assert sum(f"bank {each[:12]}" in done.out for each in fingerprints) == 2
+    assert done.out.count(": paired comparison") == 2 and "alone" not in done.out
+    of = [each["fingerprint"] for each in json.loads(fssbench("compare", tmp_path, "--json").out)]
+    assert len(set(of)) == 2 and set(of) < fingerprints
+
+
+def test_a_baseline_is_looked_for_on_every_bank(make_record: Make, tmp_path: Path) -> None:
+    for name, method, bank_seed in (("a", "one", 0), ("b", "two", 0), ("c", "two", 1), ("d", "three", 1)):
+        make_record(tmp_path / name, method, bank_seed=bank_seed)
+    done = fssbench("compare", tmp_path, "--against", "one")
+    assert done.out.count(": paired comparison") == 1 and "skipped: unknown result 'one'" in done.said
+    assert "unknown result 'none'" in fssbench("compare", tmp_path, "--against", "none", status=2).said
 
 
 def test_one_result_is_nothing_to_compare(make_record: Make, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from command_line import fssbench
 
 from fssbench.errors import UsageError
-from fssbench.protocols import FSSBENCH
+from fssbench.protocols import FSSBENCH, PFENET
 from fssbench.records import read_record, write_record
 from fssbench.reports.entries.results import load_results
 from fssbench.reports.pictures.severity import by_severity
@@ -106,6 +106,15 @@ def test_a_missing_member_leaves_no_mean_and_an_unknown_suite_is_refused(
     assert line["mean"] is None
     assert set(line["members"]) == {"deepglobe", "isic2018"}
     assert "did you mean 'cross-domain'" in fssbench("suite", "cross-domian", root, status=2).said
+
+
+def test_a_suite_has_a_table_for_each_protocol(tmp_path: Path, make_record) -> None:  # type: ignore[no-untyped-def]
+    for name, protocol, miou in (("a", FSSBENCH, 0.3), ("b", PFENET, 0.6)):
+        make_record(tmp_path / name, dataset="deepglobe", protocol=protocol, fold_iou=dict.fromkeys(range(4), miou))
+    out = fssbench("suite", "cross-domain", tmp_path).out
+    first, second = out.split("Suite cross-domain, protocol ")[1:]
+    assert first.startswith("fssbench") and "30.0" in first and "60.0" not in first
+    assert second.startswith("pfenet") and "60.0" in second
 
 
 def test_the_command_prints_conditions_by_method(tmp_path: Path, make_record) -> None:  # type: ignore[no-untyped-def]
