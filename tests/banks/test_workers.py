@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from toy_data import BrokenDataset, ToyDataset
+from toy_data import BrokenDataset, ToyDataset, Travels
 from trees import entry, square, write_coco
 
 from fssbench.banks.attach import attach
@@ -105,6 +106,12 @@ def test_data_that_cannot_travel_are_refused_with_the_way_out(tmp_path: Path) ->
     with pytest.raises(DataError, match=r"ToyDataset.*cannot travel|--workers 1"):
         generate(data, request, tmp_path / "a.h5", workers=2)
     generate(data, request, tmp_path / "a.h5", workers=1)
+
+
+def test_a_source_travels_once_however_many_items_there_are() -> None:
+    Travels.packed = 0
+    assert list(spread(operator.ne, Travels(), range(100), "x", workers=2, chunk=10)) == [True] * 100
+    assert Travels.packed == 1
 
 
 def test_no_workers_are_refused(tmp_path: Path) -> None:
