@@ -112,7 +112,7 @@ def test_several_runs_are_scored_one_by_one_and_averaged() -> None:
 
 
 def two_way() -> tuple[np.ndarray, np.ndarray]:
-    return np.array([[1, 2, 0, 0], [2, 2, 0, 1]]), np.array([[1, 1, 0, 0], [2, 0, 0, 255]])
+    return np.array([[1, 2, 0, 0, 0], [2, 2, 0, 1, 0]]), np.array([[1, 1, 0, 0, 255], [2, 0, 0, 255, 255]])
 
 
 def test_two_ways_have_no_fb_iou_without_a_row_for_the_background() -> None:
@@ -124,8 +124,9 @@ def test_two_ways_have_no_fb_iou_without_a_row_for_the_background() -> None:
 
 @pytest.mark.parametrize(
     ("ignored", "fg", "bg"),
-    # By hand: way 1 has TP 1, FN 1; way 2 TP 1, FP 2; background TP 3, FN 1. The ignored pixel was predicted way 1.
-    [("ignore", 2 / 5, 3 / 4), ("background", 2 / 6, 3 / 5)],
+    # By hand: way 1 has TP 1, FN 1; way 2 TP 1, FP 2; background TP 3, FN 1. Of the ignored pixels one was predicted
+    # way 1 and two background.
+    [("ignore", 2 / 5, 3 / 4), ("background", 2 / 6, 5 / 7)],
 )
 def test_two_way_fb_iou_takes_the_background_from_its_own_row(ignored: Any, fg: float, bg: float) -> None:
     rows = [[0, 0, 0, 0, w, w, "q", "s", *count_pixels(*two_way(), way=w)] for w in (0, 1, 2)]
