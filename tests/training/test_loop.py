@@ -181,7 +181,7 @@ def test_a_card_says_what_the_checkpoint_was_trained_and_selected_on(own_images:
     regime = best.regime
     assert (regime.source, regime.fold, regime.classes) == ("fssbench", 0, {3: "c", 4: "d"})
     assert (regime.selected_on, last.regime.selected_on) == ("base", "nothing")
-    assert (regime.batch, regime.shots, regime.recipe) == (4, 1, "paper")
+    assert (regime.batch, regime.shots, regime.recipe, regime.seed) == (4, 1, "paper", 0)
     assert last.regime.steps == 6
     whole = open_dataset("folder", own_images)
     assert regime.images is not None and regime.images < len(whole.image_ids())

@@ -10,6 +10,7 @@ from command_line import fssbench
 from fssbench.errors import UsageError
 from fssbench.records import find_records, read_run
 from fssbench.training import sweep as module
+from fssbench.training.request import recipe_settings
 from fssbench.training.sweep import carry_out, read_sweep, tasks
 
 
@@ -152,3 +153,16 @@ def test_a_training_free_method_is_run_as_it_is_with_the_sweeps_settings(file: P
         ("prototype", k, [33, 33]) for k in (1, 2)
     ]
     assert all(task.done for task in tasks(sweep))
+
+
+def test_settings_are_those_of_the_file_the_recipe_or_the_checkpoint(file: Path) -> None:
+    free = 'training_free = ["prototype"]\nsettings = ["size=33,33"]\n'
+    text = file.read_text().replace("toy_training:Learner", "pfenet").replace('"paper"', '"lite"')
+    file.write_text(free + text.replace('"toy"', '"efficientnet_lite0"').replace("untrained = false", ""))
+    sweep = read_sweep(file)
+    runs = [module.run_request(sweep, task).methods[0] for task in tasks(sweep) if task.kind == "run"]
+    of_recipe = recipe_settings("pfenet", "lite")
+    assert of_recipe
+    assert {(spec.name, spec.weights == "imagenet"): spec.settings for spec in runs} == {
+        ("prototype", True): ("size=33,33",), ("pfenet", True): of_recipe, ("pfenet", False): (),
+    }  # fmt: skip
