@@ -27,6 +27,7 @@ from fssbench.method import EpisodeBatch
 from fssbench.regime import exposure, list_digest
 from fssbench.training.loop import Run, Told, TrainRequest
 from fssbench.training.request import plan
+from fssbench.training.state import read_position
 
 NAME = "toy_training:Learner"
 FOLDER = "toy_training-Learner-toy-folder-fold0"
@@ -147,6 +148,21 @@ def test_parts_of_a_batch_add_up_to_nearly_the_whole(own_images: Path, tmp_path:
         for n in (1, 4)
     ]
     assert losses(made[1].folder) == pytest.approx(losses(made[0].folder), rel=0.05)
+
+
+@pytest.mark.parametrize(("validate", "stop", "saved"), [(0, 7, 4), (0, 8, 4), (0, 9, 8), (2, 7, 6)])
+def test_a_run_that_is_cut_off_goes_on_from_its_last_fourth_step_or_validation(
+    own_images: Path, tmp_path: Path, validate: int, stop: int, saved: int
+) -> None:
+    """The step that is being told of when the run ends is not saved yet."""
+
+    def cut(step: int, *rest: object) -> None:
+        if step == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Run(request(own_images, tmp_path, steps=12, validate=validate), Told(step=cut)).train()
+    assert read_position(tmp_path / FOLDER / "state.safetensors").step == saved
 
 
 def test_events_show_every_step_once_after_a_run_was_cut_off(own_images: Path, tmp_path: Path) -> None:
