@@ -39,6 +39,7 @@ from fssbench.method import (
 )
 from methods.blocks import resize
 from methods.recipes.fss1000 import LITE, PAPER
+from methods.winograd import Conv3x3, as_conv3x3
 
 WIDTH = 512  # channels of the comparison
 DECODER_WIDTHS = (512, 256, 128, 64, 64)  # from the comparison up to full resolution
@@ -113,6 +114,7 @@ class MaskedBackbone(Backbone):
             if isinstance(layer, nn.BatchNorm2d):
                 act = getattr(layer, "act", None)
                 _replace(net.body, name, GroupedBatchNorm(layer.num_features, layer.eps, layer.momentum or 0.1, act))
+        as_conv3x3(net.body)
 
     def load_imagenet(self) -> None:
         """ImageNet weights for all but the first convolution, as the authors' `loadImagenet` does."""
@@ -207,6 +209,8 @@ class FSS1000(Method):
 
     def supports(self, pixels: Tensor, masks: Tensor) -> Tensor:
         """The sum over K supports, normalised among themselves: B x K x 3 (and 1) x H x W -> B x C x h x w."""
+        if len(pixels) > 1 and pixels.device.type == "cpu" and not self.training:  # less memory in no more time
+            return torch.cat([self.supports(*one) for one in zip(pixels.split(1), masks.split(1), strict=True)])
         deep = self._encoded(pixels.flatten(0, 1), masks.flatten(0, 1), pixels.shape[1])["deep"]
         total: Tensor = deep.unflatten(0, pixels.shape[:2]).sum(1)
         return total
@@ -246,7 +250,7 @@ class FSS1000(Method):
 
 def conv_norm(inputs: int, outputs: int) -> nn.Sequential:
     """3x3 convolution, BatchNorm of momentum 1, ReLU."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), GroupedBatchNorm(outputs), nn.ReLU())
+    return nn.Sequential(Conv3x3(inputs, outputs), GroupedBatchNorm(outputs), nn.ReLU())
 
 
 def set_group(module: nn.Module, group: int | None) -> None:
