@@ -13,6 +13,7 @@ import own_trees
 import pytest
 from command_line import fssbench
 from repository import PLUGINS, ROOT
+from toy_data import few_shapes
 
 from fssbench.datasets.base import layers
 from fssbench.datasets.own.dataset import Folder
@@ -92,7 +93,8 @@ def test_a_protocol_in_a_few_lines_makes_a_bank_that_runs_as_any_other(
     lines = next(
         block for block in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE) if "import" in block
     )
-    exec(compile(lines, "adding-a-protocol.md", "exec"), {})
+    with few_shapes():
+        exec(compile(lines, "adding-a-protocol.md", "exec"), {})
     facts = json.loads(fssbench("inspect", "mine.h5", "--json").out)
     assert (facts["protocol"], facts["folds"][0]["episodes"]) == ("mine", 40)
     fssbench(
