@@ -5,9 +5,10 @@ from unittest.mock import Mock
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from methods import winograd
-from methods.winograd import Conv3x3, conv3x3
+from methods.winograd import Conv3x3, as_conv3x3, conv3x3
 
 
 @pytest.mark.parametrize(("height", "width"), [(24, 25), (26, 27), (31, 40)])
@@ -36,3 +37,17 @@ def test_it_serves_evaluation_of_large_maps_alone(monkeypatch: pytest.MonkeyPatc
         assert not fast.called
         conv(x)
     assert fast.called
+
+
+def test_only_convolutions_that_keep_the_size_are_replaced_and_parameters_stay() -> None:
+    plain = nn.Conv2d(4, 8, 3, padding=1)
+    others = [
+        nn.Conv2d(4, 8, 3), nn.Conv2d(4, 8, 3, 2, 1), nn.Conv2d(4, 8, 3, padding=2, dilation=2), nn.Conv2d(4, 8, 1),
+        nn.Conv2d(4, 8, 3, padding=1, groups=4), nn.Conv2d(4, 8, (3, 1), padding=1),
+    ]  # fmt: skip
+    network = nn.Sequential(plain, nn.Sequential(*others))
+    before = dict(network.named_parameters())
+    as_conv3x3(network)
+    assert type(plain) is Conv3x3
+    assert {type(layer) for layer in others} == {nn.Conv2d}
+    assert all(before[name] is value for name, value in network.named_parameters())
