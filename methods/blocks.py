@@ -7,6 +7,7 @@ a map of one channel is resized instead of one of hundreds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -32,6 +33,17 @@ def cross_entropy(logits: Tensor, labels: Tensor, ignore: int | None = VOID) -> 
     with torch.autocast(logits.device.type, enabled=False):
         likelihood = logits.float().log_softmax(1).gather(1, (labels * valid).unsqueeze(1)).squeeze(1)
     return Term(-(likelihood * valid).sum(), valid.sum())
+
+
+def each_alone(function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+    """`function` of rows that do not depend on each other: on a processor one at a time, else all at once.
+
+    A processor gains no time by a batch of large maps, and needs the memory of all of them. Not while gradients are
+    recorded: they would keep it all.
+    """
+    if rows[0].device.type != "cpu" or torch.is_grad_enabled():
+        return function(*rows)
+    return torch.cat([function(*row) for row in zip(*(each.split(1) for each in rows), strict=True)])
 
 
 def resize(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:

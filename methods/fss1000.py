@@ -37,7 +37,7 @@ from fssbench.method import (
     load_converted,
     strip_prefix,
 )
-from methods.blocks import resize
+from methods.blocks import each_alone, resize
 from methods.recipes.fss1000 import LITE, PAPER
 from methods.winograd import Conv3x3, as_conv3x3
 
@@ -202,15 +202,13 @@ class FSS1000(Method):
         """The relation network's input: the sum of the supports, then the query; B x 2C x h x w."""
         if "deep" not in episodes.support:
             masks = foreground(episodes.support_labels).unsqueeze(3)
-            deep = self.supports(episodes.support_pixels[:, 0], masks[:, 0])
+            deep = each_alone(self.supports, episodes.support_pixels[:, 0], masks[:, 0])
         else:
             deep = episodes.support["deep"][:, 0].sum(1)
         return torch.cat([deep, episodes.query["deep"]], dim=1)
 
     def supports(self, pixels: Tensor, masks: Tensor) -> Tensor:
         """The sum over K supports, normalised among themselves: B x K x 3 (and 1) x H x W -> B x C x h x w."""
-        if len(pixels) > 1 and pixels.device.type == "cpu" and not self.training:  # less memory in no more time
-            return torch.cat([self.supports(*one) for one in zip(pixels.split(1), masks.split(1), strict=True)])
         deep = self._encoded(pixels.flatten(0, 1), masks.flatten(0, 1), pixels.shape[1])["deep"]
         total: Tensor = deep.unflatten(0, pixels.shape[:2]).sum(1)
         return total

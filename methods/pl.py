@@ -40,7 +40,7 @@ from fssbench.method import (
     SupportBatch,
     Term,
 )
-from methods.blocks import cross_entropy
+from methods.blocks import cross_entropy, each_alone
 from methods.recipes.panet import PL_LITE, PL_PAPER
 
 
@@ -91,6 +91,9 @@ class PL(Method):
 
     def learn(self, images: Tensor, masks: Tensor) -> Tensor:
         """f_theta: M x 3 x H x W and M x H x W in 0..1 -> M x C, the mean of the masked image's features."""
+        return each_alone(self._learnt, images, masks)
+
+    def _learnt(self, images: Tensor, masks: Tensor) -> Tensor:
         maps: Tensor = self.learner(images * masks.unsqueeze(1).to(images.dtype))["c5"]
         return maps.mean((2, 3))
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.blocks import adjoint_resize, cosine_scores, masked_sums, pool_prototypes, resize
+from methods.blocks import adjoint_resize, cosine_scores, each_alone, masked_sums, pool_prototypes, resize
 
 
 def random(*shape: int) -> Tensor:
@@ -70,3 +70,18 @@ def test_resize_returns_a_map_of_that_size_as_it_is() -> None:
     x = random(1, 2, 4, 4)
     assert resize(x, (4, 4)) is x
     assert resize(x, (8, 6)).shape == (1, 2, 8, 6)
+
+
+def test_a_processor_takes_rows_one_at_a_time_where_no_gradient_needs_them_together() -> None:
+    seen: list[int] = []
+
+    def added(a: Tensor, b: Tensor) -> Tensor:
+        seen.append(len(a))
+        return a + b
+
+    a, b = torch.arange(6.0).view(3, 2), torch.ones(3, 2)
+    together = each_alone(added, a, b)
+    with torch.inference_mode():
+        alone = each_alone(added, a, b)
+    assert seen == [3, 1, 1, 1]
+    assert torch.equal(alone, together) and torch.equal(alone, a + b)
