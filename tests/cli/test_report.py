@@ -12,11 +12,11 @@ from command_line import Done, fresh, fssbench, refused
 from synthetic_records import make_record
 
 
-def without_torch(*words: object) -> Done:
-    """Run the command in a process of its own; it fails if torch was imported."""
+def without(library: str, *words: object) -> Done:
+    """Run the command in a process of its own; it fails if the library was imported."""
     code = (
         "import sys\nfrom fssbench.cli import main\ntry:\n    main()\nfinally:\n"
-        "    assert 'torch' not in sys.modules, 'torch was imported'\n"
+        f"    assert {library!r} not in sys.modules, '{library} was imported'\n"
     )
     return fresh([sys.executable, "-c", code, *map(str, words)])
 
@@ -29,8 +29,14 @@ def write(folder: Path, method: str, *, iou: float = 0.7, **options: Any) -> Pat
 
 def test_the_report_goes_to_stdout_and_imports_no_torch(tmp_path: Path) -> None:
     write(tmp_path / "a", "panet")
-    done = without_torch("report", tmp_path, "--with-published", "--intervals", "--protocol", "pfenet")
+    done = without("torch", "report", tmp_path, "--with-published", "--intervals", "--protocol", "pfenet")
     assert "70.0" in done.out and done.err == ""
+
+
+def test_a_report_without_intervals_imports_no_scipy(tmp_path: Path) -> None:
+    write(tmp_path / "a", "panet")
+    for words in ((), ("--with-published", "--protocol", "pfenet"), ("--per-class", "-f", "csv")):
+        assert without("scipy", "report", tmp_path, *words).out
 
 
 @pytest.mark.parametrize("name", ["markdown", "latex", "html", "csv", "json"])

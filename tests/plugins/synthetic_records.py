@@ -201,3 +201,16 @@ def _counts(size: int, quality: float) -> tuple[int, int, int]:
 
 def _sha(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def rewrite(record: Record, **changes: Any) -> None:
+    """Change fields of a record's run.json."""
+    run = record.run.model_copy(update=changes)
+    (record.path / "run.json").write_text(run.model_dump_json(), encoding="utf-8")
+
+
+def with_weights(record: Record, **changes: Any) -> None:
+    """Change fields of every fold's weights; `sha` is one letter of their hash."""
+    sha = changes.pop("sha", None)
+    update = changes | ({"sha256": sha * 64} if sha else {})
+    rewrite(record, weights={f: entry.model_copy(update=update) for f, entry in record.run.weights.items()})

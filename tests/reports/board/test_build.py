@@ -14,6 +14,7 @@ import pytest
 from command_line import fssbench
 from repository import ROOT
 
+from fssbench.audit.judge import audit
 from fssbench.errors import UsageError
 from fssbench.protocols import PFENET
 from fssbench.records import find_records, read_run
@@ -290,3 +291,10 @@ def test_a_board_without_means_says_why_and_claims_no_order(make_record: Make, t
     page = Page(build(tmp_path / "r", tmp_path / "site") / "index.html")
     assert "a mean and a rank need every fold of the bank" in page.text
     assert not any("aria-sort" in attributes for _, attributes in page.tags)
+
+
+def test_a_site_among_the_records_is_no_record(make_record: Make, tmp_path: Path) -> None:
+    make_record(tmp_path / "a", episodes=5)
+    build_site(load_results(tmp_path), tmp_path / "site", with_intervals=False)
+    assert len(load_results(tmp_path)) == 1
+    assert audit(tmp_path).findings == ()

@@ -165,3 +165,20 @@ def test_what_a_reader_must_not_overlook_is_in_the_name(
 ) -> None:
     make_record(tmp_path / "a", title="PANet", **changes)
     assert fold_tables(load_results(tmp_path))[0].rows[0].cells[0].text == label
+
+
+def test_overlapping_folders_hold_a_record_once_and_folds_of_two_merge(make_record: Make, tmp_path: Path) -> None:
+    iou = dict.fromkeys(range(4), 0.5)
+    make_record(tmp_path / "one" / "a", folds=[0, 1], fold_iou=iou)
+    make_record(tmp_path / "two" / "b", folds=[2, 3], fold_iou=iou)
+    (result,) = load_results(tmp_path, tmp_path / "one", tmp_path / "two" / ".." / "two")
+    assert result.repeats == () and result.summary.miou == pytest.approx(0.5)
+
+
+def test_an_unreadable_record_is_skipped_with_a_warning(make_record: Make, tmp_path: Path) -> None:
+    make_record(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "run.json").write_text("{")
+    told: list[str] = []
+    assert len(load_results(tmp_path, skipped=told.append)) == 1
+    assert len(told) == 1 and "run.json" in told[0]

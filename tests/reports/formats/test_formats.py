@@ -254,3 +254,22 @@ def test_on_a_terminal_a_group_is_named_once_above_its_first_column() -> None:
     titles = next(i for i, line in enumerate(lines) if "name" in line)
     assert lines[titles - 1].split() == ["one", "two"] and lines[titles].split() == list(groups)
     assert [lines[titles - 1].index(word) for word in ("one", "two")] == [lines[titles].index(word) for word in "xz"]
+
+
+def test_links_images_and_stars_of_a_record_stay_text() -> None:
+    def table(word: str) -> Table:
+        return Table(word, (Column("a", numeric=False),), (Row((Cell(word),)), Row((Cell(word),))))
+
+    told = to_markdown([table("![x](http://evil) [y](http://evil) < 0.001 `z`")])
+    assert r"!\[x\](http" in told and r"\[y\](http" in told and r"\`z\`" in told and "< 0.001" in told
+    assert r"\\" + "\n*" not in to_latex([table("*starred")])
+    assert "{*}starred" in to_latex([table("*starred")])
+
+
+def test_a_terminal_shows_text_as_it_is_and_acts_on_none_of_it() -> None:
+    printed = io.StringIO()
+    words = "< 0.001 & [red]x[/red] *y* \x1b[31mz"
+    table = Table(words, (Column("a", numeric=False),), (Row((Cell(words),)),), lead=(words,), notes=(words,))
+    to_terminal([table], Console(file=printed, width=80))
+    assert printed.getvalue().count("< 0.001 & [red]x[/red] *y*  [31mz") == 4
+    assert "\x1b" not in printed.getvalue()

@@ -135,3 +135,16 @@ def test_plots_stand_in_the_order_asked_for(make_record: Make, tmp_path: Path) -
         drawn[order] = path.read_bytes()
     assert drawn["mean"] != drawn["name"]
     fssbench("plot", tmp_path / "r", "--sort", "colour", "--out", tmp_path / "x", status=2)
+
+
+def test_plots_and_boards_show_the_mean_over_trainings_never_the_best(make_record: Make, tmp_path: Path) -> None:
+    for shot in (1, 5):
+        for seed, iou in enumerate((0.3, 0.4, 0.8)):
+            make_record(tmp_path / f"{shot}-{seed}", shot=shot, seed=seed, fold_iou=dict.fromkeys(range(4), iou))
+    (bank,) = collect(load_results(tmp_path), with_intervals=False)
+    assert [len(board.entries) for board in bank.boards] == [1, 1]
+    with style():
+        figure = shots(bank)
+    assert figure is not None
+    (line,) = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
+    assert list(line.get_ydata()) == pytest.approx([50.0, 50.0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import fssbench
 
@@ -48,6 +49,22 @@ def test_what_images_cannot_tell_apart_makes_the_interval_wide(tmp_path: Path, m
     close = agreement(load_results(records(tmp_path / "b", [0.504, 0.503, 0.502, 0.501, 0.5], make_record)))
     assert (apart.low, apart.high) == pytest.approx((1, 1))
     assert close.high - close.low > 0.5
+
+
+@pytest.mark.parametrize(
+    ("reversed_of_200", "low", "high"),
+    [(4, 1.0, 1.0), (6, -1.0, 1.0), (194, -1.0, 1.0), (196, -1.0, -1.0)],
+)
+def test_the_interval_leaves_out_a_fortieth_of_the_draws_at_each_end(  # type: ignore[no-untyped-def]
+    reversed_of_200: int, low: float, high: float, tmp_path: Path, make_record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Draws in the papers' order (a correlation of 1) and in its opposite (-1)."""
+    mious = [0.7, 0.6, 0.5, 0.4, 0.3]
+    signs = np.where(np.arange(200) < reversed_of_200, -1, 1)
+    numbers = {name: (value, value * signs) for name, value in zip(ORDER, mious, strict=True)}
+    monkeypatch.setattr("fssbench.reports.studies.agreement._means", lambda entry: numbers[entry.first.setting.method])
+    found = agreement(load_results(records(tmp_path, mious, make_record, episodes=1)))
+    assert (found.low, found.high) == pytest.approx((low, high))
 
 
 def test_only_what_is_trained_as_in_the_papers_takes_part(tmp_path: Path, make_record) -> None:  # type: ignore[no-untyped-def]

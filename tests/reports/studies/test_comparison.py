@@ -12,10 +12,13 @@ import pytest
 from command_line import fssbench
 
 from fssbench.errors import RecordError, UsageError
+from fssbench.protocols import FSSBENCH
 from fssbench.records import Record
+from fssbench.reports.entries.lines import entries_of
 from fssbench.reports.entries.results import load_results
+from fssbench.reports.formats.markdown import to_markdown
 from fssbench.reports.render import render_tables
-from fssbench.reports.studies.comparison import compare, comparison_data
+from fssbench.reports.studies.comparison import compare, comparison_data, sets_to_compare
 from fssbench.reports.tables.comparison import comparison_tables
 
 Make = Callable[..., Record]
@@ -87,6 +90,40 @@ def test_p_values_are_corrected_for_the_number_of_pairs(make_record: Make, tmp_p
     assert len(by_class) == 60 and corrected == pytest.approx(min(1.0, 60 * plain)) and plain < corrected
 
 
+def test_intervals_exclude_0_just_where_the_corrected_p_value_is_below_5_percent(
+    make_record: Make, tmp_path: Path
+) -> None:
+    for seed, miou in enumerate((0.30, 0.32, 0.34, 0.36, 0.38, 0.70)):
+        make_record(tmp_path / str(seed), f"m{seed}", miou=miou, seed=seed, episodes=30)
+    pairs = compare(load_results(tmp_path)).pairs
+    means = [(pair.overall, pair.overall_p) for pair in pairs]
+    classes = [(each, pair.class_p[c]) for pair in pairs for c, each in pair.classes.items()]
+    for family in (means, classes):
+        assert any(each.p_value < 0.05 <= p for each, p in family), "the correction must decide something"
+        assert any(p < 0.05 for _, p in family)
+        assert [each.low > 0 or each.high < 0 for each, _ in family] == [p < 0.05 for _, p in family]
+
+
+@pytest.mark.parametrize(
+    ("averaging", "folds", "said"),
+    [
+        ("folds", (0, 1), "mean over folds;"),
+        ("folds", (0,), "mean over folds 0 only;"),
+        ("classes", (0, 1), "mean over classes;"),
+        ("classes", (0,), "mean over classes of folds 0 only;"),
+    ],
+)
+def test_the_table_says_what_the_mean_is_over(
+    averaging: str, folds: tuple[int, ...], said: str, make_record: Make, tmp_path: Path
+) -> None:
+    protocol = FSSBENCH.model_copy(update={"averaging": averaging})
+    for seed, name in enumerate(("one", "other")):
+        make_record(tmp_path / name, name, folds=folds, bank_folds=(0, 1), protocol=protocol, seed=seed, episodes=5)
+    tables = comparison_tables(compare(load_results(tmp_path)))
+    (lead,) = [table.lead[0] for table in tables if table.title.endswith("paired comparison")]
+    assert said in lead
+
+
 def test_only_shared_folds_are_compared_and_the_table_says_so(make_record: Make, tmp_path: Path) -> None:
     make_record(tmp_path / "a", "one", folds=[0, 1, 2], fold_iou={0: 0.5, 1: 0.5, 2: 0.1})
     make_record(tmp_path / "b", "other", folds=[0, 1, 3], fold_iou={0: 0.4, 1: 0.3, 3: 0.9})
@@ -140,3 +177,33 @@ def test_every_format_prints_every_table(name: str, make_record: Make, tmp_path:
     text = render_tables(name, comparison_tables(compare(load_results(tmp_path))))
     assert "paired comparison" in text and "Largest differences" in text
     assert "<b>" not in text
+
+
+def test_shots_are_compared_apart_and_trainings_together(make_record: Make, tmp_path: Path) -> None:
+    for shot in (1, 5):
+        for name in ("one", "two"):
+            for seed in (1, 2):
+                make_record(tmp_path / f"{name}{shot}{seed}", name, shot=shot, seed=seed, episodes=5)
+    sets = sets_to_compare(load_results(tmp_path))
+    assert [len(entries_of(each)) for each in sets] == [2, 2]
+    assert all(len({result.shot for result in each}) == 1 for each in sets)
+    found = compare(sets[0])
+    assert len(found.pairs) == 1 and len(found.ranks) == 2
+
+
+def test_a_baseline_is_compared_with_each_other_result(make_record: Make, tmp_path: Path) -> None:
+    for seed, name in enumerate(("base", "two", "three")):
+        make_record(tmp_path / name, name, seed=seed, episodes=5)
+    pairs = compare(load_results(tmp_path), against="base").pairs
+    assert [pair.second.split(",")[0] for pair in pairs] == ["base", "base"]
+    with pytest.raises(UsageError, match="unknown result 'bass'"):
+        compare(load_results(tmp_path), against="bass")
+
+
+def test_a_verdict_on_one_training_speaks_of_its_weights(make_record: Make, tmp_path: Path) -> None:
+    from fssbench.reports.tables.comparison import comparison_tables
+
+    make_record(tmp_path / "a", "weak", miou=0.3, episodes=60)
+    make_record(tmp_path / "b", "strong", miou=0.7, weights="checkpoint", episodes=60, seed=1)
+    told = to_markdown(comparison_tables(compare(load_results(tmp_path))))
+    assert "The weights of strong" in told and "how much other trainings differ" in told

@@ -19,6 +19,7 @@ from fssbench.errors import RecordError
 from fssbench.records import COLUMNS, write_record
 from fssbench.reports.entries.results import load_results
 from fssbench.reports.studies.sensitivity import extremes, sensitivity, spread, widest
+from fssbench.reports.tables.sensitivity import sensitivity_tables
 
 Make = Callable[..., Any]
 
@@ -119,3 +120,21 @@ def test_a_result_keeps_its_spread_whatever_else_is_there(make_record: Make, tmp
     (result,) = load_results(tmp_path)
     assert sensitivity(result).overall.queries == 1
     assert sensitivity(replace(result, seed=7)).overall == sensitivity(result).overall
+
+
+def test_one_ordinary_record_does_not_end_the_sensitivity_of_others(make_record: Make, tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank.h5", episodes=4, shots=2, repeats=3)
+    shifted_record(bank, tmp_path / "r")
+    make_record(tmp_path / "r" / "ordinary")
+    printed = fssbench("sensitivity", tmp_path / "r")
+    assert "Shifted" in printed.out and "left out: 1" in printed.err
+
+
+def test_results_that_differ_in_weights_only_keep_their_columns(tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank.h5", episodes=4, shots=2, repeats=3)
+    shifted_record(bank, tmp_path / "r")
+    (result,) = load_results(tmp_path / "r")
+    found = sensitivity(result)
+    _, by_class = sensitivity_tables([found, found])
+    assert len(by_class.columns) == 3  # class and two results
+    assert {len(row.cells) for row in by_class.rows} == {3}
