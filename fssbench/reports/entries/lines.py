@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from fssbench.records import Run
-from fssbench.reports.entries.results import Place, Result, Setting, numbers_of
+from fssbench.reports.entries.results import Place, Result, Setting, grouped, numbers_of
 
 WEIGHTS = {
     "imagenet": "untrained (ImageNet backbone)",
@@ -99,10 +99,7 @@ class Entry:
 
 def entries_of(results: Sequence[Result]) -> list[Entry]:
     """Results that differ in their training only, together."""
-    groups: dict[tuple[Place, Setting, int], list[Result]] = {}
-    for result in results:
-        groups.setdefault((result.place, result.setting, result.shot), []).append(result)
-    return [Entry(tuple(group)) for group in groups.values()]
+    return [Entry(tuple(group)) for group in grouped(results, lambda r: (r.place, r.setting, r.shot)).values()]
 
 
 def scores_of(results: Sequence[Result]) -> Scores:
@@ -125,12 +122,9 @@ def scores_of(results: Sequence[Result]) -> Scores:
 
 def lines_of(results: Sequence[Result]) -> list[Line]:
     """Results of one setting side by side, in the order of the results."""
-    groups: dict[tuple[Place, Setting], dict[int, list[Result]]] = {}
-    for result in results:
-        groups.setdefault((result.place, result.setting), {}).setdefault(result.shot, []).append(result)
     return [
-        Line(place, setting, {shot: tuple(members) for shot, members in by_shot.items()})
-        for (place, setting), by_shot in groups.items()
+        Line(place, setting, {shot: tuple(members) for shot, members in grouped(group, lambda r: r.shot).items()})
+        for (place, setting), group in grouped(results, lambda r: (r.place, r.setting)).items()
     ]
 
 

@@ -7,9 +7,10 @@ and records share a result only if everything that could change a number agrees.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
@@ -17,6 +18,9 @@ from fssbench.errors import RecordError
 from fssbench.records import Run, Summary, WeightsEntry, contamination, find_records, read_episodes, read_run
 from fssbench.scoring.metrics import summarise
 from fssbench.scoring.rules import ScoringRules, rules_of
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, order=True)
@@ -118,10 +122,7 @@ def load_results(*roots: Path, skipped: Callable[[str], None] | None = None) -> 
 
 def gather(sources: Iterable[Source]) -> list[Result]:
     """Merge records that hold different folds of one setting, shot and training."""
-    groups: dict[tuple[Place, Setting, int, int], list[Source]] = {}
-    for source in sources:
-        key = (_place(source), _setting(source.run), source.run.shot, _seed(source.run))
-        groups.setdefault(key, []).append(source)
+    groups = grouped(sources, lambda s: (_place(s), _setting(s.run), s.run.shot, _seed(s.run)))
     results = [
         _merge(place, setting, shot, seed, training, members)
         for (place, base, shot, seed), group in groups.items()
@@ -130,12 +131,21 @@ def gather(sources: Iterable[Source]) -> list[Result]:
     return sorted(results, key=lambda r: (r.place, r.setting.title.lower(), r.setting, r.shot, r.seed, r.training))
 
 
-def places_of(results: Sequence[Result]) -> dict[Place, list[Result]]:
+def places_of(results: Iterable[Result]) -> dict[Place, list[Result]]:
     """Results that can be compared, together."""
-    places: dict[Place, list[Result]] = {}
-    for result in results:
-        places.setdefault(result.place, []).append(result)
-    return places
+    return grouped(results, lambda result: result.place)
+
+
+def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Items with the same key together, in the order in which they come.
+
+    >>> grouped(["bam", "canet", "bmm"], lambda name: name[0])
+    {'b': ['bam', 'bmm'], 'c': ['canet']}
+    """
+    groups: dict[K, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
 def rescore(result: Result, rules: ScoringRules, *, every_fold: bool = True) -> Summary:

@@ -36,7 +36,7 @@ def evaluated(results: Sequence[Result], frames: Sequence[pd.DataFrame]) -> tupl
     if len(results) > 1:
         return _intervals(results, frames, rules), measure(frames, bank.folds, rules)
     clusters = build_clusters(frames[0])
-    found = statistics(frames[0], bank.folds, _resamples(clusters), rules)
+    found = statistics(frames[0], bank.folds, resamples_of(clusters), rules)
     none = np.zeros(len(found.names))
     measured = Measured(frames[0], clusters, found.names, found.value, found.influence, none, 1)
     return intervals_of(found, clusters, level=LEVEL), measured
@@ -47,7 +47,7 @@ def _weights(images: int) -> Floats:
     return np.asfortranarray(np.random.default_rng(SEED).exponential(size=(RESAMPLES, images)))
 
 
-def _resamples(clusters: Clusters) -> Resamples:
+def resamples_of(clusters: Clusters) -> Resamples:
     """What `resample` draws with `SEED`, kept: many results have the same images."""
     return Resamples(clusters.image, _weights(clusters.images))
 
@@ -62,7 +62,7 @@ def _intervals(
         frame["run"] += number * (1 + int(frame["run"].max()))
     whole = pd.concat(frames, ignore_index=True)
     clusters = build_clusters(whole)
-    found = statistics(whole, bank.folds, _resamples(clusters), rules)
+    found = statistics(whole, bank.folds, resamples_of(clusters), rules)
     return intervals_of(found, clusters, level=LEVEL, between=_between(results) if len(results) > 1 else None)
 
 

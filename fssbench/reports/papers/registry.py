@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fssbench.errors import DataError
-from fssbench.reports.entries.results import Place, Setting
+from fssbench.reports.entries.results import Place, Setting, grouped
 
 NAMES = {"fss1000": "FSS-1000 relation net", "gfsam": "GF-SAM"}  # registry name -> name in the tables of papers
 ROUNDING = 0.1001  # how far the mean of rounded folds may be from a rounded mean
@@ -139,11 +139,10 @@ def published_results() -> tuple[PublishedResult, ...]:
 
 @cache
 def _paper_scores(dataset: str, way: int, shot: int, annotation: str) -> tuple[PaperScores, ...]:
-    groups: dict[tuple[str, str], list[PublishedResult]] = {}
-    for row in published_results():
-        if (row.dataset, row.way, row.shot, row.annotation, row.role) == (dataset, way, shot, annotation, "paper"):
-            groups.setdefault((row.method, row.backbone), []).append(row)
-    return tuple(PaperScores(g[0].method, g[0].venue, g[0].year, g[0].backbone, spans(g)) for g in groups.values())
+    asked = (dataset, way, shot, annotation, "paper")
+    rows = [r for r in published_results() if (r.dataset, r.way, r.shot, r.annotation, r.role) == asked]
+    groups = grouped(rows, lambda row: (row.method, row.backbone)).values()
+    return tuple(PaperScores(g[0].method, g[0].venue, g[0].year, g[0].backbone, spans(g)) for g in groups)
 
 
 def paper_scores(method: str, dataset: str, way: int, shot: int, annotation: str = "mask") -> dict[str, PaperScores]:

@@ -85,11 +85,17 @@ def write_gallery(result: Result, banks: Mapping[str, Reference], folder: Path, 
             (f"IoU {100 * one.iou:.1f}   {caption(result, one)}", image) for one, image in draw(result, bank, chosen)
         ]
         if rows:
-            title = slug(result.setting.title, result.setting.backbone, f"{result.shot}shot", result.run.id[-8:], name)
-            written.append(folder / f"{title}.png")
-            with atomic_path(written[-1]) as temporary:
-                stacked(rows).save(temporary, format="PNG")
+            written.append(write_sheet(rows, result, folder, name))
     return written
+
+
+def write_sheet(rows: Sequence[tuple[str, Image.Image]], result: Result, folder: Path, name: str) -> Path:
+    """Strips with their text as one PNG, named after the result."""
+    title = slug(result.setting.title, result.setting.backbone, f"{result.shot}shot", result.run.id[-8:], name)
+    path = folder / f"{title}.png"
+    with atomic_path(path) as temporary:
+        stacked(rows).save(temporary, format="PNG")
+    return path
 
 
 def site_gallery(banks: Mapping[str, Reference], count: int = 4) -> DrawGallery:

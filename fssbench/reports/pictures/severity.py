@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from fssbench.reports.entries.lines import method_label, title
 from fssbench.reports.pictures.style import colour, marker, new_figure, save, style
-from fssbench.reports.studies.robustness import Robustness
+from fssbench.reports.studies.robustness import Robustness, by_place
 
 _CONDITION = re.compile(r"(?P<kind>.+)-(?P<level>[1-5])")
 _COLUMNS = 4
@@ -18,12 +18,9 @@ _COLUMNS = 4
 
 def draw_severities(found: Sequence[Robustness], folder: Path) -> list[Path]:
     """A figure for each clean bank and number of shots; PNG and SVG, named after them."""
-    groups: dict[tuple[object, int], list[Robustness]] = {}
-    for each in found:
-        groups.setdefault((each.clean.place, each.clean.shot), []).append(each)
     written: list[Path] = []
     with style():
-        for members in groups.values():
+        for members in by_place(found):
             place, shot = members[0].clean.place, members[0].clean.shot
             name = f"{place.dataset}-{place.fingerprint[:8]}-{place.way}way-{shot}shot-severity"
             written += save(by_severity(members), folder, name)

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from PIL import Image
-
 from fssbench.audit.bank import Reference
-from fssbench.files import atomic_path
-from fssbench.reports.entries.rankings import slug
 from fssbench.reports.entries.results import Result, episodes_of
-from fssbench.reports.pictures.gallery import Picked, bank_of, caption, draw, episode_scores
-from fssbench.reports.pictures.strips import stacked
+from fssbench.reports.pictures.gallery import Picked, bank_of, caption, draw, episode_scores, write_sheet
 from fssbench.reports.studies.sensitivity import widest
 
 
@@ -28,12 +23,8 @@ def write_extremes(result: Result, banks: Mapping[str, Reference], folder: Path,
         chosen.append(("best support", places[extremes.fold, extremes.best]))
         chosen.append(("worst support", places[extremes.fold, extremes.worst]))
     strips = draw(result, bank, [one for _, one in chosen])
-    rows: list[tuple[str, Image.Image]] = [
+    rows = [
         (f"{words}: IoU {100 * one.iou:.1f}   {caption(result, one)}", image)
         for (words, one), (_, image) in zip(chosen, strips, strict=True)
     ]
-    name = slug(result.setting.title, result.setting.backbone, f"{result.shot}shot", result.run.id[-8:], "supports")
-    path = folder / f"{name}.png"
-    with atomic_path(path) as temporary:
-        stacked(rows).save(temporary, format="PNG")
-    return path
+    return write_sheet(rows, result, folder, "supports")

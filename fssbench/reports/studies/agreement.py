@@ -11,12 +11,12 @@ from scipy.stats import rankdata, spearmanr
 from fssbench.errors import UsageError
 from fssbench.reports.entries.lines import Entry, entries_of, method_label, title
 from fssbench.reports.entries.results import Result, episodes_of
-from fssbench.reports.entries.uncertainty import LEVEL, SEED
+from fssbench.reports.entries.uncertainty import LEVEL, resamples_of
 from fssbench.reports.papers.beside import TRAINING_FREE
 from fssbench.reports.papers.registry import PaperScores, scores_for
 from fssbench.reports.studies.comparison import check_comparable
 from fssbench.scoring.clusters import Floats, build_clusters
-from fssbench.scoring.intervals import RESAMPLES, resample, statistics
+from fssbench.scoring.intervals import statistics
 from fssbench.scoring.rules import rules_of
 
 LEAST = 4  # methods, below which an order says nothing
@@ -105,8 +105,7 @@ def _means(entry: Entry) -> tuple[float, Floats]:
     values, draws = [], []
     for result in entry.results:
         bank, episodes = result.run.bank, episodes_of(result)
-        images = resample(build_clusters(episodes), np.random.default_rng(SEED), RESAMPLES)
-        found = statistics(episodes, bank.folds, images, rules_of(bank.protocol))
+        found = statistics(episodes, bank.folds, resamples_of(build_clusters(episodes)), rules_of(bank.protocol))
         if "mean" not in found.names:
             raise UsageError(f"{result.run.id}: expected every fold of its bank, found {sorted(result.summary.folds)}")
         at = found.names.index("mean")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from fssbench.errors import RecordError, UsageError, unknown_name
 from fssbench.reports.entries.lines import Entry, entries_of, method_label, title, weights_label
-from fssbench.reports.entries.results import Result, episodes_of, places_of
+from fssbench.reports.entries.results import Result, episodes_of, grouped, places_of
 from fssbench.scoring.clusters import holm, holm_levels, rank_intervals
 from fssbench.scoring.paired import (
     Difference,
@@ -77,8 +77,8 @@ def sets_to_compare(results: Sequence[Result], *, across_shots: bool = False) ->
     """
     sets = []
     for group in places_of(results).values():
-        by_shot = {shot: [r for r in group if r.shot == shot] for shot in dict.fromkeys(r.shot for r in group)}
-        alike = [] if across_shots else [each for each in by_shot.values() if len(entries_of(each)) > 1]
+        by_shot = [] if across_shots else grouped(group, lambda r: r.shot).values()
+        alike = [each for each in by_shot if len(entries_of(each)) > 1]
         sets += alike or [each for each in [group] if len(entries_of(each)) > 1]
     return sets or [list(results)]
 

@@ -19,7 +19,7 @@ from fssbench.banks.corruptions import clean_id
 from fssbench.errors import RecordError, UsageError, unknown_name
 from fssbench.names import SEPARATOR
 from fssbench.reports.entries.lines import Entry, entries_of
-from fssbench.reports.entries.results import Place, Result, Setting, episodes_of
+from fssbench.reports.entries.results import Place, Result, Setting, episodes_of, grouped
 from fssbench.reports.entries.uncertainty import LEVEL, result_intervals
 from fssbench.scoring.intervals import Interval
 from fssbench.scoring.paired import Difference, Measured, measure, paired_differences
@@ -66,6 +66,11 @@ def robustness(results: Sequence[Result]) -> list[Robustness]:
             "of the same method, found none. Run both, or name the folders of both."
         )
     return found
+
+
+def by_place(found: Sequence[Robustness]) -> list[list[Robustness]]:
+    """What has one clean bank and one number of shots, together."""
+    return list(grouped(found, lambda each: (each.clean.place, each.clean.shot)).values())
 
 
 def _condition(result: Result) -> tuple[str, str]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fssbench.reports.entries.lines import DATASETS, method_label, title, weights_label
-from fssbench.reports.studies.robustness import SUITES, Robustness, SuiteLine
+from fssbench.reports.entries.results import grouped
+from fssbench.reports.studies.robustness import SUITES, Robustness, SuiteLine, by_place
 from fssbench.reports.tables.model import MISSING, Cell, Table, change, columns, number, ranked, row
 
 
 def robustness_tables(found: Sequence[Robustness], digits: int = 1) -> list[Table]:
     """One table a clean place and shot: rows conditions; for each method mIoU and its drop with an interval."""
-    groups: dict[tuple[object, int], list[Robustness]] = {}
-    for each in found:
-        groups.setdefault((each.clean.place, each.clean.shot), []).append(each)
-    return [_robustness_table(members, digits) for members in groups.values()]
+    return [_robustness_table(members, digits) for members in by_place(found)]
 
 
 def _robustness_table(members: Sequence[Robustness], digits: int) -> Table:
@@ -41,8 +39,8 @@ def _robustness_table(members: Sequence[Robustness], digits: int) -> Table:
 
 def suite_tables(name: str, lines: Sequence[SuiteLine], digits: int = 1) -> list[Table]:
     """One table a protocol: rows settings and shots; columns the suite's members and their mean."""
-    protocols = dict.fromkeys(line.protocol for line in lines)
-    return [_suite_table(name, each, [line for line in lines if line.protocol == each], digits) for each in protocols]
+    groups = grouped(lines, lambda line: line.protocol)
+    return [_suite_table(name, protocol, members, digits) for protocol, members in groups.items()]
 
 
 def _suite_table(name: str, protocol: str, lines: Sequence[SuiteLine], digits: int) -> Table:
