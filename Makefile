@@ -47,7 +47,7 @@ test-lowest:
 	$(VENV)-lowest/bin/python -m pip install --quiet uv
 	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct \
 		--editable ".[lite,coco,foundation,dev]"
-	PYTHONWARNINGS=default $(VENV)-lowest/bin/pytest -m "not slow" -n auto --dist worksteal -W default --ignore tests/cluster
+	PYTHONWARNINGS=ignore $(VENV)-lowest/bin/pytest -m "not slow" -n auto --dist worksteal -W default --ignore tests/cluster
 
 coverage: $(VENV)/.test
 	$(BIN)/pytest -m "not slow" -n auto --cov=fssbench --cov=methods --cov-report=term:skip-covered --cov-report=markdown:coverage.md

@@ -75,6 +75,15 @@ def test_one_way_results_are_merged_by_the_strongest_claim() -> None:
     assert label.tolist() == [[2, 1, 0]]
 
 
+def test_a_way_that_no_shot_claims_is_not_taken_for_its_margin() -> None:
+    """By votes a pixel may be claimed with a mean margin below that of a way without any vote."""
+    voting = SimpleNamespace(align_corners=False, decide=lambda logits: logits.argmax(2).amax(1))
+    claimed, not_claimed = torch.tensor([1.0, -9.0]), torch.tensor([-1.0, -1.0])  # margins of two shots
+    ways = torch.zeros(1, 2, 2, 2, 1, 1)  # B x ways x S x 2 x 1 x 1
+    ways[0, 0, :, 1, 0, 0], ways[0, 1, :, 1, 0, 0] = claimed, not_claimed
+    assert labels_at(voting, ways, 2, (1, 1), Preprocess((1, 1)), Resolution()).tolist() == [[[1]]]  # type: ignore[arg-type]
+
+
 def test_a_square_resolution_resizes_the_truth_by_nearest() -> None:
     truth = torch.tensor([[0, 1], [255, 2]], dtype=torch.uint8)
     doubled = [[0, 0, 1, 1], [0, 0, 1, 1], [255, 255, 2, 2], [255, 255, 2, 2]]

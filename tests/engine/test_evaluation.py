@@ -28,6 +28,15 @@ def test_a_method_object_gets_the_rows_and_the_summary_of_a_run(run, bank: Path,
     assert found.summary == read_run(outcome.folder).summary
 
 
+def test_fp32_is_fp32_within_a_callers_autocast(bank: Path) -> None:
+    method, _ = build_method(MethodSpec("toy_methods:Toy", weights="random"), 0)
+    with open_bank(bank) as opened:
+        plain = evaluate_method(method, opened, folds=[0])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            within = evaluate_method(method, opened, folds=[0])
+    pd.testing.assert_frame_equal(within.episodes, plain.episodes)
+
+
 def test_a_method_in_training_stays_there_and_can_still_be_trained(bank: Path) -> None:
     method, _ = build_method(MethodSpec("toy_methods:Toy", weights="random"), 0)
     method.train()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,6 +51,10 @@ def test_whoever_stops_early_waits_for_no_batch_that_nobody_has_begun(workers: i
 
     batches = Loader.batches(cast(Loader, SimpleNamespace(batch=batch)), 0, 100, workers)
     assert next(batches) == (0, [])
+    for _ in range(3000):  # until every thread has a batch that will not end
+        if len(begun) > workers:
+            break
+        time.sleep(0.01)
     threading.Timer(0.3, go.set).start()
     batches.close()
     assert sorted(begun) == list(range(1 + workers))
