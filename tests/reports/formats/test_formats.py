@@ -76,7 +76,8 @@ def test_the_report_with_intervals_is_the_golden_file(
         make_record(tmp_path / f"p{shot}", title="PANet", shot=shot, miou=0.3, episodes=60)
     make_record(tmp_path / "h", "hsnet", title="HSNet", weights="checkpoint", miou=0.5, seed=1, episodes=60)
     text = render(name, load_results(tmp_path), View(intervals=True))
-    golden(GOLDEN / f"intervals.{SUFFIX[name]}", text)
+    # SciPy's releases differ in the tenth digit.
+    golden(GOLDEN / f"intervals.{SUFFIX[name]}", re.sub(r"0\.\d{9,}", lambda found: f"{float(found[0]):.8f}", text))
 
 
 def test_the_order_of_folders_does_not_matter(make_record: Make, tmp_path: Path) -> None:
