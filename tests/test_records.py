@@ -160,6 +160,12 @@ def test_a_time_that_is_no_number_is_refused(tmp_path: Path, number: str) -> Non
         read_run(tmp_path)
 
 
+def test_a_number_of_supports_below_none_is_refused(tmp_path: Path) -> None:
+    write_record(tmp_path, run().model_copy(update={"vanished_supports": -1}), frame())
+    with pytest.raises(RecordError, match=r"run\.json: vanished_supports"):
+        read_run(tmp_path)
+
+
 def test_rows_that_unpack_to_more_than_any_record_holds_are_refused(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     write_record(tmp_path, run(), frame())
     (tmp_path / "episodes.csv.gz").write_bytes(gzip.compress(b"0" * 5_000_000))  # 5 kB on disk

@@ -31,7 +31,7 @@ from fssbench.engine.build import MethodSpec, build_method
 from fssbench.engine.evaluate import Settings
 from fssbench.engine.run import RunRequest
 from fssbench.predictions import open_predictions
-from fssbench.records import COUNTS, Run, read_record
+from fssbench.records import Run, read_record
 from fssbench.regime import Regime
 
 
@@ -143,24 +143,17 @@ def test_help_is_quick_to_import_and_never_touches_torch() -> None:
     assert fresh([sys.executable, "-c", code]).out.rstrip().endswith("False")
 
 
-def test_scoring_saved_predictions_gives_the_same_counts(bank: Path, tmp_path: Path) -> None:
-    folder = Path(json.loads(fssbench(*run_toy(bank, tmp_path / "a", "--save-predictions")).out)[0]["folder"])
-    words = [
-        "score",
-        folder / "predictions.h5",
-        "--bank",
-        bank,
-        "--shots",
-        "1",
-        "--name",
-        "Caffe",
-        "--out",
-        tmp_path / "b",
-    ]
-    scored = read_record(Path(json.loads(fssbench(*words, "--json").out)["folder"]))
+@pytest.mark.parametrize("ways", [1, 2])
+def test_scoring_saved_predictions_gives_the_same_rows(
+    bank: Path, two_way_bank: Path, tmp_path: Path, ways: int
+) -> None:
+    path = bank if ways == 1 else two_way_bank
+    folder = Path(json.loads(fssbench(*run_toy(path, tmp_path / "a", "--save-predictions")).out)[0]["folder"])
+    words = ["score", folder / "predictions.h5", "--bank", path, "--shots", "1", "--name", "Caffe"]
+    scored = read_record(Path(json.loads(fssbench(*words, "--out", tmp_path / "b", "--json").out)["folder"]))
     own = read_record(folder)
     assert scored.run.summary == own.run.summary
-    assert scored.episodes[COUNTS].equals(own.episodes[COUNTS])
+    assert scored.episodes.equals(own.episodes)
 
 
 def test_masks_as_png_files_are_scored_and_a_missing_one_is_named(bank: Path, tmp_path: Path) -> None:

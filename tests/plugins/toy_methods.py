@@ -44,6 +44,7 @@ class Toy(Method):
         self.query_input = Preprocess((32, 32), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
     def encode_support(self, support: SupportBatch) -> Features:
+        assert len(support.features["c1"]) == len(support.labels)  # which the sums below would not notice
         return {"prototype": _prototypes(support.features["c1"], support.labels)}
 
     def segment(self, episodes: EpisodeBatch) -> Tensor:

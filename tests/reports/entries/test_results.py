@@ -105,6 +105,12 @@ def test_a_lens_scores_the_same_counts_by_other_rules(make_record: Make, tmp_pat
     assert seen.place.lens == "pmms"
 
 
+def test_a_lens_gives_no_mean_either_where_a_fold_is_missing(make_record: Make, tmp_path: Path) -> None:
+    make_record(tmp_path / "a", folds=[0, 1, 3], fold_iou=HALVES)
+    (result,) = load_results(tmp_path)
+    assert through(result, find_protocol("pfenet")).summary.miou is None
+
+
 def test_a_lens_says_what_it_cannot_change(make_record: Make, tmp_path: Path) -> None:
     make_record(tmp_path / "a")
     (result,) = load_results(tmp_path)
