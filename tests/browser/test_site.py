@@ -13,6 +13,7 @@ import pytest
 from synthetic_records import make_record
 
 from fssbench.protocols import PFENET
+from fssbench.regime import Regime
 from fssbench.reports.board.build import build_site
 from fssbench.reports.entries.results import load_results
 
@@ -29,10 +30,14 @@ NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six results on two boards, and one on another protocol; one of them attacks."""
     folder = tmp_path_factory.mktemp("results")
+    trained = Regime(
+        source="fssbench", dataset="shapes5i", fold=0, classes={c: f"class number {c}" for c in range(30, 46)}
+    )
     for seed, (method, miou) in enumerate([("panet", 0.45), ("canet", 0.5), ("hsnet", 0.6)]):
         for shot in (1, 5):
             make_record(folder / f"{method}-{shot}", method, title=method.upper(), miou=miou, shot=shot, seed=seed,
-                 weights="checkpoint" if method == "hsnet" else "imagenet", our_reading=method == "canet",
+                 weights="checkpoint" if method == "hsnet" else "imagenet",
+                 regime=trained if method == "hsnet" else None, our_reading=method == "canet",
                  backbone="vgg16" if method == "panet" else "resnet50")  # fmt: skip
     make_record(folder / "other", "panet", title="PANET", protocol=PFENET, seed=9)
     make_record(folder / "evil", ATTACK, title=ATTACK, backbone=ATTACK, supervision=ATTACK, miou=0.2, seed=8)
@@ -196,14 +201,32 @@ def test_two_results_are_compared_by_class_with_their_episodes(page: Page, site:
     assert "owned" not in page.title()
 
 
+@pytest.mark.parametrize("width", [360, 800, 1200])
 @pytest.mark.parametrize("name", ["index.html", "records/hsnet-1/index.html", "overall.html", "board", "pair"])
-def test_a_telephone_shows_a_page_without_scrolling_sideways(browser: Browser, site: Path, name: str) -> None:
+def test_a_page_fits_its_width(browser: Browser, site: Path, name: str, width: int) -> None:
     boards = sorted((site / "boards").glob("*.html"), key=lambda path: path.stem.endswith("-pair"))
     path = {"board": boards[0], "pair": boards[-1]}.get(name, site / name)
-    context = browser.new_context(viewport={"width": 360, "height": 740})
+    context = browser.new_context(viewport={"width": width, "height": 740})
     page = context.new_page()
     page.goto(path.as_uri())
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    narrowest = (
+        "Math.min(...[...document.querySelectorAll('.everything dd')].map(e => e.getBoundingClientRect().width))"
+    )
+    assert page.evaluate(narrowest) > 40  # nothing of a record stands letter below letter
+    context.close()
+
+
+@pytest.mark.parametrize("name", ["index.html", "overall.html"])
+def test_a_telephone_shows_the_mean_beside_its_method(browser: Browser, site: Path, name: str) -> None:
+    context = browser.new_context(viewport={"width": 400, "height": 740})
+    page = context.new_page()
+    page.goto((site / name).as_uri())
+    mean = page.locator("tbody .number").first.bounding_box()
+    assert mean is not None and mean["x"] + mean["width"] <= 400
+    if name == "index.html":
+        page.get_by_label("Supervision", exact=True).and_(page.locator("[type=checkbox]")).check()
+        assert page.locator("td.supervision").first.is_visible()
     context.close()
 
 

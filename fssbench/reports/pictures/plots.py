@@ -23,6 +23,7 @@ from fssbench.scoring.pixels import iou
 
 SIZE_BINS = 8  # of equal numbers of episodes
 MOST_PANELS = 16  # results a figure shows, best first
+DODGE = 1.006  # by which a line stands beside the next one on the axis of shots
 
 
 @dataclass(frozen=True)
@@ -54,33 +55,34 @@ def by_class(bank: Bank, board: Board) -> Figure | None:
     if not classes:
         return None
     figure, axes = new_figure(max(6.0, 1.5 + 0.3 * len(classes)), 1.0 + 1.25 * len(entries), len(entries))
-    for axis, entry in zip(axes, entries, strict=True):
+    for axis, entry, name in zip(axes, entries, _names(entries), strict=True):
         scores = {c.class_id: c.score for c in entry.scores.classes}
         held = [scores.get(class_id, Score(None)) for _, class_id, _ in classes]
         heights = [100 * (score.value or 0.0) for score in held]
         axis.bar(range(len(classes)), heights, width=0.72, color=BAR)
         _whiskers(axis, list(range(len(classes))), held)
-        axis.set_title(_label(entry))
+        axis.set_title(name)
         axis.set_ylim(0, 100)
         axis.grid(visible=False, axis="x")
         mark_folds(axis, [fold for fold, _, _ in classes])
     axes[-1].set_xticks(range(len(classes)), [name for _, _, name in classes], rotation=60, ha="right")
     axes[-1].set_xlim(-0.6, len(classes) - 0.4)
     figure.supylabel("IoU, per cent", fontsize=9)
-    _title(figure, bank, board)
+    _title(figure, bank, f"{board.way}-way {board.shot}-shot", entries)
     return figure
 
 
 def by_size(bank: Bank, board: Board) -> Figure | None:
     """IoU against the object's share of its image: pooled in bins of equal numbers of episodes."""
+    entries = board.entries[:MOST_PANELS]
     figure, (axis,) = new_figure(7.0, 4.2)
     drawn = 0
-    for position, entry in enumerate(board.entries[:MOST_PANELS]):
+    for position, (entry, name) in enumerate(zip(entries, _names(entries), strict=True)):
         curve = size_curve(_rows(entry))
         if curve is not None:
             axis.plot(
                 100 * curve.size, 100 * curve.value, color=colour(position), marker=marker(position), ms=4.5, lw=1.4,
-                label=_label(entry),
+                label=name,
             )  # fmt: skip
             drawn += 1
     if not drawn:
@@ -88,9 +90,9 @@ def by_size(bank: Bank, board: Board) -> Figure | None:
     _log_axis(axis, (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100))
     axis.set_xlabel("object's share of the image, per cent")
     axis.set_ylabel("IoU, per cent")
-    axis.set_ylim(0, 100)
+    axis.set_ylim(0, None)
     _legend(axis)
-    _title(figure, bank, board)
+    _title(figure, bank, f"{board.way}-way {board.shot}-shot", entries)
     return figure
 
 
@@ -110,22 +112,22 @@ def size_curve(rows: pd.DataFrame, bins: int = SIZE_BINS) -> Curve | None:
 def by_episode(bank: Bank, board: Board) -> Figure | None:
     """How the IoU of single episodes is spread: one panel a result; the line is the median."""
     entries = board.entries[:MOST_PANELS]
-    figure, axes = new_figure(6.4, 0.9 + 0.72 * len(entries), len(entries))
+    figure, axes = new_figure(6.4, 0.9 + 0.85 * len(entries), len(entries))
     edges = np.linspace(0.0, 100.0, 41)
-    for axis, entry in zip(axes, entries, strict=True):
+    for axis, entry, name in zip(axes, entries, _names(entries), strict=True):
         rows = _rows(entry)
         values = 100 * episode_iou(rows[rows["class_id"] != BACKGROUND_CLASS]).dropna().to_numpy()
         weights = np.full(len(values), 100 / max(len(values), 1))
         axis.hist(values, bins=edges.tolist(), weights=weights, color=BAR)
         if len(values):
             axis.axvline(float(np.median(values)), color=INK, lw=1.2)
-        axis.text(0.0, 0.96, _label(entry), transform=axis.transAxes, va="top", fontsize=8.5, fontweight="bold")
+        axis.set_title(name, fontsize=8.5, pad=2)
         axis.set_yticks([])
         axis.tick_params(axis="x", length=0)
         axis.spines["left"].set_visible(False)
         axis.set_xlim(0, 100)
-    axes[-1].set_xlabel("IoU of one episode, per cent")
-    _title(figure, bank, board)
+    axes[-1].set_xlabel("IoU of one episode, per cent; line: median")
+    _title(figure, bank, f"{board.way}-way {board.shot}-shot", entries)
     return figure
 
 
@@ -136,19 +138,20 @@ def shots(bank: Bank) -> Figure | None:
     if len({board.shot for board in boards}) < 2:
         return None
     lines: dict[tuple[str, str], dict[int, Score]] = {}
-    for board in boards:
-        for entry in board.entries:
-            if entry.scores.miou.value is not None:
-                key = (_label(entry), str(entry.first.setting))
-                lines.setdefault(key, {}).setdefault(board.shot, entry.scores.miou)
+    entries = [
+        (board.shot, entry) for board in boards for entry in board.entries if entry.scores.miou.value is not None
+    ]
+    for (shot, entry), name in zip(entries, _names([entry for _, entry in entries]), strict=True):
+        lines.setdefault((name, str(entry.first.setting)), {}).setdefault(shot, entry.scores.miou)
     several = {key: points for key, points in lines.items() if len(points) > 1}
     if not several:
         return None
     figure, (axis,) = new_figure(6.4, 4.4)
     ranked = sorted(several.items(), key=lambda item: -(item[1][max(item[1])].value or 0.0))
     for position, ((label, _), points) in enumerate(ranked):
-        places = sorted(points)
-        held = [points[shot] for shot in places]
+        known = sorted(points)
+        places = [shot * DODGE ** (position - len(ranked) / 2) for shot in known]  # intervals stand side by side
+        held = [points[shot] for shot in known]
         axis.plot(
             places, [100 * (score.value or 0.0) for score in held], color=colour(position), marker=marker(position),
             ms=5, lw=1.4, label=label,
@@ -160,7 +163,7 @@ def shots(bank: Bank) -> Figure | None:
     axis.set_xlabel("shots")
     axis.set_ylabel("mIoU, per cent")
     _legend(axis)
-    figure.suptitle(f"{bank.title}, protocol {bank.protocol}, {ways}-way", x=0.01, ha="left", fontsize=11)
+    _title(figure, bank, f"{ways}-way", [entry for _, entry in entries])
     return figure
 
 
@@ -176,9 +179,15 @@ def _rows(entry: Ranked) -> pd.DataFrame:
     return pd.concat([episodes_of(result) for result in entry.results], ignore_index=True)
 
 
-def _label(entry: Ranked) -> str:
+def _names(entries: Sequence[Ranked]) -> list[str]:
+    """What tells the results of a figure apart; a backbone that all of them have is in its title."""
+    several = len({entry.run.backbone for entry in entries}) > 1
+    return [_label(entry, several) for entry in entries]
+
+
+def _label(entry: Ranked, with_backbone: bool) -> str:
     setting = entry.first.setting
-    words = [method_label(setting), entry.run.backbone, setting.checkpoint]
+    words = [method_label(setting), entry.run.backbone if with_backbone else "", setting.checkpoint]
     words += [f"{len(entry.results)} trainings"] if len(entry.results) > 1 else []
     words += [entry.trained] if entry.trained != "trained" else []
     return " ".join(_short(word) for word in words if word)
@@ -190,9 +199,10 @@ def _short(text: str, limit: int = 22) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
-def _title(figure: Figure, bank: Bank, board: Board) -> None:
-    text = f"{bank.title}, protocol {bank.protocol}, {board.way}-way {board.shot}-shot"
-    figure.suptitle(text, x=0.01, ha="left", fontsize=11)
+def _title(figure: Figure, bank: Bank, task: str, entries: Sequence[Ranked]) -> None:
+    backbones = {entry.run.backbone for entry in entries}
+    words = [bank.title, f"protocol {bank.protocol}", task, *map(_short, backbones if len(backbones) == 1 else ())]
+    figure.suptitle(", ".join(words), x=0.01, ha="left", fontsize=11)
 
 
 def _errors(scores: Sequence[Score]) -> npt.NDArray[np.float64]:
@@ -207,7 +217,7 @@ def _errors(scores: Sequence[Score]) -> npt.NDArray[np.float64]:
     return errors
 
 
-def _whiskers(axis: Axes, places: Sequence[int], scores: Sequence[Score], tone: str = INK) -> None:
+def _whiskers(axis: Axes, places: Sequence[float], scores: Sequence[Score], tone: str = INK) -> None:
     known = [(place, score) for place, score in zip(places, scores, strict=True) if score.low is not None]
     if known:
         held = [score for _, score in known]

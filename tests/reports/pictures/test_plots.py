@@ -102,7 +102,20 @@ def test_lines_over_shots_join_the_same_method_only(results: Path, make_record: 
         figure = shots(bank)
     assert figure is not None
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]  # type: ignore[union-attr]
-    assert labels == ["hsnet resnet50 untrained", "$a^2_b$ resnet50 untrained"]
+    assert labels == ["hsnet untrained", "$a^2_b$ untrained"]
+    assert figure.get_suptitle().endswith(", 1-way, resnet50")
+
+
+def test_backbones_that_differ_stand_with_the_names(make_record: Make, tmp_path: Path) -> None:
+    for seed, backbone in enumerate(("vgg16", "resnet50")):
+        make_record(tmp_path / backbone, "panet", backbone=backbone, seed=seed, episodes=5)
+    (bank,) = banks_of(tmp_path)
+    with style():
+        figure = by_episode(bank, bank.boards[0])
+    assert figure is not None
+    titles = {axis.get_title(loc="left") for axis in figure.axes}
+    assert titles == {"panet vgg16 untrained", "panet resnet50 untrained"}
+    assert figure.get_suptitle().endswith("1-shot")
 
 
 def test_nothing_is_drawn_of_nothing(make_record: Make, tmp_path: Path) -> None:

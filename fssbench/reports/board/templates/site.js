@@ -94,8 +94,11 @@ function recallFilters(form) {
 
 // Columns are hidden by classes of the page; the box of a hidden one is not part of the address.
 function startColumns(form) {
+  const narrow = matchMedia("(max-width: 46rem)").matches;
   for (const box of form.querySelectorAll("[data-column]")) {
     const apply = () => document.body.classList.toggle(`no-${box.dataset.column}`, !box.checked);
+    if (box.dataset.column === "supervision" && narrow) box.checked = false; // the mean is in sight instead
+    apply();
     box.addEventListener("change", apply);
     form.addEventListener("reset", () => setTimeout(apply));
   }
