@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from rich import box
 from rich.console import Console, Group
@@ -14,12 +15,13 @@ from fssbench.reports.tables.model import Cell, Row, Table
 
 
 def to_terminal(tables: Sequence[Table], console: Console) -> None:
-    """Print all tables, one after the other; one that is too wide in parts, group of columns by group."""
+    """Print all tables, one after the other; one that is too wide in parts, group of columns by group, and as many
+    columns at a time as fit."""
     for table in tables:
-        grids = [_grid(table, range(len(table.columns)))]
-        wanted = Measurement.get(console, console.options.update(width=10_000), grids[0]).maximum
-        if wanted > console.width and len(table.groups) > 2:
-            grids = [_grid(table, part) for part in _parts(table)]
+        whole = [*range(len(table.columns))]
+        wide = _measured(_grid(table, whole), console).maximum > console.width
+        parts = _parts(table) if wide and len(table.groups) > 2 else [whole]
+        grids = [_grid(table, fitting) for part in parts for fitting in _fitting(table, part, console)]
         lead = [Text(_plain(" ".join(table.lead)), style="dim")] if table.lead else []
         notes = [Text(f"  {_plain(note)}", style="dim") for note in table.notes]
         console.print(Group(Text(_plain(table.title), style="bold"), *lead, *grids, *notes, Text("")))
@@ -30,6 +32,23 @@ def _parts(table: Table) -> list[list[int]]:
     names = [i for i, column in enumerate(table.columns) if not column.group]
     groups = dict.fromkeys(column.group for column in table.columns if column.group)
     return [[*names, *(i for i, c in enumerate(table.columns) if c.group == group)] for group in groups]
+
+
+def _fitting(table: Table, part: Sequence[int], console: Console) -> list[list[int]]:
+    """The columns of a part in pieces that fit, each after the columns of names that the part begins with."""
+    names = [*takewhile(lambda i: not table.columns[i].numeric, part)]
+    pieces = [names]
+    for i in part[len(names) :]:
+        more = [*pieces[-1], i]
+        if pieces[-1] != names and _measured(_grid(table, more), console).minimum > console.width:
+            pieces.append(more := [*names, i])
+        pieces[-1] = more
+    return pieces
+
+
+def _measured(grid: RichTable, console: Console) -> Measurement:
+    """How wide a grid is at least, and at most, on a terminal without end."""
+    return Measurement.get(console, console.options.update(width=10_000), grid)
 
 
 def _grid(table: Table, chosen: Sequence[int]) -> RichTable:

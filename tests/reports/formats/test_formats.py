@@ -236,14 +236,33 @@ def test_a_table_may_have_no_groups() -> None:
     assert "| 1" in to_markdown([table]).replace("|   1", "| 1")
 
 
-@pytest.mark.parametrize("width", [80, 100, 200])
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
 def test_a_terminal_of_any_width_shows_every_name_and_number(results: list[Result], width: int) -> None:
     printed = io.StringIO()
     to_terminal(fold_tables(results), Console(file=printed, width=width))
     text = printed.getvalue()
     assert max(len(line) for line in text.splitlines()) <= width
+    table = fold_tables(results)[0]
+    words = {word for row in table.rows for cell, column in zip(row.cells, table.columns, strict=True)
+             if column.numeric for word in cell.text.split()}  # fmt: skip
+    assert words and words <= set(text.split())
+    assert text.count("FB-IoU") >= 3  # of both shots, and of the second table
     for word in ("PANet", "HSNet", "CANet", "resnet50", "31.0", "65.0", "61.0"):
         assert word in text
+
+
+@pytest.mark.parametrize("width", [30, 60])
+def test_a_table_without_groups_goes_on_below_where_the_terminal_ends(width: int) -> None:
+    heads = [f"column{i:02}" for i in range(12)]
+    columns = (Column("name", numeric=False), *map(Column, heads), Column("last", numeric=False))
+    cells = tuple(Cell(word) for word in ["somebody", *(f"{i}.125" for i in range(12)), "won"])
+    printed = io.StringIO()
+    to_terminal([Table("t", columns, (Row(cells),))], Console(file=printed, width=width))
+    lines = printed.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    rows = [line.split() for line in lines if "somebody" in line]
+    assert len(rows) > 1 and [word for row in rows for word in row if word != "somebody"] == [c.text for c in cells[1:]]
+    assert [word for line in lines if "name" in line for word in line.split() if word != "name"] == [*heads, "last"]
 
 
 def test_on_a_terminal_a_group_is_named_once_above_its_first_column() -> None:
