@@ -35,7 +35,11 @@ def _values(
     left, right = {str(k): v for k, v in a.items()}, {str(k): v for k, v in b.items()}
     for key in sorted(left.keys() | right.keys()):
         if left.get(key) != right.get(key):
-            yield f"{what} {key}: {left.get(key, 'absent')} | {right.get(key, 'absent')}"
+            yield f"{what} {key}: {_shown(left.get(key, 'absent'))} | {_shown(right.get(key, 'absent'))}"
+
+
+def _shown(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def _images(a: Plan, b: Plan) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fssbench.cli.app import app, messages, numbers, print_json, track
+from fssbench.cli.options import Force, Json, Root
 
 if TYPE_CHECKING:
     from fssbench.banks.bank import Bank
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
 
 
 BANK = typer.Argument(help="The bank.")
-Root = Annotated[Path | None, typer.Option(help="Where the data lies; else $FSSBENCH_DATA, else ./data.")]
 Index = Annotated[bool, typer.Option("--index", help="Without images: small, needs masks only, shared in git.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", help="Processes that read and check images (default: one a core).")
 ]
@@ -33,7 +32,7 @@ class NewBank:
         None
     )
     workers: Workers = None
-    force: Annotated[bool, typer.Option("--force", help="Replace the bank if it exists.")] = False
+    force: Force = False
     json: Json = False
 
     def show(self, path: Path) -> None:
@@ -170,6 +169,7 @@ def verify(
     """Check every checksum, hash and episode of a bank; exit status 1 if anything is wrong."""
     from fssbench.banks.bank import open_bank
     from fssbench.banks.verify import problems
+    from fssbench.datasets.reading import counted
 
     with open_bank(bank) as opened:
         found = list(problems(opened, track, workers=workers))
@@ -178,8 +178,8 @@ def verify(
         elif not found:
             typer.echo(f"{bank}: all is well, {len(opened.image_ids)} images, fingerprint {opened.fingerprint}")
         else:
-            typer.echo("\n".join(f"{bank}: {problem}" for problem in found[:20]))
-            messages.print(f"{len(found)} problems: generate the bank again", markup=False)
+            typer.echo("\n".join(f"{bank}: {problem.removeprefix(f'{bank}: ')}" for problem in found[:20]))
+            messages.print(f"{counted(len(found), 'problem')}: generate the bank again", markup=False)
     if found:
         raise typer.Exit(1)
 
@@ -209,7 +209,7 @@ def diff(
 @app.command("convert-sbd")
 def convert(
     sbd: Path = typer.Argument(help="Where SBD was unpacked (it holds cls/*.mat)."),
-    root: Path | None = typer.Option(None, help="Where VOC 2012 lies; else $FSSBENCH_DATA, else ./data."),
+    root: Root = None,
 ) -> None:
     """Turn SBD's .mat files into VOC's SegmentationClassAug, VOC val kept out."""
     from fssbench.datasets.pascal5i import voc_folder

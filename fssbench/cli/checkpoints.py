@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fssbench.cli.app import app, messages, print_json
+from fssbench.cli.options import Json
 from fssbench.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @app.command("checkpoint")
 def checkpoint(
     file: Path = typer.Argument(..., help="A .pth, .pt or .safetensors file, ours or anyone's."),
-    as_json: bool = typer.Option(False, "--json", help="Print as JSON."),
+    as_json: Json = False,
 ) -> None:
     """Show what a checkpoint file holds, and which method it may fit. No code in the file is executed."""
     entry = _shown(file)
@@ -64,7 +65,7 @@ def import_checkpoint(
     ),
     note: str = typer.Option("", "--note", help="What else there is to know about its training."),
     force: bool = typer.Option(False, "--force", help="Overwrite the output."),
-    as_json: bool = typer.Option(False, "--json", help="Print path and card as JSON."),
+    as_json: Json = False,
 ) -> None:
     """Turn the authors' checkpoint into ours, every key accounted for. No code in the file is executed."""
     from fssbench.checkpoints import import_official, save_checkpoint

@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from fssbench.cli.app import app, messages, print_json, track
+from fssbench.cli.options import Force, Json, Root
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from fssbench.doctor import Health
-
-ROOT = typer.Option(None, "--root", help="Where the data lies; else $FSSBENCH_DATA, else ./data.")
-FORCE = typer.Option(False, "--force", help="Replace what is there.")
-JSON = typer.Option(False, "--json", help="Machine-readable output.")
 
 
 @app.command("download")
@@ -30,7 +27,7 @@ def download_command(
     digest: str | None = typer.Option(None, "--hash", help="What the file must hash to: sha256:HEX or md5:HEX."),
     keep: bool = typer.Option(False, "--keep", help="Keep the archives after unpacking."),
     force: bool = typer.Option(False, "--force", help="Fetch again what is noted as done."),
-    as_json: bool = JSON,
+    as_json: Json = False,
 ) -> None:
     """Fetch a data set: resumable, checked by size and hash, unpacked into --out and nowhere else."""
     from dataclasses import asdict
@@ -97,7 +94,7 @@ def show_command(
     way: int | None = typer.Option(None, "--way", help="Only this way, counted from 1."),
     annotation: str | None = typer.Option(None, "--annotation", help="Only this weak annotation: box, scribble, ..."),
     sheet: int | None = typer.Option(None, "--sheet", min=1, help="So many episodes, on one sheet, instead of one."),
-    force: bool = FORCE,
+    force: Force = False,
 ) -> None:
     """Draw an episode: support, mask, annotation, query and truth side by side; or a sheet of many."""
     from fssbench.banks.bank import open_bank
@@ -126,7 +123,7 @@ def adopt_command(
     folder: Path = typer.Argument(help="A folder of images and annotations, as your tool exported it."),
     out: Path | None = typer.Option(None, "--out", metavar="FILE", help="The description to write. [./NAME.toml]"),
     name: str | None = typer.Option(None, "--name", help="The data set's name. [the folder's]"),
-    force: bool = FORCE,
+    force: Force = False,
 ) -> None:
     """Look at a folder of your own, say what it seems to be and why, and describe it in a dataset.toml."""
     from fssbench.datasets.own.adopt import adopt
@@ -149,13 +146,13 @@ def adopt_command(
 @app.command("doctor")
 def doctor_command(
     dataset: str = typer.Argument(help="A data set: pascal5i, coco20i, ..., module:Class, or your dataset.toml."),
-    root: Path | None = ROOT,
+    root: Root = None,
     lists: str | None = typer.Option(None, "--lists", help="Image list, as for generate-episodes."),
     split: str | None = typer.Option(None, "--split", help="Class split, as for generate-episodes."),
     quick: bool = typer.Option(False, "--quick", help="Read headers of images only: overlooks truncated ones."),
     sheet: Path | None = typer.Option(None, "--sheet", metavar="PNG", help="Draw eight images with their masks."),
-    force: bool = FORCE,
-    as_json: bool = JSON,
+    force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Look at all images and masks, say what will be scored and what is wrong; exit status 1 if anything is."""
     from dataclasses import asdict

@@ -8,12 +8,13 @@ from typing import Any
 import typer
 
 from fssbench.cli.app import app, messages, print_json
+from fssbench.cli.options import Json
 
 
 @app.command("parity")
 def parity(
     paths: list[Path] = typer.Argument(..., metavar="FILE...", help="Parity cases (.npz), or folders of them."),
-    as_json: bool = typer.Option(False, "--json", help="Print as JSON."),
+    as_json: Json = False,
 ) -> None:
     """Compare methods, and their training steps, with what their authors' code did. Status 1 if anything deviates."""
     from dataclasses import asdict

@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from fssbench.cli.app import app, print_json
+from fssbench.cli.options import Json
 
 
 @app.command("new-method")
@@ -36,7 +37,7 @@ def conformance(
     root: Path | None = typer.Option(None, "--root", help="Check a data set, on the data that lie there."),
     lists: str | None = typer.Option(None, "--lists", help="Of a data set: another image list than its own."),
     only: list[str] | None = typer.Option(None, "--only", metavar="CHECK", help="This check alone; can be repeated."),
-    as_json: bool = typer.Option(False, "--json", help="Print as JSON."),
+    as_json: Json = False,
 ) -> None:
     """Check that a method or a data set does what the rest relies on. Status 1 if it does not."""
     from fssbench.errors import UsageError, unknown_name

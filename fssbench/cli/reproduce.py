@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 
 from fssbench.cli.app import app, messages, print_json
+from fssbench.cli.options import Json, Root
 
 
 @app.command("reproduce")
@@ -22,10 +23,10 @@ def reproduce(
     protocol: str | None = typer.Option(None, "--protocol", help="Another protocol than the paper's."),
     backbone: str | None = typer.Option(None, "--backbone", help="Another backbone than the paper's."),
     recipe: str = typer.Option("paper", "--recipe", help="paper: as its authors trained it; lite: small, comparable."),
-    root: Path | None = typer.Option(None, "--root", help="Where the data lies; else $FSSBENCH_DATA, else ./data."),
+    root: Root = None,
     checkpoints: Path = typer.Option(Path("checkpoints"), "--checkpoints", help="Folder of checkpoints."),
     out: Path = typer.Option(Path("results"), "--out", help="Folder for the records."),
-    as_json: bool = typer.Option(False, "--json", help="Print the steps as JSON."),
+    as_json: Json = False,
 ) -> None:
     """Print the way to a paper's tables (data, bank, checkpoints, runs, report) and which steps are done."""
     from fssbench.reproduce import Wish, take, way

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from fssbench.cli.app import detail, messages, numbers, words
+from fssbench.cli.options import Force
 
 if TYPE_CHECKING:
     from fssbench.reports.entries.results import Result
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 Names = list[str] | None
 S = TypeVar("S")
 T = TypeVar("T")
-FORCE = typer.Option(False, "--force", help="Replace what is there.")
-JSON = typer.Option(False, "--json", help="Print one JSON document.")
 ONLY = "may be repeated, or `a,b`."
 
 
@@ -100,7 +99,7 @@ class Printing:
     ] = None
     digits: Annotated[int, typer.Option("--digits", min=0, max=6, help="Digits after the point.")] = 1
     out: Annotated[Path | None, typer.Option("--out", help="Write to this file instead of stdout.")] = None
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False
+    force: Force = False
     as_json: Annotated[bool, typer.Option("--json", help="The same as `--format json`.")] = False
 
     @property

@@ -10,7 +10,8 @@ import typer
 
 from fssbench.cli.app import App, app, messages, print_json, track
 from fssbench.cli.grammar import Group
-from fssbench.cli.results import FORCE, JSON, Chosen, Ordered, Printing, Ranking, empty_folder, where_possible
+from fssbench.cli.options import Force, Json
+from fssbench.cli.results import Chosen, Ordered, Printing, Ranking, empty_folder, where_possible
 
 if TYPE_CHECKING:
     from fssbench.reports.entries.results import Result
@@ -32,7 +33,7 @@ def leaderboard_build(
         True, "--intervals/--no-intervals", help="Intervals and ranks; without them a large site is built sooner."
     ),
     workers: int | None = typer.Option(None, "--workers", help="Processes that measure results (default: one a core)."),
-    force: bool = FORCE,
+    force: Force = False,
 ) -> None:
     """Build the leaderboard of RESULTS: plain files, to be opened from disk or put on any web server.
 
@@ -57,7 +58,7 @@ def audit_command(
     bank: list[Path] | None = typer.Option(
         None, "--bank", help="Banks that all records must be from, or folders of banks. [those in episodes/, if any]"
     ),
-    as_json: bool = JSON,
+    as_json: Json = False,
 ) -> None:
     """Judge records by their own counts, by each other, and by the banks at hand; exit status 1 for any finding."""
     from dataclasses import asdict
@@ -70,6 +71,8 @@ def audit_command(
         raise RecordError(f"expected a folder of records at {results}, found none. Name it as the first argument.")
     usual = [Path("episodes")] if Path("episodes").is_dir() else []
     judged = audit(results, find_banks(bank or usual), only_these=bool(bank))
+    if not judged.records:
+        raise RecordError(f"no record, nor a part of one, below {results}. Name another folder.")
     if as_json:
         print_json(asdict(judged))
     else:
@@ -77,7 +80,7 @@ def audit_command(
     for fingerprint in judged.unjudged:
         messages.print(f"bank {fingerprint[:12]} was not at hand (--bank): its episodes were not checked")
     messages.print(f"{judged.records} records, {len(judged.findings)} findings")
-    if judged.findings or not judged.records:
+    if judged.findings:
         raise typer.Exit(1)
 
 
@@ -85,7 +88,7 @@ def audit_command(
 def plot(
     chosen: Ranking,
     out: Path = OUT,
-    force: bool = FORCE,
+    force: Force = False,
 ) -> None:
     """Draw RESULTS: by class, by object size, by episode, by shots; PNG and SVG."""
     from fssbench.reports.entries.rankings import collect
@@ -103,7 +106,7 @@ def gallery(
     out: Path = OUT,
     bank: list[Path] = typer.Option(..., "--bank", help="The bank that the runs used, or a folder of banks."),
     count: int = COUNT,
-    force: bool = FORCE,
+    force: Force = False,
 ) -> None:
     """Show the best, the median and the worst episodes of RESULTS: supports, truth and prediction."""
     from fssbench.audit.bank import find_banks
@@ -126,8 +129,8 @@ def sensitivity_command(
     bank: list[Path] | None = BANK,
     out: Path | None = typer.Option(None, "--out", help="With --bank: folder for pictures of best and worst supports."),
     count: int = COUNT,
-    force: bool = FORCE,
-    as_json: bool = JSON,
+    force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Say how much the choice of the support matters, by method and class, on banks with several supports a query."""
     from fssbench.audit.bank import find_banks

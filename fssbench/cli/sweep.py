@@ -8,12 +8,13 @@ import typer
 
 from fssbench.cli.app import app, errors, messages, numbers, print_json
 from fssbench.cli.cluster import CLUSTER, CPUS, GPUS, MEMORY, asked_of
+from fssbench.cli.options import Json, Root
 
 
 @app.command("sweep")
 def sweep(
     file: Path = typer.Argument(..., metavar="FILE.toml", help="Methods, data sets, folds, recipe, shots and seeds."),
-    root: Path | None = typer.Option(None, "--root", help="Where the data lie [$FSSBENCH_DATA or data]."),
+    root: Root = None,
     methods: list[str] | None = typer.Option(None, "--methods", metavar="M...", help="Only these of its methods."),
     status: bool = typer.Option(False, "--status", help="Say what is there and what lacks, and do nothing."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List what would be made, in order, and do nothing."),
@@ -21,7 +22,7 @@ def sweep(
     gpus_per_task: float | None = GPUS,
     cpus_per_task: float = CPUS,
     memory_per_task: str | None = MEMORY,
-    as_json: bool = typer.Option(False, "--json", help="Print as JSON."),
+    as_json: Json = False,
 ) -> None:
     """Make every bank, training and record that FILE asks for and that lacks; the same command goes on after a kill."""
     from fssbench.training.sweep import carry_out, read_sweep, tasks
@@ -63,7 +64,7 @@ def sweep(
 @app.command("cross-domain")
 def cross_domain(
     methods: list[str] = typer.Argument(..., help="Methods by name."),
-    root: Path | None = typer.Option(None, "--root", help="Where all the data lie [$FSSBENCH_DATA or data]."),
+    root: Root = None,
     backbone: str | None = typer.Option(None, "--backbone", help="Another backbone than the paper's."),
     recipe: str = typer.Option("paper", "--recipe", help="paper: as its authors trained it; lite: small, comparable."),
     steps: int | None = typer.Option(None, "--steps", min=1, help="Optimiser steps, instead of the recipe's."),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from fssbench.cli.app import app, messages, numbers, print_json
+from fssbench.cli.options import Force, Json
 from fssbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ WEIGHTS = typer.Option(None, "--weights", metavar="imagenet|random|PATH", help="
 SET = typer.Option(None, "--set", metavar="FIELD=VALUE", help="A field of the config.")
 DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or mps.")
 PRECISION = typer.Option("fp32", "--precision", help="fp32, bf16 or fp16.")
-JSON = typer.Option(False, "--json", help="Machine-readable output.")
-FORCE = typer.Option(False, "--force", help="Replace what is there.")
 
 
 def _spec(method: str, settings: list[str] | None, backbone: str | None, weights: str | None) -> MethodSpec:
@@ -54,8 +53,8 @@ def predict(
     settings: list[str] | None = SET,
     device: str = DEVICE,
     precision: str = PRECISION,
-    force: bool = FORCE,
-    as_json: bool = JSON,
+    force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Segment your own images with a method, from one or more support images with masks."""
     from PIL import Image
@@ -103,7 +102,7 @@ def export_command(
     shots: int | None = typer.Option(None, "--shots", help="Supports a way. [all]"),
     folds: list[str] | None = typer.Option(None, "--folds", metavar="F...", help="Folds. [all]"),
     truth: bool = typer.Option(False, "--truth", help="The queries' truth as well."),
-    force: bool = FORCE,
+    force: Force = False,
 ) -> None:
     """Write a bank's images, support masks and episodes as plain files, for a program in any language."""
     from fssbench.banks.bank import open_bank
@@ -130,8 +129,8 @@ def score(
     backbone: str = typer.Option("unknown", "--backbone", help="For the table."),
     note: str = typer.Option("", "--note", help="Where the masks come from."),
     out: Path = typer.Option(Path("results"), "--out", help="Folder for the record."),
-    force: bool = FORCE,
-    as_json: bool = JSON,
+    force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Score masks that any program made on a bank's episodes, and that name it (`fssbench.submissions`)."""
     from fssbench.banks.bank import open_bank
@@ -165,7 +164,7 @@ def speed(
     device: str = DEVICE,
     precision: str = PRECISION,
     channels_last: bool = typer.Option(False, "--channels-last", help="Memory layout of the encoder."),
-    as_json: bool = JSON,
+    as_json: Json = False,
 ) -> None:
     """Time decode, encode, head and scoring, and compare the whole with the floor: each part alone, once."""
     import tempfile

@@ -193,6 +193,6 @@ def test_the_command_exits_with_1_for_a_finding_and_0_without(
     assert printed["findings"][0] | {"problem": ""} == {"file": "r/run.json", "field": "summary.miou", "problem": ""}
 
 
-def test_an_audit_of_nothing_does_not_pass(tmp_path: Path) -> None:
-    fssbench("audit", tmp_path, status=1)
+def test_an_audit_of_nothing_is_a_mistake(tmp_path: Path) -> None:
+    assert "no record" in fssbench("audit", tmp_path, status=2).err
     fssbench("audit", tmp_path / "nowhere", status=2)

@@ -72,7 +72,12 @@ def test_attach_verify_and_diff_work_from_the_command_line(small_voc: Path) -> N
     fssbench("diff", "a.index.h5", "a.h5")
     fssbench("generate-episodes", "pascal5i", *SMALL, "--seed", "9", "--out", "b.h5")
     found = fssbench("diff", "a.h5", "b.h5", "--json", status=1).out
-    assert "protocol seeds: (0,) | (9,)" in json.loads(found)["differences"]
+    assert "protocol seeds: 0 | 9" in json.loads(found)["differences"]
+    damaged = bytearray(Path("a.h5").read_bytes())
+    damaged[len(damaged) // 2] ^= 255
+    Path("d.h5").write_bytes(damaged)
+    done = fssbench("verify", "d.h5", status=1)
+    assert done.out.startswith("d.h5: ") and done.out.count("d.h5") == 1 and "1 problem:" in done.err
 
 
 # What users do wrong
