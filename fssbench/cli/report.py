@@ -46,7 +46,7 @@ def report(
     found = chosen.read()
     if lens is not None:
         found = [through(result, lens) for result in track(found, "scoring again")]
-    view = View(digits=digits, published=with_published, intervals=intervals, lens=lens)
+    view = View(digits=digits, published=with_published, intervals=intervals, lens=lens, track=track)
     if printing.on_screen and not (per_class and with_published):
         printing.show(class_tables(found, view) if per_class else fold_tables(found, view))
     else:
@@ -101,7 +101,7 @@ def agreement(
     from fssbench.reports.studies.comparison import sets_to_compare
     from fssbench.reports.tables.agreement import agreement_table
 
-    found = where_possible(sets_to_compare(chosen.read()), lambda each: agreement_of(each, papers))
+    found = where_possible(sets_to_compare(chosen.read()), lambda each: agreement_of(each, papers, track))
     data = [
         {"dataset": each.results[0].place.dataset, "shot": each.results[0].shot, "papers": each.papers_dataset,
          "spearman": each.spearman, "low": each.low, "high": each.high,

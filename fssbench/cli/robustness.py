@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fssbench.cli.app import app, messages
+from fssbench.cli.app import app, messages, track
 from fssbench.cli.results import Chosen, Printing, empty_folder
 
 
@@ -23,7 +23,7 @@ def robustness_command(
     from fssbench.reports.studies.robustness import robustness
     from fssbench.reports.tables.robustness import robustness_tables
 
-    found = robustness(chosen.read())
+    found = robustness(chosen.read(), track)
     if plot is not None:
         from fssbench.reports.pictures.severity import draw_severities
 
@@ -49,7 +49,7 @@ def suite_command(
     from fssbench.reports.studies.robustness import suite_lines
     from fssbench.reports.tables.robustness import suite_tables
 
-    lines = suite_lines(suite, chosen.read())
+    lines = suite_lines(suite, chosen.read(), track)
     data = [
         {"protocol": line.protocol, "method": line.setting.method, "backbone": line.setting.backbone, "shot": line.shot,
          "members": {name: asdict(each) for name, each in line.members.items()},

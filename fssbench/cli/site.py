@@ -96,7 +96,7 @@ def plot(
 
     found = chosen.read()
     empty_folder(out, force)
-    for path in draw_all(collect(found, track=track, sort=chosen.sort), out):
+    for path in draw_all(collect(found, track=track, sort=chosen.sort), out, track):
         sys.stdout.write(f"{path}\n")
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from fssbench.errors import UsageError
 from fssbench.files import sync_folder
+from fssbench.progress import Progress, quiet
 from fssbench.reports.board.pages import write_pages
-from fssbench.reports.entries.rankings import Track, collect
+from fssbench.reports.entries.rankings import collect
 from fssbench.reports.entries.results import Result
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def build_site(
     force: bool = False,
     gallery: DrawGallery | None = None,
     with_intervals: bool = True,
-    track: Track = lambda items, _: items,
+    track: Progress = quiet,
     workers: int | None = 1,
     sort: str = "mean",
 ) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from fssbench.banks.workers import spread, worthwhile
+from fssbench.progress import Progress, quiet
 from fssbench.records import Parameters
 from fssbench.reports.entries.lines import DATASETS, Entry, entries_of
 from fssbench.reports.entries.results import Place, Result
@@ -25,7 +26,6 @@ TOGETHER = 12  # results on the same episodes that one process measures: what th
 WORTH = 128  # results for each process: below that starting it takes longer than it saves
 Group = tuple[Result, ...]
 Numbers = tuple[Scores, Measured | None, pd.DataFrame]
-Track = Callable[[Sequence[Any], str], Iterable[Any]]
 TRAINED = {"external": "external", "authors": "authors", "checkpoint": "trained"}
 
 
@@ -143,7 +143,7 @@ class Bank:
 def collect(
     results: Iterable[Result],
     with_intervals: bool = True,
-    track: Track = lambda items, _: items,
+    track: Progress = quiet,
     workers: int | None = 1,
     sort: str = "mean",
 ) -> tuple[Bank, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
+from fssbench.progress import Progress, quiet
 from fssbench.reports.entries.lines import method_label
 from fssbench.reports.entries.rankings import Bank, Board, Ranked
 from fssbench.reports.entries.results import episodes_of
@@ -34,17 +36,18 @@ class Curve:
     value: npt.NDArray[np.float64]
 
 
-def draw_all(banks: Sequence[Bank], folder: Path) -> list[Path]:
+def draw_all(banks: Sequence[Bank], folder: Path, track: Progress = quiet) -> list[Path]:
     """Every plot of every bank; the files' names say which. A plot for which there is no data is left out."""
+    figures: list[tuple[str, Callable[[], Figure | None]]] = []
+    for bank in banks:
+        for board in bank.boards:
+            figures += [(f"{board.slug}-{name}", partial(draw, bank, board)) for name, draw in BOARD_PLOTS.items()]
+        figures.append((f"{bank.slug}-shots", partial(shots, bank)))
     written: list[Path] = []
     with style():
-        for bank in banks:
-            for board in bank.boards:
-                for name, draw in BOARD_PLOTS.items():
-                    figure = draw(bank, board)
-                    written += save(figure, folder, f"{board.slug}-{name}") if figure else []
-            figure = shots(bank)
-            written += save(figure, folder, f"{bank.slug}-shots") if figure else []
+        for name, draw in track(figures, "drawing"):
+            figure = draw()
+            written += save(figure, folder, name) if figure else []
     return written
 
 

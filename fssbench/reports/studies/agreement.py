@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import rankdata, spearmanr
 
 from fssbench.errors import UsageError
+from fssbench.progress import Progress, quiet
 from fssbench.reports.entries.lines import Entry, entries_of, method_label, title
 from fssbench.reports.entries.results import Result, episodes_of
 from fssbench.reports.entries.uncertainty import LEVEL, resamples_of
@@ -50,7 +51,7 @@ class Agreement:
     high: float
 
 
-def agreement(results: Sequence[Result], papers_dataset: str = "pascal5i") -> Agreement:
+def agreement(results: Sequence[Result], papers_dataset: str = "pascal5i", track: Progress = quiet) -> Agreement:
     """How far results of one shot stand in the papers' order. Only methods trained (or training-free) as in the papers.
 
     The interval is the percentile interval over resampled test images, drawn alike for all methods; that of the papers'
@@ -71,7 +72,7 @@ def agreement(results: Sequence[Result], papers_dataset: str = "pascal5i") -> Ag
             f"the papers, trained as there, found {len(chosen)}"
         )
     check_comparable([entry.first for entry, _, _ in chosen])
-    ours, draws = zip(*(_means(entry) for entry, _, _ in chosen), strict=True)
+    ours, draws = zip(*(_means(entry) for entry, _, _ in track(chosen, "measuring")), strict=True)
     theirs = np.array([span.middle for _, _, span in chosen])
     each = [float(spearmanr(draw, theirs).statistic) for draw in np.stack(draws, 1)]
     low, high = np.quantile(each, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

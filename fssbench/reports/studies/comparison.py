@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fssbench.errors import RecordError, UsageError, unknown_name
+from fssbench.progress import Progress, quiet
 from fssbench.reports.entries.lines import Entry, entries_of, method_label, title, weights_label
 from fssbench.reports.entries.results import Result, episodes_of, grouped, places_of
 from fssbench.scoring.clusters import holm, holm_levels, rank_intervals
@@ -66,9 +67,6 @@ class Comparison:
     pairs: tuple[Pair, ...]
 
 
-Track = Callable[[Sequence[tuple[int, int]], str], Iterable[tuple[int, int]]]
-
-
 def sets_to_compare(results: Sequence[Result], *, across_shots: bool = False) -> list[list[Result]]:
     """Results by their episodes and number of shots, where there are several; all shots together if that is wanted.
 
@@ -88,7 +86,7 @@ def compare(
     *,
     extremes: int = 5,
     against: str | None = None,
-    track: Track = lambda pairs, _: pairs,
+    track: Progress = quiet,
 ) -> Comparison:
     """Compare entries pairwise on the episodes that they share, or each with the one whose name starts as `against`.
 
@@ -110,7 +108,7 @@ def compare(
     classes = {fold: bank.folds[fold] for fold in shared}
     rules = rules_of(bank.protocol)
     measured = []
-    for entry, name in zip(entries, names, strict=True):
+    for entry, name in track([*zip(entries, names, strict=True)], "measuring"):
         frames = [frame[frame["fold"].isin(shared)] for frame in map(episodes_of, entry.results)]
         measured.append(measure(frames, classes, rules))
         if "mean" not in measured[-1].names or not np.isfinite(measured[-1].value[measured[-1].names.index("mean")]):

@@ -18,6 +18,7 @@ from scipy import special
 from fssbench.banks.corruptions import clean_id
 from fssbench.errors import RecordError, UsageError, unknown_name
 from fssbench.names import SEPARATOR
+from fssbench.progress import Progress, quiet
 from fssbench.reports.entries.lines import Entry, entries_of
 from fssbench.reports.entries.results import Place, Result, Setting, episodes_of, grouped
 from fssbench.reports.entries.uncertainty import LEVEL, result_intervals
@@ -51,7 +52,7 @@ class SuiteLine:
     mean: Interval | None
 
 
-def robustness(results: Sequence[Result]) -> list[Robustness]:
+def robustness(results: Sequence[Result], track: Progress = quiet) -> list[Robustness]:
     """Each setting's drops from its clean result, where there are both; below them their mean by kind of condition.
 
     Raises `UsageError` if no result has a clean and a worse one, `RecordError` where they are not the same episodes.
@@ -59,13 +60,13 @@ def robustness(results: Sequence[Result]) -> list[Robustness]:
     groups: dict[tuple[object, ...], dict[tuple[str, str], Entry]] = {}
     for entry in entries_of(results):
         groups.setdefault(_clean_key(entry.first), {})[_condition(entry.first)] = entry
-    found = [_drops(group) for group in groups.values() if CLEAN in group and len(group) > 1]
-    if not found:
+    several = [group for group in groups.values() if CLEAN in group and len(group) > 1]
+    if not several:
         raise UsageError(
             "expected results on a clean bank and on worse ones (`fssbench corrupt`, or `run --annotation eroded-3`) "
             "of the same method, found none. Run both, or name the folders of both."
         )
-    return found
+    return [_drops(group) for group in track(several, "measuring")]
 
 
 def by_place(found: Sequence[Robustness]) -> list[list[Robustness]]:
@@ -137,7 +138,7 @@ def _mean(members: Sequence[Measured]) -> Measured:
     )
 
 
-def suite_lines(name: str, results: Sequence[Result]) -> list[SuiteLine]:
+def suite_lines(name: str, results: Sequence[Result], track: Progress = quiet) -> list[SuiteLine]:
     """Each setting on a suite's members by one protocol, and the mean over them with its interval.
 
     Raises `UsageError` for an unknown suite, or if none of its members is in the results; `RecordError` where one
@@ -157,7 +158,7 @@ def suite_lines(name: str, results: Sequence[Result]) -> list[SuiteLine]:
             )
     if not groups:
         raise UsageError(f"expected results on {', '.join(SUITES[name])}, found none.")
-    return [_suite_line(name, *key, members) for key, members in groups.items()]
+    return [_suite_line(name, *key, members) for key, members in track([*groups.items()], "measuring")]
 
 
 def _suite_line(name: str, protocol: str, setting: Setting, shot: int, entries: Mapping[str, Entry]) -> SuiteLine:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from fssbench.progress import Progress, quiet
 from fssbench.protocol import Protocol
 from fssbench.reports.entries.lines import Line, Scores, lines_of, settings_that_differ, title, weights_label
 from fssbench.reports.entries.results import Place, Result, places_of
@@ -27,6 +28,7 @@ class View:
     published: bool = False  # the paper's row under ours
     intervals: bool = False
     lens: Protocol | None = None  # whose rules of accumulation the results were put through
+    track: Progress = quiet  # of what takes long: intervals
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def shown_lines(results: Sequence[Result], view: View) -> list[Shown]:
 
         return result_intervals(members, None if view.lens is None else rules_of(view.lens.model_dump()))
 
-    lines = lines_of(results)
+    lines, track = lines_of(results), view.track if view.intervals else quiet
     return [
         Shown(
             line=line,
@@ -88,7 +90,7 @@ def shown_lines(results: Sequence[Result], view: View) -> list[Shown]:
             bounds={shot: bounds(members) for shot, members in line.shots.items()},
             paper=beside(line) if view.published else None,
         )
-        for line, setting in zip(lines, settings_that_differ(lines), strict=True)
+        for line, setting in track([*zip(lines, settings_that_differ(lines), strict=True)], "measuring")
     ]
 
 
