@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fssbench.cli.app import app, messages, numbers, print_json, track
-from fssbench.cli.options import Force, Json, Root
+from fssbench.cli.options import Force, Json, Root, datasets_like
 
 if TYPE_CHECKING:
     from fssbench.banks.bank import Bank
@@ -45,7 +45,9 @@ class NewBank:
 
 @app.command("generate-episodes")
 def generate_episodes(
-    dataset: str = typer.Argument(help="A data set: pascal5i, coco20i, ..., module:Class, or your dataset.toml."),
+    dataset: str = typer.Argument(
+        autocompletion=datasets_like, help="A data set: pascal5i, coco20i, ..., module:Class, or your dataset.toml."
+    ),
     root: Root = None,
     protocol: str = typer.Option("fssbench", help="How episodes are drawn and scored: fssbench, oslsm, hsnet, ..."),
     shots: list[str] | None = typer.Option(None, help="Numbers of shots (default 5; fewer come with it)."),

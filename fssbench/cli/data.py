@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from fssbench.cli.app import app, messages, print_json, track
-from fssbench.cli.options import Force, Json, Root
+from fssbench.cli.options import Force, Json, Root, datasets_like
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -145,7 +145,9 @@ def adopt_command(
 
 @app.command("doctor")
 def doctor_command(
-    dataset: str = typer.Argument(help="A data set: pascal5i, coco20i, ..., module:Class, or your dataset.toml."),
+    dataset: str = typer.Argument(
+        autocompletion=datasets_like, help="A data set: pascal5i, coco20i, ..., module:Class, or your dataset.toml."
+    ),
     root: Root = None,
     lists: str | None = typer.Option(None, "--lists", help="Image list, as for generate-episodes."),
     split: str | None = typer.Option(None, "--split", help="Class split, as for generate-episodes."),

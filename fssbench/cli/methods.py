@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fssbench.cli.app import app, messages, print_json
-from fssbench.cli.options import Json
+from fssbench.cli.options import Json, methods_like
 from fssbench.errors import MethodError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @app.command("methods")
 def methods(
-    name: str | None = typer.Argument(None, help="Show this method and its settings."),
+    name: str | None = typer.Argument(None, autocompletion=methods_like, help="Show this method and its settings."),
     as_json: Json = False,
 ) -> None:
     """List the methods, or show one with its settings and their defaults."""

@@ -13,6 +13,7 @@ import typer
 
 from fssbench.cli.app import app, errors, messages, numbers, print_json
 from fssbench.cli.cluster import CLUSTER, CPUS, GPUS, MEMORY, asked_of, parse_bytes
+from fssbench.cli.options import datasets_like, methods_like
 
 if TYPE_CHECKING:
     from fssbench.engine.job import Outcome
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
 
 @app.command("run")
 def run(
-    methods: list[str] = typer.Argument(..., help="Methods by name (`fssbench methods`), or package.module:Class."),
+    methods: list[str] = typer.Argument(
+        ..., autocompletion=methods_like, help="Methods by name (`fssbench methods`), or package.module:Class."
+    ),
     shots: list[str] | None = typer.Option(None, "--shots", metavar="K...", help="Shots, as in `--shots 1 5`. [1]"),
     folds: list[str] | None = typer.Option(None, "--folds", metavar="F...", help="Folds. [all of the bank]"),
     bank: Path | None = typer.Option(None, "--bank", help="Episode bank. [the newest under episodes/]"),
-    dataset: str | None = typer.Option(None, "--dataset", help="Take the newest bank of this data set."),
+    dataset: str | None = typer.Option(
+        None, "--dataset", autocompletion=datasets_like, help="Take the newest bank of this data set."
+    ),
     ways: int | None = typer.Option(None, "--ways", help="Take the newest bank of so many ways."),
     backbone: str | None = typer.Option(
         None, "--backbone", help="Another backbone than the paper's. [$FSSBENCH_BACKBONE, unless a checkpoint says]"

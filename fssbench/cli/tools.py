@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import typer
 
 from fssbench.cli.app import app, messages, numbers, print_json
-from fssbench.cli.options import Force, Json
+from fssbench.cli.options import Force, Json, methods_like
 from fssbench.errors import UsageError
 
 if TYPE_CHECKING:
     from fssbench.engine.build import MethodSpec
 
-METHOD = typer.Argument(..., help="A method by name (`fssbench methods`), or package.module:Class.")
+METHOD = typer.Argument(
+    ..., autocompletion=methods_like, help="A method by name (`fssbench methods`), or package.module:Class."
+)
 BACKBONE = typer.Option(None, "--backbone", help="Another backbone than the paper's. [$FSSBENCH_BACKBONE]")
 WEIGHTS = typer.Option(None, "--weights", metavar="imagenet|random|PATH", help="[imagenet, where that makes sense]")
 SET = typer.Option(None, "--set", metavar="FIELD=VALUE", help="A field of the config.")

@@ -10,6 +10,7 @@ import typer
 
 from fssbench.cli.app import app, errors, messages, numbers, print_json
 from fssbench.cli.cluster import CLUSTER, CPUS, GPUS, MEMORY, asked_of
+from fssbench.cli.options import datasets_like, methods_like
 
 if TYPE_CHECKING:
     from fssbench.cluster.connect import Ask
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 
 @app.command("train")
 def train(
-    methods: list[str] = typer.Argument(..., metavar="METHOD...", help="Methods by name (`fssbench methods`)."),
-    dataset: str = typer.Option(..., "--dataset", help="Data set whose base classes are trained on."),
+    methods: list[str] = typer.Argument(
+        ..., metavar="METHOD...", autocompletion=methods_like, help="Methods by name (`fssbench methods`)."
+    ),
+    dataset: str = typer.Option(
+        ..., "--dataset", autocompletion=datasets_like, help="Data set whose base classes are trained on."
+    ),
     folds: list[str] | None = typer.Option(None, "--folds", metavar="F...", help="Folds, each a training. [0]"),
     root: Path | None = typer.Option(None, "--root", help="Where the data lie [$FSSBENCH_DATA or data]."),
     lists: str | None = typer.Option(None, "--lists", help="Another list of training images than the data set's own."),

@@ -133,10 +133,20 @@ def test_quiet_leaves_results_and_errors(tmp_path: Path) -> None:
     assert made.err == "" and (tmp_path / "bank.h5").is_file()
 
 
-def test_shell_completion_offers_commands() -> None:
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("rep", ["report", "reproduce"]),
+        ("run pan", ["panet"]),
+        ("train --dataset shap", ["shapes5i"]),
+        ("doctor coco2", ["coco20i"]),
+    ],
+)
+def test_shell_completion_offers_commands_methods_and_data_sets(typed: str, offered: list[str]) -> None:
     code = "import sys; sys.argv[0] = 'fssbench'; from fssbench.cli import main; main()"
-    asked = {"_FSSBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "fssbench rep", "COMP_CWORD": "1"}
-    assert fresh([sys.executable, "-c", code], **asked).out.split() == ["report", "reproduce"]
+    words = f"fssbench {typed}"
+    asked = {"_FSSBENCH_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(typed.split()))}
+    assert fresh([sys.executable, "-c", code], **asked).out.split() == offered
 
 
 def test_the_version_is_that_of_the_package() -> None:
