@@ -29,6 +29,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
 
@@ -133,6 +134,15 @@ def _inside(node: ast.expr) -> ast.expr:
     return ast.Name(f"({ast.unparse(node)})")
 
 
+@cache
+def lines_of_functions(file: Path) -> frozenset[int]:
+    """Lines that run when a function is called. All others run on import, for whichever test comes first."""
+    functions = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef))
+    return frozenset(
+        line for node in functions for each in node.body for line in range(each.lineno, (each.end_lineno or 0) + 1)
+    )
+
+
 def draw(number: int, seed: int) -> list[Mutant]:
     """`number` mutants, the same share from every room: those whose texts have the lowest hashes."""
 
@@ -158,9 +168,10 @@ class Coverage:
         """The tests to run on a mutant, in order, the first in any case, others as long as `most` seconds last;
         and how many execute its line."""
         lines = self.tests.get(mutant.file, {})
-        tests = lines.get(mutant.before) or sorted(set().union(*lines.values()))
-        own = f"tests/{mutant.room}/"
-        tests = sorted(tests, key=lambda test: (not test.startswith(own), self.seconds.get(test, 0.0), test))
+        own = lines.get(mutant.before) if mutant.line in lines_of_functions(ROOT / mutant.file) else None
+        tests = own or sorted(set().union(*lines.values()))
+        room = f"tests/{mutant.room}/"
+        tests = sorted(tests, key=lambda test: (not test.startswith(room), self.seconds.get(test, 0.0), test))
         passed = accumulate(self.seconds.get(test, 0.0) for test in tests)
         few = [test for place, (test, sum_) in enumerate(zip(tests, passed, strict=True)) if not place or sum_ < most]
         return few, len(tests)
