@@ -274,6 +274,8 @@ def _ends_spilling(number: int, run, tmp_path: Path, options: dict[str, object])
             os.kill(os.getpid(), number)
 
     store.FeatureStore._spill = spill
+    if number == signal.SIGTERM:
+        signal.signal(number, signal.SIG_DFL)  # which Ray, if a test has begun it in this process, has changed
     run("ToyMaps", out=tmp_path / "cut", **options)
 
 
