@@ -34,7 +34,7 @@ from methods.base_learner import (
     shot_weigher,
 )
 from methods.dense_comparison import ASPP
-from methods.pfenet import WIDTH, aligned, classifier, conv_relu, pair, prior_mask
+from methods.pfenet import WIDTH, aligned, classifier, conv_relu, pair, prior_mask, together
 from methods.recipes.bam import LITE, PAPER
 
 NAMES = {  # the authors' names of layers, and ours
@@ -168,9 +168,9 @@ class BAM(TwoStageMethod):
         return torch.einsum("bk,bkhw->bhw", weights, each.float()).unsqueeze(1)
 
     def compared(self, merged: Tensor) -> tuple[Tensor, Tensor]:
-        """The five branches of ASPP, B x 5C x h x w, and the feature that is classified."""
+        """The five branches of ASPP, B x C x h x w or 1 x 1 each, and the feature that is classified."""
         branches = self.aspp(merged)
-        feature = self.res1_meta(branches)
+        feature = together(self.res1_meta, branches, (merged.shape[2], merged.shape[3]))
         return branches, feature + self.res2_meta(feature)
 
     def losses(self, episodes: EpisodeBatch) -> dict[str, Term]:

@@ -47,6 +47,7 @@ from methods.dense_comparison import (
     query_loss,
     renamed,
     soft_mask,
+    total,
 )
 from methods.recipes.canet import LITE, PAPER
 
@@ -169,7 +170,7 @@ class CANet(Method):
         if self.config.fusion in ("or", "confidence"):
             return each.flatten(0, 1)
         if self.attention is None:
-            return each.mean(1)
+            return total(each) / each.shape[1]
         weights: Tensor = self.attention(query, prototypes)
         return (each * weights[..., None, None, None]).sum(1)
 

@@ -8,6 +8,7 @@ residual blocks, ASPP and a classifier. PMMs and RPMMs took this trunk over from
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 from typing import cast
 
 import torch
@@ -88,12 +89,12 @@ class TiledConv(nn.Conv2d):
     def forward(self, maps: Tensor, vectors: Tensor) -> Tensor:  # type: ignore[override]
         """B x C x h x w and B x S x C -> B x S x C x h x w."""
         of_map, of_vector = self.weight.chunk(2, dim=1)
-        padding, dilation = int(self.padding[0]), self.dilation[0]
-        shared = F.conv2d(maps, of_map, self.bias, padding=padding, dilation=dilation)
-        inside = F.unfold(maps.new_ones(1, 1, *maps.shape[2:]), 3, dilation, padding)[0]  # 9 x hw
-        taps = torch.einsum("ocyx,bsc->bsoyx", of_vector, vectors).flatten(3)  # B x S x C x 9
-        tiled: Tensor = (taps @ inside).unflatten(3, maps.shape[2:])
-        return shared.unsqueeze(1) + tiled
+        dilation = self.dilation[0]
+        shared = conv3x3(maps, of_map, self.bias, dilation)
+        inside = F.unfold(maps.new_ones(1, 1, *maps.shape[2:]), 3, dilation, dilation)[0]  # 9 x hw
+        taps = torch.einsum("ocyx,bsc->bsyxo", of_vector, vectors).flatten(2, 3)  # B x S x 9 x C
+        tiled: Tensor = (inside.T @ taps).unflatten(2, maps.shape[2:]).permute(0, 1, 4, 2, 3)
+        return tiled + shared.unsqueeze(1)
 
 
 class DenseComparison(nn.Module):
@@ -107,14 +108,42 @@ class DenseComparison(nn.Module):
 
     def forward(self, query: Tensor, vectors: Tensor) -> Tensor:
         """B x C x h x w and B x S x C -> B x S x C x h x w."""
-        compared = self.conv(query, vectors).unbind(1)
+        compared = self.conv(query, vectors)
+        if not (self.norm.training or self.dropout.training):
+            together: Tensor = F.relu(self.norm(compared.flatten(0, 1))).unflatten(0, compared.shape[:2])
+            return together
         # One vector after another: in training the authors' BatchNorm sees the comparisons with each apart.
-        return torch.stack([self.dropout(F.relu(self.norm(one))) for one in compared], dim=1)
+        return torch.stack([self.dropout(F.relu(self.norm(one))) for one in compared.unbind(1)], dim=1)
 
 
-def residual(inputs: int, width: int) -> nn.Sequential:
-    """ReLU, 3x3, ReLU, 3x3: the correction that a refinement block adds."""
-    return nn.Sequential(nn.ReLU(), Conv3x3(inputs, width), nn.ReLU(), Conv3x3(width, width))
+def total(maps: Tensor) -> Tensor:
+    """The sum over S of B x S x C x h x w, in memory as one of them; `sum` would turn it."""
+    return reduce(torch.add, maps.unbind(1))
+
+
+class GuidedConv(Conv3x3):
+    """A 3x3 convolution of concat[map, guide of two channels], as the sum of the map's part and the guide's."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width + 2, width)
+
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:  # type: ignore[override]
+        """B x C x h x w and B x 2 x h x w -> B x C x h x w."""
+        return self.guided(self.unguided(x), guide)
+
+    def unguided(self, x: Tensor) -> Tensor:
+        """The map's part."""
+        return conv3x3(x, self.weight[:, :-2], self.bias)
+
+    def guided(self, unguided: Tensor, guide: Tensor) -> Tensor:
+        """The sum; in memory the guide's part lies as the map's."""
+        layout = torch.channels_last if unguided.stride(1) == 1 else torch.contiguous_format
+        return unguided + F.conv2d(guide.contiguous(memory_format=layout), self.weight[:, -2:], padding=1)
+
+
+def residual(width: int, first: nn.Module | None = None) -> nn.Sequential:
+    """ReLU, 3x3 (or `first`), ReLU, 3x3: the correction that a refinement block adds."""
+    return nn.Sequential(nn.ReLU(), first or Conv3x3(width, width), nn.ReLU(), Conv3x3(width, width))
 
 
 class ASPP(nn.Module):
@@ -130,10 +159,9 @@ class ASPP(nn.Module):
             ]
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """B x C x h x w -> B x 5C x h x w."""
-        image = self.branches[0](x.mean((2, 3), keepdim=True)).expand_as(x)
-        return torch.cat([image, *(branch(x) for branch in self.branches[1:])], dim=1)
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """B x C x h x w -> B x C x 1 x 1 of the image, and four B x C x h x w."""
+        return [self.branches[0](x.mean((2, 3), keepdim=True)), *(branch(x) for branch in self.branches[1:])]
 
 
 class RefinementTrunk(nn.Module):
@@ -141,21 +169,21 @@ class RefinementTrunk(nn.Module):
 
     def __init__(self, width: int, dropout: float, *, norm: bool = False) -> None:
         super().__init__()
-        self.residual1 = residual(width + 2, width)
-        self.residual2 = residual(width, width)
-        self.residual3 = residual(width, width)
+        self.residual1 = residual(width, GuidedConv(width))
+        self.residual2 = residual(width)
+        self.residual3 = residual(width)
         self.aspp = ASPP(width, dropout)
         self.merge = conv_block(5 * width, width, 1, norm=norm, dropout=dropout)
         self.classify = nn.Conv2d(width, 2, 1)
 
-    @property
-    def first(self) -> nn.Conv2d:
-        """The convolution of concat[comparison, guide]."""
-        return cast(nn.Conv2d, self.residual1[1])
-
     def unguided(self, x: Tensor) -> Tensor:
         """The first convolution's part of the comparison, B x C x h x w, to which the guide's is added."""
-        return conv3x3(F.relu(x), self.first.weight[:, :-2], self.first.bias)
+        return self.first.unguided(F.relu(x))
+
+    @property
+    def first(self) -> GuidedConv:
+        """The convolution of comparison and guide."""
+        return cast(GuidedConv, self.residual1[1])
 
     def forward(self, x: Tensor, guide: Tensor, shared: Tensor | None = None) -> Tensor:
         """Comparison B x C x h x w and guide B x 2 x any size -> logits B x 2 x h x w, background first.
@@ -164,10 +192,13 @@ class RefinementTrunk(nn.Module):
         """
         guide = resize(guide, (x.shape[-2], x.shape[-1]), align_corners=True)
         shared = self.unguided(x) if shared is None else shared
-        x = x + self.residual1[2:](shared + F.conv2d(F.relu(guide), self.first.weight[:, -2:], padding=1))
+        x = x + self.residual1[2:](self.first.guided(shared, F.relu(guide)))
         x = x + self.residual2(x)
         x = x + self.residual3(x)
-        logits: Tensor = self.classify(self.merge(self.aspp(x)))
+        of_branches = self.merge.get_parameter("0.weight").chunk(5, dim=1)  # a sum instead of a concatenation
+        bias = self.merge.get_parameter("0.bias")
+        merged = reduce(torch.add, map(F.conv2d, self.aspp(x), of_branches)) + bias[:, None, None]
+        logits: Tensor = self.classify(self.merge[1:](merged))
         return logits
 
 

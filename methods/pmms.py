@@ -13,7 +13,7 @@ background. RPMMs with VGG-16 have a row in the authors' tables but no published
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Self
 
 import torch
@@ -37,6 +37,7 @@ from methods.dense_comparison import (
     TRUNK_NAMES,
     WIDTH,
     DenseComparison,
+    GuidedConv,
     RefinementTrunk,
     conv_block,
     freeze_batchnorm_affine,
@@ -44,10 +45,12 @@ from methods.dense_comparison import (
     query_loss,
     renamed,
     soft_mask,
+    total,
 )
 from methods.recipes import pmms as recipes
 
 PAPER = "Prototype Mixture Models for Few-Shot Semantic Segmentation"
+POSITIONS = 1024  # of the supports, in EM at a time
 
 
 class _MixtureConfig(MethodConfig):
@@ -100,43 +103,53 @@ def initial_means(components: int, seed: int, width: int = WIDTH) -> Tensor:
     return means / (1e-6 + length)
 
 
-def expectation_maximisation(vectors: Tensor, masks: Tensor, means: Tensor, kappa: float, rounds: int) -> Tensor:
-    """Means of S mixtures, each of the vectors times one mask, as unit vectors; as in the authors' code.
+def expectation_maximisation(
+    vectors: Tensor, masks: Tensor, means: Sequence[Tensor], kappa: float, rounds: int
+) -> list[Tensor]:
+    """Means of S mixtures for each of several first means, as unit vectors; as in the authors' code.
 
-    `vectors` B x C x n, `masks` B x S x n, first `means` 1 x C x K; returns B x S x C x K. Vectors are not normalised,
-    so assignments are nearly hard and a component may be left with a zero mean. Masking removes nothing: a masked
-    vector is a zero vector that counts only through the 1e-6.
+    A mixture is one of the vectors, B x C x n, times one of the masks, B x S x n. First means 1 x C x K give
+    B x S x C x K. Vectors are not normalised, so assignments are nearly hard and a component may be left with a zero
+    mean. Masking removes nothing: a masked vector is a zero vector that counts only through the 1e-6.
     """
-    sides, components = masks.shape[1], means.shape[2]
-    inside = masks.unsqueeze(2)  # B x S x 1 x n
-    fitted = means.transpose(1, 2).repeat(len(vectors), sides, 1)  # B x SK x C: products with n last are the fast ones
+    numbers = [first.shape[2] for first in means]
+    first = torch.cat([*means], dim=2).mT.unsqueeze(1)
+    fitted = first.expand(len(vectors), masks.shape[1], -1, -1)  # B x S x sum of K x C
+    # Some at a time, which a processor still has at hand for the second product.
+    parts = list(zip(*(x.split(POSITIONS if x.is_cpu else x.shape[2], dim=2) for x in (vectors, masks)), strict=True))
     for _ in range(rounds):
-        # (mask * vector) . mean is mask * (vector . mean): the masked copies of the vectors are never made.
-        scores: Tensor = (fitted @ vectors).unflatten(1, (sides, components))
-        weights: Tensor = (kappa * inside * scores).softmax(2)
-        weights = weights / (1e-6 + weights.sum(3, keepdim=True))
-        fitted = (inside * weights).flatten(1, 2) @ vectors.transpose(1, 2)
-        length: Tensor = fitted.norm(dim=2, keepdim=True)
-        fitted = fitted / (1e-6 + length)
-    result: Tensor = fitted.unflatten(1, (sides, components)).transpose(2, 3)
-    return result
+        amounts, sums = torch.zeros_like(fitted[..., :1]), torch.zeros_like(fitted)
+        for part, inside in parts:
+            # (mask * vector) . mean is mask * (vector . mean): the masked copies of the vectors are never made.
+            scores = (fitted.flatten(1, 2) @ part).unflatten(1, fitted.shape[1:3]) * (kappa * inside.unsqueeze(2))
+            weights = torch.cat([of_one.softmax(2) for of_one in scores.split(numbers, dim=2)], dim=2)
+            amounts += weights.sum(3, keepdim=True)
+            sums += ((inside.unsqueeze(2) * weights).flatten(1, 2) @ part.mT).view_as(sums)
+        fitted = sums / (1e-6 + amounts)
+        fitted = fitted / (1e-6 + torch.linalg.vector_norm(fitted, dim=3, keepdim=True))
+    return list(fitted.mT.split(numbers, dim=3))
 
 
 @torch.no_grad()
-def fit_mixture(query: Tensor, support: Tensor, mask: Tensor, means: Tensor, kappa: float, rounds: int) -> Mixture:
-    """Prototypes of the K shots together and the query's probability map, without gradient, in float32.
+def fit_mixtures(
+    query: Tensor, support: Tensor, mask: Tensor, means: Sequence[Tensor], kappa: float, rounds: int
+) -> list[Mixture]:
+    """For each of the first means, prototypes of the K shots together and the query's probability map, in float32.
 
-    `query` B x C x h x w, `support` B x K x C x h x w, `mask` B x K x 1 x h x w in 0..1.
+    `query` B x C x h x w, `support` B x K x C x h x w, `mask` B x K x 1 x h x w in 0..1. Nothing carries a gradient.
     """
+    mixtures = []
     with torch.autocast(query.device.type, enabled=False):
         vectors = support.float().transpose(1, 2).flatten(2)  # all shots side by side: B x C x Khw
         of_object = mask.float().flatten(1)
         sides = torch.stack([1 - of_object, of_object], dim=1)  # B x 2 x Khw
-        prototypes = expectation_maximisation(vectors, sides, means.float(), kappa, rounds)  # B x 2 x C x K
-        scores = torch.einsum("bchw,bsck->bskhw", query.float(), prototypes)
-        probability = scores.flatten(1, 2).softmax(1).unflatten(1, (2, -1)).sum(2)
-    background, foreground = prototypes.to(query.dtype).unbind(1)
-    return Mixture(foreground, background, probability.to(query.dtype))
+        first = [mean.float() for mean in means]
+        for prototypes in expectation_maximisation(vectors, sides, first, kappa, rounds):  # B x 2 x C x K
+            scores = torch.einsum("bchw,bsck->bskhw", query.float(), prototypes)
+            probability = scores.flatten(1, 2).softmax(1).unflatten(1, (2, -1)).sum(2)
+            background, foreground = prototypes.to(query.dtype).unbind(1)
+            mixtures.append(Mixture(foreground, background, probability.to(query.dtype)))
+    return mixtures
 
 
 class _MixtureMethod(Method):
@@ -178,13 +191,13 @@ class _MixtureMethod(Method):
         feature = support.features["feature"]
         return {"feature": feature, "mask": soft_mask(support).to(feature.dtype)}
 
-    def mixture(self, episodes: EpisodeBatch, components: int) -> Mixture:
-        """EM with `components` prototypes for each side, and the query's probability map."""
-        return fit_mixture(
+    def mixtures(self, episodes: EpisodeBatch) -> list[Mixture]:
+        """EM with as many prototypes for each side as `components` has it, and the query's probability maps."""
+        return fit_mixtures(
             episodes.query["feature"],
             episodes.support["feature"][:, 0],
             episodes.support["mask"][:, 0],
-            self.get_buffer(f"means_{components}"),
+            [self.get_buffer(f"means_{k}") for k in self.components],
             self.config.kappa,
             self.config.em_rounds,
         )
@@ -235,8 +248,8 @@ class PMMs(_MixtureMethod):
     def stage(self, episodes: EpisodeBatch) -> Stage:
         """Everything that the single stage computes."""
         query = episodes.query["feature"]
-        mixture = self.mixture(episodes, self.components[0])
-        fused = self.fuse(self.compare(query, mixture.foreground.transpose(1, 2)).sum(1))
+        (mixture,) = self.mixtures(episodes)
+        fused = self.fuse(total(self.compare(query, mixture.foreground.transpose(1, 2))))
         return Stage(mixture, fused, self.trunk(fused, mixture.probability))
 
     def segment(self, episodes: EpisodeBatch) -> Tensor:
@@ -267,18 +280,18 @@ class RPMMs(_MixtureMethod):
     def __init__(self, config: RPMMsConfig) -> None:
         super().__init__(config, config.components, norm=False)
         self.compare = DenseComparison(config.width, dropout=config.dropout)
-        self.fuse = conv_block(config.width + 2, config.width, 3, dropout=config.dropout)
+        self.fuse = nn.Sequential(GuidedConv(config.width), nn.ReLU(), nn.Dropout2d(config.dropout))
 
     def chain(self, episodes: EpisodeBatch) -> list[Stage]:
         """Every stage, in order; the first is guided by an empty mask."""
         query = episodes.query["feature"]
         guide = query.new_zeros(len(query), 2, *query.shape[2:])
-        mixtures = [self.mixture(episodes, components) for components in self.components]
+        mixtures = self.mixtures(episodes)
         vectors = torch.cat([mixture.foreground for mixture in mixtures], dim=2).transpose(1, 2)
         comparisons = self.compare(query, vectors).split(self.components, dim=1)
         stages = []
         for mixture, compared in zip(mixtures, comparisons, strict=True):
-            fused = self.fuse(torch.cat([compared.sum(1), mixture.probability], dim=1))
+            fused = self.fuse[1:](self.fuse[0](total(compared), mixture.probability))
             stages.append(Stage(mixture, fused, self.trunk(fused, guide)))
             guide = stages[-1].logits.softmax(1)  # not detached: the loss of a stage trains those before it
         return stages

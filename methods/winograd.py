@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CHANNELS, POSITIONS = 128, 600  # with fewer, in or out, or on a smaller map, the transforms cost more than they save
+COVERED = 1.3  # positions of all tiles, as times those of the map: a large dilation leaves tiles nearly empty
 
 
 def _both_ways(rows: Tensor) -> Tensor:
@@ -27,7 +28,7 @@ OF_TILE = _both_ways(torch.tensor([
     [0, -2, -1, 2, 1, 0],
     [0, 2, -1, -2, 1, 0],
     [0, 4, 0, -5, 0, 1.0],
-])).view(36, 1, 6, 6)
+]))  # 36 x 36
 OF_KERNEL = _both_ways(torch.tensor([
     [6, 0, 0],
     [-4, -4, -4],
@@ -64,25 +65,38 @@ class Conv3x3(nn.Conv2d):
         return conv3x3(x, self.weight, self.bias)
 
 
-def conv3x3(x: Tensor, kernels: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.conv2d` with padding 1; without gradients and on a processor by `winograd`, where that is faster."""
+def conv3x3(x: Tensor, kernels: Tensor, bias: Tensor | None = None, dilation: int = 1) -> Tensor:
+    """`F.conv2d` that keeps the size; without gradients and on a processor by `winograd`, where that is faster."""
+    height, width = x.shape[2:]
+    covered = 16 * dilation**2 * _tiles(height, dilation) * _tiles(width, dilation)
+    unfit = min(kernels.shape[:2]) < CHANNELS or height * width < POSITIONS or covered > COVERED * height * width
     direct = x.device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu")
-    small = min(kernels.shape[:2]) < CHANNELS or x.shape[2:].numel() < POSITIONS
-    if direct or small or x.dtype != torch.float32:
-        return F.conv2d(x, kernels, bias, padding=1)
-    y = winograd(x, kernels)
-    return y if bias is None else y + bias[:, None, None]
+    if direct or unfit or x.dtype != torch.float32:
+        return F.conv2d(x, kernels, bias, padding=dilation, dilation=dilation)
+    y = winograd(x, kernels, dilation)
+    return y.contiguous(memory_format=torch.channels_last) if bias is None else y + bias[:, None, None]
 
 
-def winograd(x: Tensor, kernels: Tensor) -> Tensor:
-    """B x C x h x w and C' x C x 3 x 3 -> B x C' x h x w, to 1e-5 of the largest output; zeros beyond the border."""
-    outputs, (height, width) = len(kernels), x.shape[2:]
-    rows, columns = -(-height // 4), -(-width // 4)  # of tiles of 4 x 4 outputs
-    padded = F.pad(x, (1, 4 * columns - width + 1, 1, 4 * rows - height + 1))
-    factors = (OF_KERNEL @ kernels.reshape(-1, 9).T).view(36, outputs, -1)
-    y = x.new_empty(len(x), outputs, rows, 4, columns, 4)
+def winograd(x: Tensor, kernels: Tensor, dilation: int = 1) -> Tensor:
+    """B x C x h x w and C' x C x 3 x 3 -> B x C' x h x w, to 1e-5 of the largest output; zeros beyond the border.
+
+    A position's channels lie side by side in the result, and best do so in `x`.
+    """
+    (outputs, inputs), (height, width), step = kernels.shape[:2], x.shape[2:], dilation
+    rows, columns = _tiles(height, step), _tiles(width, step)
+    below, right = step * (4 * rows + 1) - height, step * (4 * columns + 1) - width
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, step, right, step, below)).contiguous()
+    line, tile = padded.shape[2] * inputs, (6, 6, rows, step, columns, step, inputs)
+    strides = step * line, step * inputs, 4 * step * line, line, 4 * step * inputs, inputs, 1
+    factors = (OF_KERNEL @ kernels.reshape(-1, 9).T).view(36, outputs, inputs).transpose(1, 2)
+    y = x.new_empty(len(x), rows, 4, step, columns, 4, step, outputs)
     for image, out in zip(padded, y, strict=True):  # one after another: less memory, and no image sees another
-        tiles = F.conv2d(image.unsqueeze(1), OF_TILE, stride=4).flatten(2).transpose(0, 1)  # 36 x C x tiles
-        sums = OF_PRODUCTS @ (factors @ tiles).flatten(1)  # 16 x (C' tiles)
-        out.copy_(sums.view(4, 4, outputs, rows, columns).permute(2, 3, 0, 4, 1))
-    return y.view(len(x), outputs, 4 * rows, 4 * columns)[..., :height, :width].contiguous()
+        tiles = OF_TILE @ image.as_strided(tile, strides).reshape(36, -1)
+        sums = OF_PRODUCTS @ (tiles.view(36, -1, inputs) @ factors).flatten(1)  # 16 x (tiles C')
+        out.copy_(sums.view(4, 4, *tile[2:6], outputs).permute(2, 0, 3, 4, 1, 5, 6))
+    return y.flatten(4, 6).flatten(1, 3)[:, :height, :width].permute(0, 3, 1, 2)
+
+
+def _tiles(length: int, dilation: int) -> int:
+    """How many tiles of 4 cover every `dilation`th position."""
+    return -(-length // (4 * dilation))

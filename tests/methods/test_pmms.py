@@ -8,7 +8,7 @@ from torch import Tensor
 from fssbench.errors import CheckpointError, MethodError
 from fssbench.method import EpisodeBatch, build_episodes
 from fssbench.settings import parse_settings
-from methods.pmms import PMMs, PMMsConfig, RPMMs, RPMMsConfig, expectation_maximisation, fit_mixture, initial_means
+from methods.pmms import PMMs, PMMsConfig, RPMMs, RPMMsConfig, expectation_maximisation, fit_mixtures, initial_means
 
 LITE = "efficientnet_lite0"
 SIDE = 33
@@ -58,8 +58,8 @@ def test_em_agrees_with_a_plain_float64_computation() -> None:
     vectors, means = generator.normal(0, 0.3, (2, 40, 8)), generator.normal(0, 1, (3, 8))
     masks = generator.uniform(0, 1, (2, 2, 40))
     found = expectation_maximisation(
-        torch.tensor(vectors).mT, torch.tensor(masks), torch.tensor(means.T)[None], 20.0, 10
-    )
+        torch.tensor(vectors).mT, torch.tensor(masks), [torch.tensor(means.T)[None]], 20.0, 10
+    )[0]
     for item in range(2):
         for side in range(2):
             masked = vectors[item] * masks[item, side][:, None]
@@ -71,7 +71,7 @@ def test_a_component_that_no_vector_chooses_dies_and_stays_dead() -> None:
     vectors[:, 0] = 100.0
     means = torch.zeros(1, 256, 2)
     means[0, 0, 0], means[0, 0, 1] = 1.0, -1.0
-    found = expectation_maximisation(vectors, torch.ones(1, 1, 50), means, 20.0, 10)[0, 0]
+    found = expectation_maximisation(vectors, torch.ones(1, 1, 50), [means], 20.0, 10)[0][0, 0]
     assert found[0, 0].item() == pytest.approx(1.0, abs=1e-6)
     assert not found[:, 1].any()
 
@@ -79,7 +79,7 @@ def test_a_component_that_no_vector_chooses_dies_and_stays_dead() -> None:
 def test_the_mixture_carries_no_gradient() -> None:
     query = torch.randn(1, 256, 3, 3, requires_grad=True)
     support = torch.randn(1, 1, 256, 3, 3, requires_grad=True)
-    mixture = fit_mixture(query, support, torch.ones(1, 1, 1, 3, 3), initial_means(3, 0), 20.0, 10)
+    (mixture,) = fit_mixtures(query, support, torch.ones(1, 1, 1, 3, 3), [initial_means(3, 0)], 20.0, 10)
     assert not any(part.requires_grad for part in mixture)
     torch.testing.assert_close(mixture.probability.sum(1), torch.ones(1, 3, 3))
 
@@ -101,10 +101,11 @@ def test_a_checkpoint_of_ours_keeps_its_initial_means() -> None:
 def test_one_support_repeated_leads_to_the_same_prototypes(make: type) -> None:
     method = make()
     with torch.no_grad():
-        thrice = method.mixture(episodes(method, 3, same=True), 3)
-        once = method.mixture(episodes(method, 3, same=True, first=1), 3)
-    torch.testing.assert_close(thrice.foreground, once.foreground, atol=1e-4, rtol=1e-3)
-    torch.testing.assert_close(thrice.background, once.background, atol=1e-4, rtol=1e-3)
+        thrice = method.mixtures(episodes(method, 3, same=True))
+        once = method.mixtures(episodes(method, 3, same=True, first=1))
+    for found, expected in zip(thrice, once, strict=True):
+        torch.testing.assert_close(found.foreground, expected.foreground, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(found.background, expected.background, atol=1e-4, rtol=1e-3)
 
 
 def test_rpmms_reads_one_shot_from_the_last_stage_and_several_from_the_sum_over_five() -> None:

@@ -11,17 +11,21 @@ from methods import winograd
 from methods.winograd import Conv3x3, as_conv3x3, conv3x3
 
 
-@pytest.mark.parametrize(("height", "width"), [(24, 25), (26, 27), (31, 40)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("height", "width", "dilation"), [(24, 25, 1), (26, 27, 1), (31, 40, 1), (31, 39, 2)])
 @torch.inference_mode()
-def test_a_large_map_is_convolved_as_directly(height: int, width: int) -> None:
+def test_a_large_map_is_convolved_as_directly(
+    height: int, width: int, dilation: int, layout: torch.memory_format
+) -> None:
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 130, height, width, generator=generator)
+    x = torch.randn(2, 130, height, width, generator=generator).contiguous(memory_format=layout)
     kernels, bias = torch.randn(128, 130, 3, 3, generator=generator), torch.randn(128, generator=generator)
-    expected = F.conv2d(x.double(), kernels.double(), bias.double(), padding=1)
-    found = conv3x3(x, kernels, bias)
-    assert found.is_contiguous()
+    double = (tensor.double() for tensor in (x, kernels, bias))
+    expected = F.conv2d(*double, padding=dilation, dilation=dilation)
+    found = conv3x3(x, kernels, bias, dilation)
+    assert found.is_contiguous(memory_format=torch.channels_last)
     assert (found - expected).abs().max() < 2e-5 * expected.abs().max()
-    assert torch.equal(found[1:], conv3x3(x[1:], kernels, bias))  # whatever else is in the batch
+    assert torch.equal(found[1:], conv3x3(x[1:], kernels, bias, dilation))  # whatever else is in the batch
 
 
 def test_it_serves_evaluation_of_large_maps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,6 +38,7 @@ def test_it_serves_evaluation_of_large_maps_alone(monkeypatch: pytest.MonkeyPatc
         conv.float()(x[:, :, :8])
         with torch.autocast("cpu", dtype=torch.bfloat16):
             conv(x)
+        conv3x3(x, conv.weight, dilation=6)  # 48 x 48 positions in tiles
         assert not fast.called
         conv(x)
     assert fast.called

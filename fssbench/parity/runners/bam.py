@@ -74,7 +74,7 @@ def _evaluated(case: Case, method: BAM, episodes: EpisodeBatch) -> dict[str, Ten
         "prior": method.prior(episodes, layer4, weights),
         "prototype": method.vector(episodes, weights),
         "merge_feat": merged[:, :channels],
-        "aspp": torch.cat([branch[:, :8] for branch in branches.chunk(5, dim=1)], dim=1),
+        "aspp": torch.cat([branch[:, :8].expand(-1, -1, *merged.shape[2:]) for branch in branches], dim=1),
         "meta_low": meta,
         "meta_logits_every4": meta_logits[..., ::4, ::4],
         "meta_pred": meta_logits.argmax(1),
