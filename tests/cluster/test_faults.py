@@ -176,3 +176,5 @@ def test_a_step_that_arrives_damaged_or_twice_changes_nothing(tmp_path: Path) ->
     with pytest.raises(RecordError, match="damaged"):
         here.merge(second[:-9])
     assert sorted(here.rows) == [(0, 3, 1), (0, 4, 1)]
+    there.close()
+    here.close()
