@@ -106,11 +106,11 @@ def _show_config(ctx: typer.Context, wanted: bool) -> None:
         raise typer.Exit
 
 
-def _show_file(wanted: bool) -> None:
+def _show_file(ctx: typer.Context, wanted: bool) -> None:
     if wanted:
         from fssbench.cli.config import describe_file
 
-        typer.echo(describe_file())
+        typer.echo(describe_file(ctx))
         raise typer.Exit
 
 

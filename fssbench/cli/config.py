@@ -109,11 +109,12 @@ def describe(ctx: Any) -> str:
     return "\n".join(lines)
 
 
-def describe_file() -> str:
-    """Which file sets defaults here, and what it says."""
+def describe_file(ctx: Any) -> str:
+    """Which file sets defaults here, and what it says. Raises `UsageError` for what no command understands."""
     path, config = read_config(Path.cwd())
     if path is None:
         return f"# no {FILE} here, and no [tool.fssbench] in pyproject.toml"
+    defaults(ctx.command, path, config)
     return "\n".join([f"# {path}", *_lines(config)])
 
 

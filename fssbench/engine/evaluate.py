@@ -81,7 +81,6 @@ class Report:
     """What an evaluation of a fold did, for records and `fssbench speed`."""
 
     clock: Clock
-    encoded_images: int
     episodes: int
     store: StoreStatistics
 
@@ -185,7 +184,7 @@ class _FoldWork:
                     self.done += len(step.rows)
                     advance(len(todo[step.method, step.shot].intersection(step.rows.tolist())))
             self.store.finish(number)
-        return Report(self.clock, self.maker.encoded_images, self.done, self.store.statistics)
+        return Report(self.clock, self.done, self.store.statistics)
 
     def _needs(self, number: int, rows: NDArray[np.int64], shot: int) -> Needs:
         return needs_of(number, self.contenders[number].method, self.episodes, rows, shot)

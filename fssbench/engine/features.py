@@ -77,7 +77,6 @@ class Maker:
         self._methods, self._inputs, self._say = methods, inputs, say
         self.batch = batch
         self.failed: dict[int, Exception] = {}
-        self.encoded_images = 0
 
     def make(self, images: Sequence[Sequence[Key]], keep: Callable[[Key, Features], None]) -> None:
         """Give `keep` the features of every key; each element holds keys of one picture, which is encoded once.
@@ -101,7 +100,7 @@ class Maker:
             if number in self.failed or not wanted:
                 continue
             with self._may_fail(number, batch):
-                self._make_of(number, method, pixels, shared, wanted, keep, len(images))
+                self._make_of(number, method, pixels, shared, wanted, keep)
 
     def _make_of(
         self,
@@ -111,12 +110,11 @@ class Maker:
         shared: list[Features],
         wanted: Sequence[tuple[int, Key]],
         keep: Callable[[Key, Features], None],
-        images: int,
     ) -> None:
         """Everything that one method needs of a batch of images."""
         maps: Features = {}
         if method.encodes_support or any(isinstance(key, MapKey) for _, key in wanted):
-            maps = self._encode(number, method, pixels, shared, images)
+            maps = self._encode(number, method, pixels, shared)
         pooled: list[tuple[int, PooledKey]] = []
         for i, key in wanted:
             if isinstance(key, MapKey):
@@ -130,10 +128,9 @@ class Maker:
             for m, (_, key) in enumerate(some):
                 keep(key, _item(made, m))
 
-    def _encode(self, number: int, method: Method, pixels: Tensor, shared: list[Features], images: int) -> Features:
+    def _encode(self, number: int, method: Method, pixels: Tensor, shared: list[Features]) -> Features:
         """Features of a batch of images; `shared` holds what the encoder gave for an earlier method."""
         own, phase = type(method).encode is not Method.encode, self._inputs.clock.phase
-        self.encoded_images += images if own or not shared else 0
         if own:
             with phase("encode", number):
                 return method.encode(pixels)

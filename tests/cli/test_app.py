@@ -109,8 +109,9 @@ def test_defaults_may_stand_in_pyproject(tmp_path: Path) -> None:
 )
 def test_a_mistake_in_the_file_is_named_with_the_nearest_word(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "fssbench.toml").write_text(text)
-    said = refused("report")
-    assert message in said and "fssbench.toml" in said
+    for words in (["report"], ["--show-config"]):
+        said = refused(*words)
+        assert message in said and "fssbench.toml" in said
 
 
 @pytest.mark.parametrize("words", ["--debug methods pannet", "methods pannet --debug"])

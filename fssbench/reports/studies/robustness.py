@@ -59,7 +59,10 @@ def robustness(results: Sequence[Result], track: Progress = quiet) -> list[Robus
     """
     groups: dict[tuple[object, ...], dict[tuple[str, str], Entry]] = {}
     for entry in entries_of(results):
-        groups.setdefault(_clean_key(entry.first), {})[_condition(entry.first)] = entry
+        other = groups.setdefault(_clean_key(entry.first), {}).setdefault(_condition(entry.first), entry)
+        if other is not entry:
+            places = " and ".join(str(one.first.sources[0].path) for one in (other, entry))
+            raise UsageError(f"{places} differ in their bank alone: expected one bank of a protocol. Name its folders.")
     several = [group for group in groups.values() if CLEAN in group and len(group) > 1]
     if not several:
         raise UsageError(

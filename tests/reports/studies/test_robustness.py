@@ -78,6 +78,14 @@ def test_a_method_without_a_clean_result_is_refused(tmp_path: Path, make_record)
         robustness(load_results(tmp_path))
 
 
+def test_two_clean_banks_are_not_chosen_between(tmp_path: Path, make_record) -> None:  # type: ignore[no-untyped-def]
+    for name in ("one", "two"):
+        make_record(tmp_path / name, fingerprint=name[0] * 64)
+    make_record(tmp_path / "worse", annotation="eroded-1")
+    with pytest.raises(UsageError, match=r"one and .*two differ in their bank alone"):
+        robustness(load_results(tmp_path))
+
+
 def suite(root: Path, make_record, members: dict[str, float]) -> Path:  # type: ignore[no-untyped-def]
     for name, miou in members.items():
         make_record(root / name, dataset=name, miou=miou, **FOLDS)
