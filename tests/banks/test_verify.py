@@ -138,7 +138,7 @@ def test_two_banks_are_compared_by_what_matters(small_voc_original: Path, tmp_pa
         with open_bank(tmp_path / "c.h5") as c:
             lines = list(differences(a, c))
             assert "annotations point: rule 1 seed 0 | absent" in lines
-            assert "classes of fold 1: (6, 7, 8, 9, 10) | absent" in lines
+            assert "classes of fold 1: 6 7 8 9 10 | absent" in lines
             assert "fold 0, 1 shots: only in the second" in lines
             assert "fold 1, 2 shots: only in the first" in lines
 
