@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,8 @@ def leaderboard_build(
 
     With --bank, records that hold their masks (--save-predictions) get pictures of their episodes.
     """
+    # The processes share the cores by themselves; before NumPy loads, as its threads would wait by spinning.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from fssbench.audit.bank import find_banks
     from fssbench.reports.board.build import build_site
     from fssbench.reports.pictures.gallery import site_gallery
