@@ -46,14 +46,6 @@ OF_PRODUCTS = _both_ways(torch.tensor([
 # fmt: on
 
 
-def as_conv3x3(network: nn.Module) -> None:
-    """Make each 3x3 convolution of a network that keeps the size a `Conv3x3`; names and parameters stay."""
-    for layer in network.modules():
-        plain = type(layer) is nn.Conv2d and layer.groups == 1 and layer.kernel_size == (3, 3)
-        if plain and layer.stride == layer.padding == layer.dilation == (1, 1):
-            layer.__class__ = Conv3x3
-
-
 class Conv3x3(nn.Conv2d):
     """A 3x3 convolution that keeps the size."""
 
@@ -63,6 +55,14 @@ class Conv3x3(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """B x C x h x w -> B x C' x h x w."""
         return conv3x3(x, self.weight, self.bias)
+
+
+def as_conv3x3(network: nn.Module) -> None:
+    """Make each 3x3 convolution of a network that keeps the size a `Conv3x3`; names and parameters stay."""
+    for layer in network.modules():
+        plain = type(layer) is nn.Conv2d and layer.groups == 1 and layer.kernel_size == (3, 3)
+        if plain and layer.stride == layer.padding == layer.dilation == (1, 1):
+            layer.__class__ = Conv3x3
 
 
 def conv3x3(x: Tensor, kernels: Tensor, bias: Tensor | None = None, dilation: int = 1) -> Tensor:
