@@ -33,7 +33,7 @@ class CentrePivotConv4d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B x C x ha x wa x hb x wb -> B x C' x ha x wa x hb' x wb'."""
-        return self.over_query(self.pruned(x)) + self.over_support(x)
+        return self.over_support(x) + self.over_query(self.pruned(x))
 
     def pruned(self, x: Tensor) -> Tensor:
         """Every `stride`th support position, the ones whose query maps are convolved."""
@@ -68,8 +68,9 @@ class CentrePivotConv4d(nn.Module):
             for x in range(width)
         ]
         matrix = torch.stack(seen, dim=1).flatten(2).flatten(0, 1)  # (C' hb wb) x (C hb wb)
-        out: Tensor = F.linear(maps.flatten(3).flatten(0, 2), matrix).unflatten(1, (-1, height, width))
-        return out if self.conv2.bias is None else out + self.conv2.bias[:, None, None]
+        bias = None if self.conv2.bias is None else self.conv2.bias.repeat_interleave(height * width)
+        out: Tensor = F.linear(maps.flatten(3).flatten(0, 2), matrix, bias).unflatten(1, (-1, height, width))
+        return out
 
     def of_correlation(self, query: Sequence[Tensor], support: Sequence[Tensor], rows: int) -> Tensor:
         """`forward` of `correlation(query, support)`, of which `rows` query rows exist at a time.
@@ -85,7 +86,7 @@ class CentrePivotConv4d(nn.Module):
             part = correlation(lines, support)
             pruned.append(self.pruned(part).contiguous())
             squeezed.append(self.over_support(part))
-        inside = self.over_query(torch.cat(pruned, dim=2)) + torch.cat(squeezed, dim=2)
+        inside = _joined(squeezed) + self.over_query(_joined(pruned))
         beyond: Tensor = self(inside.new_zeros(1, len(query), 1, 1, 1, 1))
         shape = [*inside.shape[:2], *(-(-side // self.stride) for side in sides), *inside.shape[2:4]]
         out = beyond.expand(shape).contiguous().permute(0, 1, 4, 5, 2, 3)
@@ -94,7 +95,8 @@ class CentrePivotConv4d(nn.Module):
 
     def reached(self, support: Sequence[Tensor]) -> list[slice]:
         """Rows and columns of the result to which any position inside the mask contributes."""
-        inside = torch.stack([maps.detach().abs().amax(1) for maps in support]).amax(0) > 0  # B x hb x wb
+        ends = [end for maps in support for end in (maps.detach().amax(1), maps.detach().amin(1))]
+        inside = torch.stack(ends).ne(0).any(0)  # B x hb x wb
         half = self.conv2.kernel_size[0] // 2
         return [
             slice(
@@ -103,6 +105,11 @@ class CentrePivotConv4d(nn.Module):
             )
             for span, side in zip(window(inside), inside.shape[1:], strict=True)
         ]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Parts of the query's rows as one tensor."""
+    return torch.cat([*parts], dim=2) if len(parts) > 1 else parts[0]
 
 
 class GroupNorm4d(nn.GroupNorm):
@@ -120,7 +127,11 @@ class Squeeze(nn.Sequential):
     def __init__(self, inputs: int, widths: Iterable[int], kernels: Iterable[int], strides: Iterable[int]) -> None:
         layers: list[nn.Module] = []
         for outputs, kernel, stride in zip(widths, kernels, strides, strict=True):
-            layers += [CentrePivotConv4d(inputs, outputs, kernel, stride), GroupNorm4d(GROUPS, outputs), nn.ReLU()]
+            layers += [
+                CentrePivotConv4d(inputs, outputs, kernel, stride),
+                GroupNorm4d(GROUPS, outputs),
+                nn.ReLU(inplace=True),
+            ]
             inputs = outputs
         super().__init__(*layers)
 

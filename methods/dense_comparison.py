@@ -94,7 +94,7 @@ class TiledConv(nn.Conv2d):
         inside = F.unfold(maps.new_ones(1, 1, *maps.shape[2:]), 3, dilation, dilation)[0]  # 9 x hw
         taps = torch.einsum("ocyx,bsc->bsyxo", of_vector, vectors).flatten(2, 3)  # B x S x 9 x C
         tiled: Tensor = (inside.T @ taps).unflatten(2, maps.shape[2:]).permute(0, 1, 4, 2, 3)
-        return tiled + shared.unsqueeze(1)
+        return tiled.add_(shared.unsqueeze(1))
 
 
 class DenseComparison(nn.Module):
@@ -110,7 +110,7 @@ class DenseComparison(nn.Module):
         """B x C x h x w and B x S x C -> B x S x C x h x w."""
         compared = self.conv(query, vectors)
         if not (self.norm.training or self.dropout.training):
-            together: Tensor = F.relu(self.norm(compared.flatten(0, 1))).unflatten(0, compared.shape[:2])
+            together: Tensor = F.relu_(self.norm(compared.flatten(0, 1))).unflatten(0, compared.shape[:2])
             return together
         # One vector after another: in training the authors' BatchNorm sees the comparisons with each apart.
         return torch.stack([self.dropout(F.relu(self.norm(one))) for one in compared.unbind(1)], dim=1)

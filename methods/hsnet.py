@@ -157,7 +157,7 @@ class HSNet(Method):
 
     def segment(self, episodes: EpisodeBatch) -> Tensor:
         """Logits of every shot alone, B x K x 2 x h x w; `decide` lets them vote."""
-        budget, pairs = self.work_bytes, episodes.size[0] * episodes.size[2]
+        budget, shots = self.work_bytes, episodes.size[2]
         query, support = episodes.query, episodes.support
         one = [
             ([query[name][:1] for name in level], [support[name][:1, 0, 0] for name in level]) for level in self.levels
@@ -165,23 +165,30 @@ class HSNet(Method):
         at_once = max(1, budget // max(correlation_bytes(*maps) for maps in one))
         if one[0][0][0].device.type in positions.KNOWN_ON:
             at_once = 1  # so that each pair is compared where its own object is
-        logits = [
-            self.learner(*self.pairs(episodes, range(first, min(first + at_once, pairs))), budget)
-            for first in range(0, pairs, at_once)
-        ]
+        logits = []
+        together = max(1, at_once // shots)  # episodes whose pairs are compared at once, or whose pairs take turns
+        for start in range(0, episodes.size[0], together):
+            some = episodes.select(slice(start, start + together))
+            normal, pairs = self.normal(some), some.size[0] * shots
+            for first in range(0, pairs, at_once):
+                maps = self.pairs(some, normal, range(first, min(first + at_once, pairs)))
+                logits.append(self.learner(*maps, budget))
         every = torch.cat(logits)
-        return every.view(episodes.size[0], episodes.size[2], *every.shape[1:])
+        return every.view(episodes.size[0], shots, *every.shape[1:])
 
-    def pairs(self, episodes: EpisodeBatch, chosen: range) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
+    def normal(self, episodes: EpisodeBatch) -> Features:
+        """The queries' maps, vectors normalised: once for all shots."""
+        return {name: normalised(episodes.query[name]) for level in self.levels for name in level}
+
+    def pairs(
+        self, episodes: EpisodeBatch, normal: Features, chosen: range
+    ) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
         """Normalised query and support maps by level, P x C x h x w each, of the chosen pairs.
 
-        Pair p is shot p % K of episode p // K. A query is normalised once for all its shots among them.
+        Pair p is shot p % K of episode p // K; `normal` are the episodes' queries.
         """
-        shots = episodes.size[2]
-        first, last = chosen[0] // shots, chosen[-1] // shots
-        device, some = episodes.query[self.levels[0][0]].device, slice(chosen.start, chosen.stop, chosen.step)
-        owner = torch.arange(chosen.start, chosen.stop, chosen.step, device=device) // shots - first
-        query = [[normalised(episodes.query[name][first : last + 1])[owner] for name in level] for level in self.levels]
+        owner, some = [pair // episodes.size[2] for pair in chosen], slice(chosen.start, chosen.stop, chosen.step)
+        query = [[normal[name][owner] for name in level] for level in self.levels]
         support = [[episodes.support[name][:, 0].flatten(0, 1)[some] for name in level] for level in self.levels]
         return query, support
 

@@ -95,6 +95,13 @@ def placed(method: Method, settings: Settings) -> Method:
     return method
 
 
+def inputs_of(bank: Bank, images: BankImages, settings: Settings, clock: Clock) -> Inputs:
+    """What brings a bank's pixels and labels to the device; whoever asks for it closes it."""
+    loader: Ahead[tuple[int, Preprocess]] = Ahead(lambda key: read_pixels(images, *key), settings.workers, 128 << 20)
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    return Inputs(bank, loader, Labels(images), settings.device, layout, clock)
+
+
 def evaluate_fold(
     bank: Bank,
     fold: int,
@@ -131,11 +138,7 @@ class _FoldWork:
         self.episodes = episodes
         self.clock = Clock(settings.device, settings.exact_times)
         images = BankImages(bank, settings.annotation)
-        loader: Ahead[tuple[int, Preprocess]] = Ahead(
-            lambda key: read_pixels(images, *key), settings.workers, 128 << 20
-        )
-        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self.inputs = Inputs(bank, loader, Labels(images), settings.device, layout, self.clock)
+        self.inputs = inputs_of(bank, images, settings, self.clock)
         self.marks = Marks(bank, images, episodes, settings.device)
         self.maker = Maker(
             [c.method for c in contenders],
@@ -149,7 +152,7 @@ class _FoldWork:
         self.done = 0
 
     def close(self) -> None:
-        for each in (self.inputs.loader, self.inputs.labels, self.marks, self.store):
+        for each in (self.inputs, self.marks, self.store):
             each.close()
 
     def run(self, advance: Callable[[int], None]) -> Report:
@@ -286,7 +289,7 @@ class _FoldWork:
             needs = self._needs(step.method, np.array(rows), step.shot)
             batch = assemble(contender.method, needs, made, size, self.inputs)
             with self.clock.phase("head", step.method, step.shot):
-                logits.extend(_segmented(contender.method, batch, ways))
+                logits.extend(segmented(contender.method, batch))
 
         def say(parts: int) -> None:
             self.head_limit[step.method] = parts
@@ -296,8 +299,9 @@ class _FoldWork:
         return logits
 
 
-def _segmented(method: Method, batch: EpisodeBatch, ways: int) -> list[Tensor]:
+def segmented(method: Method, batch: EpisodeBatch) -> list[Tensor]:
     """Logits by episode; a method that knows fewer ways is run once a way."""
+    ways = batch.size[1]
     if method.info.max_ways is None or ways <= method.info.max_ways:
         logits = method.segment(batch)
         return list(_checked(method, logits, batch.size[0], ways))

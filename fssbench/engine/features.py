@@ -41,6 +41,11 @@ class Inputs:
     memory_format: torch.memory_format
     clock: Clock
 
+    def close(self) -> None:
+        """End the threads that decode ahead."""
+        self.loader.close()
+        self.labels.close()
+
     def pixels(self, pictures: Sequence[Picture]) -> Tensor:
         """B x 3 x H x W, preprocessed on the device; uploaded as bytes."""
         with self.clock.phase("decode"):

@@ -7,33 +7,38 @@ size. The ratio of the whole run to that floor is what decoding, caching, resizi
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fssbench.engine.assemble import assemble
+from fssbench.engine.clock import Clock
 from fssbench.engine.devices import describe, numerics
-from fssbench.engine.evaluate import Contender, Counted, Report, Settings, evaluate_fold, placed
-from fssbench.engine.inputs import fit_label, normalise, read_pixels
+from fssbench.engine.evaluate import Contender, Counted, Report, Settings, evaluate_fold, inputs_of, placed, segmented
+from fssbench.engine.features import Inputs, Maker
 from fssbench.engine.memory import peak_memory
+from fssbench.engine.needs import Key, MapKey, Picture, PooledKey, needs_of
 from fssbench.engine.sources import BankImages
-from fssbench.engine.steps import distinct, other_classes
+from fssbench.engine.steps import plan_steps
 from fssbench.errors import FssbenchError
-from fssbench.method import OBJECT, EpisodeBatch, Features, Method, Preprocess, SupportBatch
+from fssbench.method import Features, Method, SupportBatch
 
 if TYPE_CHECKING:
     from fssbench.banks.bank import Bank, Episodes
 
 BATCHES = (1, 2, 4, 8, 16)
-TRIES = 5
-SUPPORTS = 64  # that the usual one is looked for among
+TRIES = 3
+EPISODES = 8  # that the head is timed on
 
-Work = Callable[[], object]
+Work = tuple[int, Callable[[], object]]  # for so many items
 
 
 @dataclass(frozen=True)
@@ -114,9 +119,11 @@ def measure(
             equal &= all(
                 np.array_equal(again.counts[shot, i], taken.counts[shot, row]) for i, row in enumerate(some.tolist())
             )
-        parts = _Parts(bank, method, drawn, rows, settings)
-        encode, pool = parts.encode_each(), parts.pool_each()
-        heads = {shot: parts.head_each(shot) for shot in shots}
+        inputs = inputs_of(bank, BankImages(bank, settings.annotation), settings, Clock(settings.device))
+        with contextlib.closing(inputs):
+            parts = _Parts(method, drawn, settings, inputs)
+            encode, pool = parts.encode_each(), parts.pool_each()
+            heads = {shot: parts.head_each(shot) for shot in shots}
     floor = parts.images * encode + parts.supports * pool + len(rows) * sum(heads.values())
     return Speed(
         device=describe(settings.device),
@@ -171,118 +178,94 @@ def _some(episodes: Episodes, rows: NDArray[np.int64]) -> Episodes:
     return replace(episodes, **{name: value[rows] for name, value in parts.items() if value is not None})
 
 
-def _usual_support(
-    images: BankImages, drawn: Episodes, how: Preprocess, device: torch.device
-) -> tuple[int, torch.Tensor]:
-    """The support whose object is of median size at the network's input, 1 x H x W: heads' work may follow from it."""
-    first = zip(drawn.support[:, 0, 0].tolist(), drawn.classes[:, 0].tolist(), strict=True)
-    labels = {key: fit_label(images.support_codes(*key, ()), how) for key in list(dict.fromkeys(first))[:SUPPORTS]}
-    by_size = sorted(labels, key=lambda key: int((labels[key] == OBJECT).sum()))
-    usual = by_size[len(by_size) // 2]
-    return usual[0], labels[usual][None].to(device)
-
-
 class _Parts:
-    """The parts of the floor, each timed alone on the bank's own images."""
+    """The parts of the floor, each timed alone on the run's own images and episodes."""
 
-    def __init__(
-        self, bank: Bank, method: Method, drawn: Episodes, rows: NDArray[np.int64], settings: Settings
-    ) -> None:
-        self._method, self._settings = method, settings
-        queries, supports = distinct(drawn.query[rows]), distinct(drawn.support[rows])
-        seen = {(method.query_input, i) for i in queries}
-        if method.encodes_support:
-            seen |= {(method.support_input, i) for i in supports}
-        self.images = len(seen)
-        self.supports = 0
-        if type(method).encode_support is not Method.encode_support:
-            self.supports = len(
-                {
-                    (image, int(drawn.classes[row, way]), other_classes(drawn.classes[row].tolist(), way))
-                    for row in rows.tolist()
-                    for way in range(drawn.classes.shape[1])
-                    for image in drawn.support[row, way].tolist()
-                }
-            )
-        images = BankImages(bank, settings.annotation)
-        self._image, self._label = _usual_support(images, drawn, method.support_input, settings.device)
-        self._ways = int(drawn.classes.shape[1])
-        self._layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self._query, self._support = (
-            normalise(read_pixels(images, image, how)[None].to(settings.device), how).contiguous(
-                memory_format=self._layout
-            )
-            for image, how in ((queries[0], method.query_input), (self._image, method.support_input))
-        )
+    def __init__(self, method: Method, drawn: Episodes, settings: Settings, inputs: Inputs) -> None:
+        self._method, self._drawn, self._settings, self._inputs = method, drawn, settings, inputs
+        needs = needs_of(0, method, drawn, np.arange(len(drawn.query)), drawn.support.shape[2])
+        keys = list(dict.fromkeys(needs.all))
+        self._pooled = [key for key in keys if isinstance(key, PooledKey)]
+        encoded = [key.picture for key in keys if method.encodes_support or isinstance(key, MapKey)]
+        self._pictures = list(dict.fromkeys(encoded))
+        self.images, self.supports = len(self._pictures), len(self._pooled)
 
     def encode_each(self) -> float:
         """Seconds an image in the encoder, at the best batch size."""
+        pixels = self._inputs.pixels(self._pictures[:1])
 
-        def encoder(batch: int) -> Work:
-            images = self._query.expand(batch, -1, -1, -1).contiguous(memory_format=self._layout)
-            return lambda: self._method.encode(images)
+        def encoder(batch: int) -> Iterator[Work]:
+            images = _repeated(pixels, batch).contiguous(memory_format=self._inputs.memory_format)
+            yield batch, lambda: self._method.encode(images)
 
-        return self._best(encoder)
+        return self._best(encoder, BATCHES)
 
     def pool_each(self) -> float:
         """Seconds a support in `encode_support`; 0 where the method has none."""
         if not self.supports:
             return 0.0
-        features = self._support_features()
+        key = self._pooled[0]
+        pixels = self._inputs.pixels([key.picture])
+        label = self._inputs.support_labels([key.support], key.picture.how)
+        features = self._method.encode(pixels) if self._method.encodes_support else {}
 
-        def pooling(batch: int) -> Work:
-            supports = self._support_batch(features, batch)
-            return lambda: self._method.encode_support(supports)
+        def pooling(batch: int) -> Iterator[Work]:
+            many = {name: _repeated(value, batch) for name, value in features.items()}
+            supports = SupportBatch(many, _repeated(label, batch), lambda: _repeated(pixels, batch))
+            yield batch, lambda: self._method.encode_support(supports)
 
         return self._best(pooling, (1, 2, 4))
 
     def head_each(self, shot: int) -> float:
-        """Seconds an episode in `segment`, at the best batch size."""
-        query = self._method.encode(self._query)
-        pooled = self._method.encode_support(self._support_batch(self._support_features(), 1))
-        ways = 1 if self._method.info.max_ways == 1 else self._ways
+        """Seconds an episode in `segment`, at the best batch size, of episodes from all over the run.
 
-        def head(batch: int) -> Work:
-            count = batch * ways * shot
-            episodes = EpisodeBatch.of(
-                (batch, ways, shot),
-                (self._query.shape[-2], self._query.shape[-1]),
-                {name: torch.cat([value] * batch) for name, value in query.items()},
-                {name: torch.cat([value] * count) for name, value in pooled.items()},
-                self._label.expand(count, -1, -1),
-                query_pixels=self._query.expand(batch, -1, -1, -1),
-                support_pixels=self._support.expand(count, -1, -1, -1),
-            )
-            return lambda: [self._method.segment(episodes) for _ in range(self._ways // ways)]
+        Not of one episode many times: the work of many heads depends on the size of the objects.
+        """
+        count = len(self._drawn.query)
+        some = _some(self._drawn, np.arange(min(count, EPISODES)) * count // min(count, EPISODES))
+        made: dict[Key, Features] = {}
+        keys = dict.fromkeys(needs_of(0, self._method, some, np.arange(len(some.query)), shot).all)
+        Maker([self._method], self._inputs, 1, lambda _: None).make([[key] for key in keys], made.__setitem__)
 
-        return self._best(head, (1, 2, 4, 8))
+        def shape(image: int) -> tuple[int, int]:
+            return self._inputs.shape(Picture(image, self._method.query_input))
 
-    def _support_features(self) -> Features:
-        return self._method.encode(self._support) if self._method.encodes_support else {}
+        def heads(batch: int) -> Iterator[Work]:
+            for rows in plan_steps(some, batch, shape):
+                needs, size = needs_of(0, self._method, some, rows, shot), (len(rows), some.classes.shape[1], shot)
+                episodes = assemble(self._method, needs, made, size, self._inputs)
+                yield len(rows), partial(segmented, self._method, episodes)
 
-    def _support_batch(self, features: Features, count: int) -> SupportBatch:
-        return SupportBatch(
-            {name: value.expand(count, *value.shape[1:]) for name, value in features.items()},
-            self._label.expand(count, -1, -1),
-            lambda: self._support.expand(count, -1, -1, -1),
-        )
+        return self._best(heads, (1, 2, 4, 8))
 
-    def _best(self, prepared: Callable[[int], Work], batches: Sequence[int] = BATCHES) -> float:
-        """Seconds an item at the best batch size, each size's being the median of its tries, as machines are noisy.
+    def _best(self, prepared: Callable[[int], Iterable[Work]], batches: Sequence[int]) -> float:
+        """Seconds an item at the best batch size.
 
-        `prepared` gets everything ready for a batch; only what it returns is timed.
+        `prepared` gets everything ready for a batch; only what it gives, with the number of items, is timed.
         """
         best = float("inf")
         for batch in batches:
-            tries: list[float] = []
-            work = prepared(batch)
-            for _ in range(1 + TRIES):  # the first warms up
-                start = time.perf_counter()
-                work()
-                if self._settings.device.type == "cuda":
-                    torch.cuda.synchronize(self._settings.device)
-                tries.append((time.perf_counter() - start) / batch)
-                if tries[-1] > 2 * best:
-                    break
-            best = min(best, statistics.median(tries[1:] or tries))
+            items, seconds = 0, 0.0
+            for number, work in prepared(batch):
+                seconds += self._seconds(work, 2 * best * number)
+                items += number
+            best = min(best, seconds / items)
         return best
+
+    def _seconds(self, work: Callable[[], object], slow: float) -> float:
+        """The median of a few tries, as machines are noisy; of one where that is slow."""
+        tries: list[float] = []
+        for _ in range(1 + TRIES):  # the first warms up
+            start = time.perf_counter()
+            work()
+            if self._settings.device.type == "cuda":
+                torch.cuda.synchronize(self._settings.device)
+            tries.append(time.perf_counter() - start)
+            if tries[-1] > slow:
+                break
+        return statistics.median(tries[1:] or tries)
+
+
+def _repeated(value: torch.Tensor, count: int) -> torch.Tensor:
+    """One item as `count` of them, in the memory of one."""
+    return value.expand(count, *value.shape[1:])
