@@ -82,8 +82,7 @@ def prepare(episodes: pd.DataFrame, classes: Sequence[int], rules: ScoringRules 
     counted = is_class & ((tp + fn > 0) | (rules.vanished_label == "keep"))
     confusion = np.stack([tp, fp, fn], -1)
     background = confusion * ~is_class[:, None] if several_ways else np.stack([tn, fn, fp], -1)
-    run, episode = episodes["run"].to_numpy(), episodes["episode"].to_numpy()
-    knows_background = several_ways or len(np.unique(run * (1 + episode.max(initial=0)) + episode)) == len(run)
+    knows_background = several_ways or not episodes.duplicated(["run", "episode"]).any()
     add = _as_mean if rules.accumulation == "episode" else _as_sum
     return Rows(
         tuple(classes), position, add(confusion * counted[:, None]), add(background), counted, bool(knows_background)
