@@ -13,7 +13,7 @@ import pytest
 from fssbench.errors import RecordError
 from fssbench.protocols import PROTOCOLS
 from fssbench.records import COLUMNS
-from fssbench.scoring.metrics import summarise
+from fssbench.scoring.metrics import prepare, summarise
 from fssbench.scoring.pixels import count_pixels, iou, validate_labels
 from fssbench.scoring.rules import ScoringRules, rules_of
 
@@ -227,3 +227,10 @@ def test_the_background_of_several_ways_is_no_query_that_lacks_a_class() -> None
     rules = ScoringRules(negatives=True)
     summary = summarise(frame((0, 0, 0, [0, 9, 0, 1, 0, 0]), (0, 1, 0, [0, 1, 0, 9, 0, 0])), {0: [1]}, rules)
     assert close(summary["false_positive_rate"], 1 / 10)
+
+
+def test_episodes_of_any_numbers_are_told_apart() -> None:
+    episodes = frame(*[(0, 1, episode, [1, 0, 1, 8, 0, 0]) for episode in (0, 0, 3)])
+    episodes["run"] = [0, 1 << 62, 0]  # times 4 episodes: 0, where numbers have 64 bits
+    assert prepare(episodes, [1]).knows_background
+    assert not prepare(pd.concat([episodes, episodes]), [1]).knows_background
