@@ -187,7 +187,8 @@ class HSNet(Method):
 
         Pair p is shot p % K of episode p // K; `normal` are the episodes' queries.
         """
-        owner, some = [pair // episodes.size[2] for pair in chosen], slice(chosen.start, chosen.stop, chosen.step)
+        device, some = normal[self.levels[0][0]].device, slice(chosen.start, chosen.stop, chosen.step)
+        owner = torch.arange(chosen.start, chosen.stop, chosen.step, device=device) // episodes.size[2]
         query = [[normal[name][owner] for name in level] for level in self.levels]
         support = [[episodes.support[name][:, 0].flatten(0, 1)[some] for name in level] for level in self.levels]
         return query, support
