@@ -48,7 +48,7 @@ def plain_loop(bank: Bank, episodes: Episodes, rows: np.ndarray, method: Method,
             normalise(torch.stack([read_pixels(images, i, of_support) for i in supports])[None, None], of_support),
             torch.stack([labels.get(SupportKey(i, class_id, ()), of_support) for i in supports])[None, None],
         )
-        truth = bank.mask(query, class_id)
+        truth = bank.masks.of_class(query, class_id)
         logits = F.interpolate(method.segment(batch), truth.shape, mode="bilinear")
         prediction = logits.argmax(1)[0].numpy()
         predicted = set(np.flatnonzero((prediction == 1) & (truth != 255)).tolist())

@@ -23,7 +23,7 @@ from fssbench.banks.generate import Request, generate
 from fssbench.banks.verify import problems
 from fssbench.datasets.base import Dataset, layers
 from fssbench.datasets.decode import image_size
-from fssbench.datasets.masks import void_of
+from fssbench.datasets.masks import LARGEST_CLASS, void_of
 from fssbench.datasets.reading import some
 from fssbench.errors import DataError, FssbenchError, ProtocolError, UsageError
 from fssbench.names import name_problem, wrong_image_id
@@ -66,9 +66,9 @@ def check_names(subject: Subject) -> None:
     data = subject.dataset
     if problem := name_problem(data.name):
         raise DataError(f"name: {problem}")
-    wrong = [number for number in data.class_names if type(number) is not int or not 1 <= number <= 65534]
+    wrong = [number for number in data.class_names if type(number) is not int or not 1 <= number <= LARGEST_CLASS]
     if wrong or not data.class_names:
-        raise DataError(f"class_names: expected class ids from 1 to 65534, found {wrong[:1] or 'none'}")
+        raise DataError(f"class_names: expected class ids from 1 to {LARGEST_CLASS}, found {wrong[:1] or 'none'}")
     unnamed = [name for name in data.class_names.values() if not isinstance(name, str) or not name.isprintable()]
     if unnamed or "" in data.class_names.values() or len(set(data.class_names.values())) < len(data.class_names):
         raise DataError(f"class_names: expected a name for each class, on one line and none twice, found {unnamed[:1]}")

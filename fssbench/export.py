@@ -90,16 +90,16 @@ class _Writer:
                 ],
             }  # fmt: skip
             if self._truth:
-                labels = self._bank.truth(query, classes)
+                labels = self._bank.masks.truth(query, classes)
                 entry["truth"] = self._write(f"truth/{fold}/{number}.png", encode_png(labels))
             yield entry
 
     def _support(self, image: int, class_id: int) -> dict[str, str]:
         files = {"image": self._image(image)}
-        for kind in self._bank.annotation_kinds:
+        for kind in self._bank.masks.kinds:
             key = (kind, image, class_id)
             if key not in self._done:
-                codes = self._bank.annotation(kind, image, class_id)
+                codes = self._bank.masks.annotation(kind, image, class_id)
                 self._done[key] = self._write(f"{kind}/{image:06}-{class_id}.png", encode_png(_shown(codes)))
             files[kind] = self._done[key]
         return files

@@ -132,7 +132,7 @@ def _fits(path: Path, dataset: str, protocol: str, ways: int, shots: Sequence[in
     try:
         with open_bank(path) as bank:
             same = (bank.dataset, bank.protocol.name, bank.ways) == (dataset, protocol, ways)
-            return same and bank.has_images and set(kinds) <= set(bank.annotation_kinds) and _has(bank, shots)
+            return same and bank.has_images and set(kinds) <= set(bank.masks.kinds) and _has(bank, shots)
     except BankError:
         return False
 

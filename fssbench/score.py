@@ -77,7 +77,7 @@ def score_fold(bank: Bank, fold: int, shot: int, mask: Mask) -> Iterator[list[ob
     ids = bank.image_ids
     for episode, query in enumerate(episodes.query.tolist()):
         classes = episodes.classes[episode].tolist()
-        truth = scored_label(bank.truth(query, classes), bank.protocol)
+        truth = scored_label(bank.masks.truth(query, classes), bank.protocol)
         prediction = mask(fold, episode)
         try:
             validate_labels(prediction, truth, len(classes))

@@ -108,7 +108,7 @@ def grid(panels: Sequence[Panel], columns: int, title: str = "", height: int = T
 def truth_labels(bank: Bank, fold: int, episode: int) -> Labels:
     """H x W of an episode's query: 0, n where the n-th way's class is, 255 void."""
     drawn = bank.episodes(fold)
-    return bank.truth(int(drawn.query[episode]), drawn.classes[episode].tolist())
+    return bank.masks.truth(int(drawn.query[episode]), drawn.classes[episode].tolist())
 
 
 def episode_picture(
@@ -130,7 +130,7 @@ def episode_picture(
     """
     _check(bank, fold, episode, ways)
     drawn = bank.episodes(fold, shots)
-    weak = [kind for kind in bank.annotation_kinds if kind != "mask"] if kinds is None else list(kinds)
+    weak = [kind for kind in bank.masks.kinds if kind != "mask"] if kinds is None else list(kinds)
     names = [bank.class_names[int(c)] for c in drawn.classes[episode]]
     supports = drawn.support.shape[2]
     rows = [
@@ -192,7 +192,7 @@ def _support_panels(bank: Bank, image: int, class_id: int, way: int, kinds: Sequ
         Panel(_masked(bank, image, class_id, way), f"mask: {name}"),
     ]
     for kind in kinds:
-        codes = bank.annotation(kind, image, class_id)
+        codes = bank.masks.annotation(kind, image, class_id)
         panels.append(Panel(overlay_codes(_image(bank, image), codes, _way_colour(way)), f"{kind}: {name}"))
     return panels
 
@@ -209,7 +209,7 @@ def _query_panels(
 
 
 def _masked(bank: Bank, image: int, class_id: int, way: int) -> Image.Image:
-    codes = bank.mask(image, class_id)
+    codes = bank.masks.of_class(image, class_id)
     return overlay(_image(bank, image), np.where(codes == 1, way, np.where(codes == VOID, VOID, 0)))
 
 

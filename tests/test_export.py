@@ -67,11 +67,13 @@ def test_an_export_holds_what_the_bank_holds(banks: dict[int, Path], ways: int, 
             query = (tmp_path / "out" / entry["query"]).read_bytes()
             assert query == bank.image_bytes(int(drawn.query[number]))
             truth = np.asarray(Image.open(tmp_path / "out" / entry["truth"]))
-            np.testing.assert_array_equal(truth, bank.truth(int(drawn.query[number]), drawn.classes[number].tolist()))
+            np.testing.assert_array_equal(
+                truth, bank.masks.truth(int(drawn.query[number]), drawn.classes[number].tolist())
+            )
             for way, (support,) in enumerate(entry["supports"]):
                 assert set(support) == {"image", "mask", "box"}
                 mask = np.asarray(Image.open(tmp_path / "out" / support["mask"]))
-                codes = bank.mask(int(drawn.support[number, way, 0]), entry["classes"][way])
+                codes = bank.masks.of_class(int(drawn.support[number, way, 0]), entry["classes"][way])
                 assert {(int(a), int(b)) for a, b in zip(codes.ravel(), mask.ravel(), strict=True)} == {
                     (0, 0), (1, 255), (255, 128),
                 }  # fmt: skip
@@ -97,7 +99,7 @@ def perfect(bank_path: Path, folder: Path, values: int = 1) -> None:
         drawn = bank.episodes(0, 1)
         (folder / "0").mkdir(parents=True)
         for number, query in enumerate(drawn.query.tolist()):
-            truth = bank.truth(query, drawn.classes[number].tolist())
+            truth = bank.masks.truth(query, drawn.classes[number].tolist())
             labels = np.where(truth == 255, 0, truth * values).astype(np.uint8)
             Image.fromarray(labels).save(folder / "0" / f"{number}.png")
         (folder / "manifest.json").write_text(json.dumps({"bank": bank.fingerprint}))

@@ -117,7 +117,7 @@ def test_a_grid_breaks_into_rows(bank: Bank) -> None:
 def test_the_truth_numbers_the_ways_as_the_episode_does(bank: Bank) -> None:
     for episode in range(10):
         drawn = bank.episodes(2)
-        labels = bank.layers(int(drawn.query[episode])).maps[0]
+        labels = bank.masks.layers(int(drawn.query[episode])).maps[0]
         truth = truth_labels(bank, 2, episode)
         for way in (1, 2):
             np.testing.assert_array_equal(truth == way, labels == drawn.classes[episode, way - 1])

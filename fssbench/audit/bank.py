@@ -51,7 +51,7 @@ class Reference:
         """Pixels of a way's class, and pixels that are not scored, in the label map of a query."""
         key = (query, classes)
         if key not in self._areas:
-            label = scored_label(self.bank.truth(self.images[query], classes), self.bank.protocol)
+            label = scored_label(self.bank.masks.truth(self.images[query], classes), self.bank.protocol)
             self._areas[key] = np.bincount(label.ravel(), minlength=VOID + 1)
         counts = self._areas[key]
         return int(counts[way]), int(counts[VOID])

@@ -21,7 +21,7 @@ def plan_of(bank: Bank) -> Plan:
     """Everything in a bank but bytes, as it was planned. Areas are not stored, so they are empty."""
     ids, sizes = bank.image_ids, bank.image_sizes.tolist()
     facts = {
-        image_id: MaskFacts(height, width, bank.mask_hashes(i), {})
+        image_id: MaskFacts(height, width, bank.masks.hashes(i), {})
         for i, (image_id, (height, width)) in enumerate(zip(ids, sizes, strict=True))
     }
     known = {image_id: bank.image_sha256(i) for i, image_id in enumerate(ids) if bank.image_sha256(i)}
@@ -34,7 +34,7 @@ def plan_of(bank: Bank) -> Plan:
         images=facts,
         episodes={(fold, shots): bank.episodes(fold, shots) for fold in bank.fold_classes for shots in bank.draws},
         note=bank.note,
-        annotations={kind: bank.annotation_rule(kind) for kind in bank.annotation_kinds if kind != "mask"},
+        annotations={kind: bank.masks.rule(kind) for kind in bank.masks.kinds if kind != "mask"},
         image_sha256=known,
     )
 

@@ -64,7 +64,7 @@ class Frozen(Dataset):
         return self._bank.image_bytes(self._number[image_id])
 
     def masks(self, image_id: str) -> Sequence[Mask]:
-        return self._bank.mask_files(self._number[image_id])
+        return self._bank.masks.files(self._number[image_id])
 
     @cached_property
     def _number(self) -> dict[str, int]:

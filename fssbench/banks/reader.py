@@ -99,6 +99,14 @@ class Reader:
             start, end = self._places(group)[i : i + 2].tolist()
             return bytes(self.open()[f"{group}/bytes"][start:end])
 
+    def expect(self, name: str, values: NDArray[Any], least: int, most: int, *, ascending: bool = False) -> None:
+        """Check a column: raises for a value out of its range, or out of order."""
+        outside = values[(values < least) | (values > most)]
+        if outside.size:
+            raise self._kind.error(f"{self.path}: {name}: expected {least} to {most}, found {outside[0]}.")
+        if ascending and values.size and (np.diff(values) <= 0).any():
+            raise self._kind.error(f"{self.path}: {name}: expected ascending numbers, none twice.")
+
     def _places(self, group: str) -> NDArray[np.int64]:
         if group not in self._offsets:
             offsets = self.array(f"{group}/offset")

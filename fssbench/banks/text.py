@@ -25,7 +25,7 @@ def summary(bank: Bank) -> dict[str, Any]:
         "ways": bank.ways,
         "shots": f"1 to {bank.shots}" if bank.protocol.nested else ", ".join(map(str, bank.draws)),
         "images": len(bank.image_ids),
-        "annotations": list(bank.annotation_kinds),
+        "annotations": list(bank.masks.kinds),
         "note": bank.note,
         "folds": [
             {

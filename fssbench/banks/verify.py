@@ -58,7 +58,7 @@ def _look(bank: Bank, part: ImagePart) -> tuple[Mapping[int, int] | None, str, l
     image_id, i = part.image_id, bisect_left(bank.image_ids, part.image_id)
     shown, pixels, where = None, "", f"image of {part.image_id}"
     try:
-        layers = bank.layers(i)
+        layers = bank.masks.layers(i)
         shown = layers.areas
         picture = decode_image(bank.image_bytes(i), where)
         check_size(picture.height, picture.width, part.facts, where)
@@ -68,7 +68,7 @@ def _look(bank: Bank, part: ImagePart) -> tuple[Mapping[int, int] | None, str, l
             for kind, rule in part.rules.items()
             for class_id in part.classes
             if not np.array_equal(
-                bank.annotation(kind, i, class_id),
+                bank.masks.annotation(kind, i, class_id),
                 annotation_codes(kind, rule, layers.label_map(class_id), image_id, class_id),
             )
         ]

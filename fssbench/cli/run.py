@@ -79,7 +79,7 @@ def run(
 
     The same command resumes a run that was cut off, and skips what is finished.
     """
-    from fssbench.banks.bank import newest_bank
+    from fssbench.banks.newest import newest_bank
     from fssbench.cli.progress import RunProgress
     from fssbench.engine.build import MethodSpec
     from fssbench.engine.devices import pick_device

@@ -14,6 +14,7 @@ from fssbench.datasets.reading import encode_png
 from fssbench.errors import DataError
 
 Labels = NDArray[Any]  # H x W class ids, uint8 or uint16; 0 background, the type's largest value void
+LARGEST_CLASS = 65534  # id: what 16 bits hold beside void
 VOID = 255  # the label of pixels that belong to no class, in label maps of 8 bits and in codes
 
 

@@ -73,9 +73,9 @@ def _checked_folds(bank: Bank, request: RunRequest) -> list[int]:
     for fold in folds:
         for shot in request.shots:
             bank.episodes(fold, shot)  # raises for a fold or a number of shots that is not there
-    if request.settings.annotation not in bank.annotation_kinds:
+    if request.settings.annotation not in bank.masks.kinds:
         raise UsageError(
-            f"--annotation {request.settings.annotation}: {bank.path} holds {', '.join(bank.annotation_kinds)}. "
+            f"--annotation {request.settings.annotation}: {bank.path} holds {', '.join(bank.masks.kinds)}. "
             "Generate a bank with --annotations."
         )
     if not bank.has_images:

@@ -49,13 +49,13 @@ class BankImages:
         return self._bank.image_bytes(image)
 
     def support_codes(self, image: int, class_id: int, others: Sequence[int]) -> Codes:
-        codes = self._bank.annotation(self._annotation, image, class_id).copy()
+        codes = self._bank.masks.annotation(self._annotation, image, class_id).copy()
         for other in others:
-            codes[(self._bank.mask(image, other) == OBJECT) & (codes == BACKGROUND)] = OTHER_WAY
+            codes[(self._bank.masks.of_class(image, other) == OBJECT) & (codes == BACKGROUND)] = OTHER_WAY
         return codes
 
     def query_truth(self, image: int, classes: Sequence[int]) -> Codes:
-        return scored_label(self._bank.truth(image, classes), self._bank.protocol)
+        return scored_label(self._bank.masks.truth(image, classes), self._bank.protocol)
 
 
 def support_codes(label_map: NDArray[np.integer], class_id: int, others: Sequence[int] = ()) -> Codes:

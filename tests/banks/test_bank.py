@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fssbench.banks.bank import Bank, newest_bank, open_bank
+from fssbench.banks.bank import Bank, open_bank
 from fssbench.banks.generate import Request, generate
+from fssbench.banks.newest import newest_bank
 from fssbench.banks.text import episode_lines
 from fssbench.datasets.pascal5i import Pascal5i
 from fssbench.errors import BankError, ProtocolError
@@ -46,8 +47,8 @@ def test_images_and_masks_are_the_data_sets_own_bytes(bank_path: Path, small_voc
             assert bank.image_bytes(i) == image
             assert bank.image_sha256(i) == hashlib.sha256(image).hexdigest()
             mask = voc_file(small_voc_original, "SegmentationClassAug", image_id, "png").read_bytes()
-            assert bank.mask_files(i)[0].encoded == mask
-            assert (bank.layers(i).maps[0] == np.asarray(Image.open(io.BytesIO(mask)))).all()
+            assert bank.masks.files(i)[0].encoded == mask
+            assert (bank.masks.layers(i).maps[0] == np.asarray(Image.open(io.BytesIO(mask)))).all()
         assert set(map(tuple, bank.image_sizes.tolist())) == {(48, 64)}
 
 
@@ -68,7 +69,7 @@ def test_every_support_shows_its_class_with_the_protocols_area(bank_path: Path) 
             episodes = bank.episodes(fold)
             for classes, support, query in zip(episodes.classes, episodes.support, episodes.query, strict=True):
                 for i in (*support[0], query):
-                    assert (bank.layers(i).maps[0] == classes[0]).sum() >= 100
+                    assert (bank.masks.layers(i).maps[0] == classes[0]).sum() >= 100
 
 
 def test_what_a_bank_is_can_be_asked(bank_path: Path) -> None:
@@ -77,7 +78,7 @@ def test_what_a_bank_is_can_be_asked(bank_path: Path) -> None:
         assert bank.protocol == SMALL.but(pool="voc-val")
         assert bank.fold_classes == {i: tuple(range(5 * i + 1, 5 * i + 6)) for i in range(4)}
         assert (bank.class_names[1], bank.class_names[20]) == ("aeroplane", "tvmonitor")
-        assert bank.annotation_kinds == ("mask", "box", "point")
+        assert bank.masks.kinds == ("mask", "box", "point")
 
 
 def test_fewer_shots_are_the_first_of_the_shots_drawn(bank_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_mask_codes_tell_object_background_and_void(bank_path: Path) -> None:
     with open_bank(bank_path) as bank:
         i = int(bank.episodes(0).support[0, 0, 0])
         class_id = int(bank.episodes(0).classes[0, 0])
-        labels, codes = bank.layers(i).maps[0], bank.annotation("mask", i, class_id)
+        labels, codes = bank.masks.layers(i).maps[0], bank.masks.annotation("mask", i, class_id)
         assert (codes == np.where(labels == 255, 255, labels == class_id)).all()
 
 
@@ -110,16 +111,16 @@ def test_a_box_is_stored_for_every_support_and_covers_its_object(bank_path: Path
         episodes = bank.episodes(1)
         for classes, support in zip(episodes.classes, episodes.support, strict=True):
             for i in support[0].tolist():
-                box = bank.annotation("box", i, int(classes[0]))
-                assert (box[bank.layers(i).maps[0] == classes[0]] == 1).all()
+                box = bank.masks.annotation("box", i, int(classes[0]))
+                assert (box[bank.masks.layers(i).maps[0] == classes[0]] == 1).all()
 
 
 def test_an_annotation_that_is_not_there_names_those_that_are(bank_path: Path) -> None:
     with open_bank(bank_path) as bank:
         with pytest.raises(BankError, match="mask, box, point, found 'scribble'"):
-            bank.annotation("scribble", 0, 1)
+            bank.masks.annotation("scribble", 0, 1)
         with pytest.raises(BankError, match="is no support of class 99"):
-            bank.annotation("box", 0, 99)
+            bank.masks.annotation("box", 0, 99)
 
 
 def test_a_bank_can_be_pickled(bank_path: Path) -> None:

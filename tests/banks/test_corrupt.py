@@ -117,12 +117,12 @@ def test_only_the_images_of_the_role_are_corrupted_and_the_episodes_stay(
             query, worse = int(before.episodes(0).query[0]), int(after.episodes(0).query[0])
             same = before.image_bytes(query) == after.image_bytes(worse)
             assert same == (target == "supports")
-            assert before.mask_hashes(query) == after.mask_hashes(worse)
+            assert before.masks.hashes(query) == after.masks.hashes(worse)
             support, worse = int(before.episodes(0).support[0, 0, 0]), int(after.episodes(0).support[0, 0, 0])
             class_id = int(before.episodes(0).classes[0, 0])
             for kind in ("scribble", "ragged-2"):
                 np.testing.assert_array_equal(
-                    before.annotation(kind, support, class_id), after.annotation(kind, worse, class_id)
+                    before.masks.annotation(kind, support, class_id), after.masks.annotation(kind, worse, class_id)
                 )
 
 

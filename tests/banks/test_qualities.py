@@ -105,6 +105,6 @@ def test_a_bank_freezes_worse_masks_and_verify_draws_them_again(tmp_path: Path) 
         assert list(problems(bank)) == []
         episodes = bank.episodes(0)
         image, class_id = int(episodes.support[0, 0, 0]), int(episodes.classes[0, 0])
-        clean = bank.mask(image, class_id) == 1
+        clean = bank.masks.of_class(image, class_id) == 1
         for kind in kinds:
-            assert 0 < iou(bank.annotation(kind, image, class_id) == 1, clean) < 1
+            assert 0 < iou(bank.masks.annotation(kind, image, class_id) == 1, clean) < 1

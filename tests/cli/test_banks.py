@@ -48,7 +48,7 @@ def test_options_reach_the_bank(small_voc: Path) -> None:
     with open_bank(Path("x.h5")) as bank:
         assert (bank.ways, bank.shots, tuple(bank.fold_classes)) == (2, 3, (1, 3))
         assert (bank.protocol.seeds, bank.protocol.min_area) == ((4, 5), 50)
-        assert bank.annotation_kinds == ("mask", "box", "point")
+        assert bank.masks.kinds == ("mask", "box", "point")
         episodes = bank.episodes(1)
         assert len(episodes) == 7 * 2 * 2
         assert episodes.auxiliary is not None

@@ -163,7 +163,7 @@ def test_masks_as_png_files_are_scored_and_a_missing_one_is_named(bank: Path, tm
             (tmp_path / "png" / str(fold)).mkdir(parents=True)
             drawn = opened.episodes(fold, 1)
             for episode, query in enumerate(drawn.query.tolist()):
-                truth = opened.layers(query).maps[0] == drawn.classes[episode, 0]
+                truth = opened.masks.layers(query).maps[0] == drawn.classes[episode, 0]
                 Image.fromarray(truth.astype(np.uint8)).save(tmp_path / "png" / str(fold) / f"{episode}.png")
     words = ["score", tmp_path / "png", "--bank", bank, "--shots", "1", "--name", "oracle", "--out", tmp_path / "out"]
     assert "names the bank they were made for" in fssbench(*words, "--json", status=2).said

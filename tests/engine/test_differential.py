@@ -53,9 +53,9 @@ def picture(bank: Bank, image: int, how: Preprocess) -> torch.Tensor:
 
 def support_label(bank: Bank, kind: str, image: int, classes: Sequence[int], way: int, how: Preprocess) -> torch.Tensor:
     """H x W codes."""
-    codes = bank.annotation(kind, image, classes[way]).copy()
+    codes = bank.masks.annotation(kind, image, classes[way]).copy()
     for other in classes[:way] + classes[way + 1 :]:
-        codes[(bank.mask(image, other) == 1) & (codes == 0)] = 2
+        codes[(bank.masks.of_class(image, other) == 1) & (codes == 0)] = 2
     height, width = how.fitted(*codes.shape)
     codes = np.asarray(Image.fromarray(codes).resize((width, height), Image.Resampling.NEAREST))
     if how.fit == "pad":
@@ -65,7 +65,7 @@ def support_label(bank: Bank, kind: str, image: int, classes: Sequence[int], way
 
 
 def truth_of(bank: Bank, query: int, classes: Sequence[int]) -> NDArray[np.uint8]:
-    masks = [bank.mask(query, class_id) for class_id in classes]
+    masks = [bank.masks.of_class(query, class_id) for class_id in classes]
     truth = np.where(masks[0] == 255, 255, 0)
     for way, mask in enumerate(masks, 1):
         truth[mask == 1] = way

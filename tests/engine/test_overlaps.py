@@ -45,7 +45,7 @@ def test_what_two_ways_share_is_scored_for_neither_and_what_one_has_is_scored(
     generate(Overlapping(16), Request(protocol, (1,), ways=ways, annotations=("box", "scribble")), path)
     with open_bank(path) as bank:
         assert list(problems(bank)) == []
-        assert (bank.mask(0, 1) == 1).sum() == OBJECT
+        assert (bank.masks.of_class(0, 1) == 1).sum() == OBJECT
     outcome = run("Toy", bank=path, shots=[1], out=tmp_path / "results")
     (rows,) = frames(outcome)
     objects = rows[rows["way"] > 0]

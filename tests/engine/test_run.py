@@ -50,7 +50,7 @@ def test_counts_are_those_of_the_saved_predictions(run, bank: Path) -> None:
     with open_bank(bank) as opened, open_predictions(outcome.folder / "predictions.h5") as predictions:
         for row in record.episodes.itertuples():
             episodes = opened.episodes(row.fold)
-            labels = opened.layers(int(episodes.query[row.episode])).maps[0]
+            labels = opened.masks.layers(int(episodes.query[row.episode])).maps[0]
             truth = np.where(labels == 255, 255, (labels == row.class_id).astype(np.uint8))
             counted = count_pixels(predictions.mask(row.fold, row.episode), truth)
             assert counted.tolist() == [getattr(row, name) for name in COUNTS]
@@ -223,7 +223,7 @@ def test_supports_that_vanish_at_the_input_size_are_counted_and_said(run, bank: 
         for fold in (0, 1):
             episodes = opened.episodes(fold, 1)
             for class_id, image in zip(episodes.classes[:, 0], episodes.support[:, 0, 0], strict=True):
-                mask = Image.fromarray(opened.mask(int(image), int(class_id)))
+                mask = Image.fromarray(opened.masks.of_class(int(image), int(class_id)))
                 lost += not (np.asarray(mask.resize((3, 3), Image.Resampling.NEAREST)) == 1).any()
     assert 0 < lost < 40
     assert (read_run(fine.folder).vanished_supports, read_run(coarse.folder).vanished_supports) == (0, lost)

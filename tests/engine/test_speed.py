@@ -116,7 +116,7 @@ def test_heads_are_timed_on_the_objects_of_the_run(bank: Path, monkeypatch: pyte
         found = measure(opened, 0, "toy", Looking(toy_methods.ToyConfig()).eval(), [1], CPU, episodes=6, off_episodes=1)
         drawn, sizes = opened.episodes(0, 1), []
         for image, class_id in zip(drawn.support[:6, 0, 0].tolist(), drawn.classes[:6, 0].tolist(), strict=True):
-            mask = Image.fromarray(opened.mask(image, class_id)).resize((32, 32), Image.Resampling.NEAREST)
+            mask = Image.fromarray(opened.masks.of_class(image, class_id)).resize((32, 32), Image.Resampling.NEAREST)
             sizes.append(int((np.asarray(mask) == 1).sum()))
     assert len(set(sizes)) > 1
     assert found.head_each[1] == pytest.approx(np.mean(sizes))

@@ -107,11 +107,11 @@ def test_a_file_that_is_not_there_and_a_folder_say_so(tmp_path: Path) -> None:
 
 def use(bank: Bank) -> list[object]:
     """Everything that a run reads."""
-    seen: list[object] = [bank.fingerprint, bank.class_names, bank.protocol, bank.annotation_kinds]
+    seen: list[object] = [bank.fingerprint, bank.class_names, bank.protocol, bank.masks.kinds]
     for fold in bank.fold_classes:
         episodes = bank.episodes(fold)
         seen += [episodes.classes.tolist(), episodes.support.tolist(), episodes.query.tolist()]
-    seen += [(bank.image_bytes(i), bank.layers(i).maps[0].tobytes()) for i in range(len(bank.image_ids))]
+    seen += [(bank.image_bytes(i), bank.masks.layers(i).maps[0].tobytes()) for i in range(len(bank.image_ids))]
     return seen
 
 

@@ -312,7 +312,7 @@ def test_without_hard_links_the_place_is_taken_only_if_it_is_free(
 def test_a_disk_without_room_is_said_before_anything_is_copied(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generate(ToyDataset(), TOY, out)
     with open_bank(out) as bank:
-        size = sum(len(bank.image_bytes(i)) + len(bank.mask_files(i)[0].encoded) for i in range(len(bank.image_ids)))
+        size = sum(len(bank.image_bytes(i)) + len(bank.masks.files(i)[0].encoded) for i in range(len(bank.image_ids)))
     out.unlink()
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=int(0.9 * size)))
     with pytest.raises(BankError, match=r"expected about 0\.\d+ GB of free space for \d+ images, found 0\.\d+ GB"):

@@ -155,8 +155,8 @@ def everything(path: Path) -> None:
         for fold in bank.fold_classes:
             bank.episodes(fold)
         for i in range(len(bank.image_ids)):
-            bank.image_bytes(i), bank.layers(i)
-        bank.annotation("box", int(bank.episodes(0).support[0, 0, 0]), int(bank.episodes(0).classes[0, 0]))
+            bank.image_bytes(i), bank.masks.layers(i)
+        bank.masks.annotation("box", int(bank.episodes(0).support[0, 0, 0]), int(bank.episodes(0).classes[0, 0]))
 
 
 @pytest.mark.parametrize("name", CRAFTED)
@@ -227,7 +227,7 @@ def test_a_mask_that_would_fill_the_memory_is_refused_by_its_header(craft: Calla
         file["masks/bytes"][start : start + len(bomb)] = np.frombuffer(bytes(bomb), np.uint8)
 
     with open_bank(craft(change)) as bank, pytest.raises((BankError, DataError), match="found 9000 x 9000"):
-        bank.layers(0)
+        bank.masks.layers(0)
 
 
 def test_no_two_contents_give_the_same_bytes_for_the_fingerprint() -> None:

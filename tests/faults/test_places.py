@@ -45,7 +45,7 @@ def work() -> Iterator[Path]:
         (folder / "masks/0").mkdir(parents=True)
         (folder / "masks/manifest.json").write_text(json.dumps({"bank": bank.fingerprint}))
         for row, query in enumerate(bank.episodes(0).query):
-            Image.fromarray(np.ones(bank.mask(query, 1).shape, np.uint8)).save(folder / f"masks/0/{row}.png")
+            Image.fromarray(np.ones(bank.masks.of_class(query, 1).shape, np.uint8)).save(folder / f"masks/0/{row}.png")
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(folder / "image.png")
     Image.fromarray(np.eye(40, dtype=np.uint8)).save(folder / "mask.png")
     torch.save(toy_methods.Toy(toy_methods.ToyConfig()).state_dict(), folder / "toy.pth")

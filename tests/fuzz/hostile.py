@@ -175,7 +175,7 @@ def use_bank(path: Path) -> None:
         with contextlib.suppress(FssbenchError):  # the rest is verified all the same
             for i in range(len(bank.image_ids) if bank.has_images else 0):
                 bank.image_bytes(i)
-                bank.layers(i)
+                bank.masks.layers(i)
         for line in problems(bank):
             print(line)
 

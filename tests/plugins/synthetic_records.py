@@ -137,7 +137,7 @@ def shifted_record(bank_path: Path, results: Path, shot: int = 2) -> Path:
 
         def predicted(fold: int, episode: int) -> NDArray[np.uint8]:
             episodes = bank.episodes(fold, shot)
-            truth = bank.truth(int(episodes.query[episode]), episodes.classes[episode].tolist())
+            truth = bank.masks.truth(int(episodes.query[episode]), episodes.classes[episode].tolist())
             first = bank.image_ids[episodes.support[episode, 0, 0]]
             return np.roll(np.where(truth == VOID, 0, truth), int(first[1:]) % 9, axis=1)
 

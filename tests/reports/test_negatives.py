@@ -27,7 +27,7 @@ def test_negatives_go_from_the_bank_to_a_column_of_false_positives(
     with open_bank(bank) as opened:
         episodes = opened.episodes(0, 1)
         lacks = [
-            class_id not in opened.layers(query).areas
+            class_id not in opened.masks.layers(query).areas
             for query, (class_id,) in zip(episodes.query.tolist(), episodes.classes.tolist(), strict=True)
         ]
     assert 0 < sum(lacks) < 12

@@ -37,6 +37,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from fssbench.datasets.masks import LARGEST_CLASS
 from fssbench.datasets.own.formats import FORMATS
 from fssbench.datasets.own.patterns import Groups, filled, matches, whole
 from fssbench.errors import DataError, unknown_name
@@ -44,7 +45,6 @@ from fssbench.names import name_problem
 
 FILE = "dataset.toml"
 PUBLISHED = ("pascal5i", "coco20i", "fss1000", "shapes5i", "folder")  # names that own data never gets
-LARGEST = 65534  # the highest class id: a label map of 16 bits keeps 65535 for void
 
 _EXAMPLE = 'images = "images"\nmasks = "masks"\n\n[classes]\ncat = 1\ndog = 2\n'
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -152,7 +152,7 @@ class OwnConfig(BaseModel):
     def ids(self) -> dict[str, int]:
         """Class name -> the id that banks have."""
         values = list(self.classes.values())
-        if self.format == "label-map" and all(isinstance(v, int) and 1 <= v <= LARGEST for v in values):
+        if self.format == "label-map" and all(isinstance(v, int) and 1 <= v <= LARGEST_CLASS for v in values):
             return {name: int(value) for name, value in self.classes.items()}
         return {name: number for number, name in enumerate(self.classes, start=1)}
 

@@ -34,7 +34,7 @@ def strip(bank: Bank, run: Run, fold: int, episode: int, prediction: Labels) -> 
         for way, class_id in enumerate(classes, start=1)
         for support in episodes.support[episode, way - 1, :MOST_SUPPORTS].tolist()
     ]
-    photo, truth = _photo(bank, query), bank.truth(query, classes)
+    photo, truth = _photo(bank, query), bank.masks.truth(query, classes)
     shown = _resized(prediction, truth.shape)
     panels.append(Panel(overlay(photo, truth), "query: truth"))
     if len(classes) == 1:
@@ -61,7 +61,7 @@ def judge(prediction: Labels, truth: Labels) -> Labels:
 
 
 def _support(bank: Bank, kind: str, image: int, class_id: int, way: int) -> Image.Image:
-    codes, photo = bank.annotation(kind, image, class_id), _photo(bank, image)
+    codes, photo = bank.masks.annotation(kind, image, class_id), _photo(bank, image)
     if kind != "mask":
         return overlay_codes(photo, codes, WAYS[(way - 1) % len(WAYS)])
     return overlay(photo, np.where(codes == 1, way, np.where(codes == VOID, VOID, 0)))

@@ -81,7 +81,7 @@ def test_a_strip_shows_the_supports_the_truth_and_the_judged_prediction(bank: Pa
     (result,) = load_results(results)
     with open_bank(bank) as opened:
         episodes = opened.episodes(0)
-        truth = opened.truth(int(episodes.query[0]), episodes.classes[0].tolist())
+        truth = opened.masks.truth(int(episodes.query[0]), episodes.classes[0].tolist())
         perfect = np.asarray(strip(opened, result.run, 0, 0, (truth == 1).astype(np.uint8)))
         empty = np.asarray(strip(opened, result.run, 0, 0, np.zeros_like(truth)))
         sizes = opened.image_sizes[[*episodes.support[0].ravel(), episodes.query[0]]]
