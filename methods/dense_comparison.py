@@ -86,13 +86,18 @@ class TiledConv(nn.Conv2d):
     def __init__(self, width: int, dilation: int = 1) -> None:
         super().__init__(2 * width, width, 3, padding=dilation, dilation=dilation)
 
-    def forward(self, maps: Tensor, vectors: Tensor) -> Tensor:  # type: ignore[override]
-        """B x C x h x w and B x S x C -> B x S x C x h x w."""
+    def forward(  # type: ignore[override]
+        self, maps: Tensor, vectors: Tensor, norm: nn.BatchNorm2d | None = None
+    ) -> Tensor:
+        """B x C x h x w and B x S x C -> B x S x C x h x w, normalised by the running statistics of `norm`."""
         of_map, of_vector = self.weight.chunk(2, dim=1)
         dilation = self.dilation[0]
         shared = conv3x3(maps, of_map, self.bias, dilation)
         inside = F.unfold(maps.new_ones(1, 1, *maps.shape[2:]), 3, dilation, dilation)[0]  # 9 x hw
         taps = torch.einsum("ocyx,bsc->bsyxo", of_vector, vectors).flatten(2, 3)  # B x S x 9 x C
+        if norm is not None:  # which is linear: the map's half is normalised, the vectors' only scaled
+            shared = norm(shared)
+            taps = taps * (norm.weight / (cast(Tensor, norm.running_var) + norm.eps).sqrt())
         tiled: Tensor = (inside.T @ taps).unflatten(2, maps.shape[2:]).permute(0, 1, 4, 2, 3)
         return tiled.add_(shared.unsqueeze(1))
 
@@ -103,17 +108,17 @@ class DenseComparison(nn.Module):
     def __init__(self, width: int, *, norm: bool = False, dropout: float = 0.0) -> None:
         super().__init__()
         self.conv = TiledConv(width, dilation=2)
-        self.norm = nn.BatchNorm2d(width) if norm else nn.Identity()
+        self.norm = nn.BatchNorm2d(width) if norm else None
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, query: Tensor, vectors: Tensor) -> Tensor:
         """B x C x h x w and B x S x C -> B x S x C x h x w."""
-        compared = self.conv(query, vectors)
-        if not (self.norm.training or self.dropout.training):
-            together: Tensor = F.relu_(self.norm(compared.flatten(0, 1))).unflatten(0, compared.shape[:2])
-            return together
+        if not self.training:
+            return F.relu_(self.conv(query, vectors, self.norm))
         # One vector after another: in training the authors' BatchNorm sees the comparisons with each apart.
-        return torch.stack([self.dropout(F.relu(self.norm(one))) for one in compared.unbind(1)], dim=1)
+        each = self.conv(query, vectors).unbind(1)
+        normal = each if self.norm is None else [self.norm(one) for one in each]
+        return torch.stack([self.dropout(F.relu(one)) for one in normal], dim=1)
 
 
 def total(maps: Tensor) -> Tensor:
@@ -143,7 +148,7 @@ class GuidedConv(Conv3x3):
 
 def residual(width: int, first: nn.Module | None = None) -> nn.Sequential:
     """ReLU, 3x3 (or `first`), ReLU, 3x3: the correction that a refinement block adds."""
-    return nn.Sequential(nn.ReLU(), first or Conv3x3(width, width), nn.ReLU(), Conv3x3(width, width))
+    return nn.Sequential(nn.ReLU(), first or Conv3x3(width, width), nn.ReLU(inplace=True), Conv3x3(width, width))
 
 
 class ASPP(nn.Module):
@@ -195,9 +200,11 @@ class RefinementTrunk(nn.Module):
         x = x + self.residual1[2:](self.first.guided(shared, F.relu(guide)))
         x = x + self.residual2(x)
         x = x + self.residual3(x)
-        of_branches = self.merge.get_parameter("0.weight").chunk(5, dim=1)  # a sum instead of a concatenation
-        bias = self.merge.get_parameter("0.bias")
-        merged = reduce(torch.add, map(F.conv2d, self.aspp(x), of_branches)) + bias[:, None, None]
+        # A sum instead of a concatenation; the bias goes to the image level's single position.
+        of_image, *of_maps = self.merge.get_parameter("0.weight").chunk(5, dim=1)
+        image, *maps = self.aspp(x)
+        merged = F.conv2d(image, of_image, self.merge.get_parameter("0.bias"))
+        merged = reduce(torch.add, map(F.conv2d, maps, of_maps), merged)
         logits: Tensor = self.classify(self.merge[1:](merged))
         return logits
 
