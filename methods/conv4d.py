@@ -2,7 +2,8 @@
 
 A 4D tensor here is B x C x ha x wa x hb x wb: a correlation of every query position (a) with every support
 position (b). Everything takes any batch and size; nothing is remembered from one call to the next. In memory the
-query's positions come last where they can: few copies, and those along memory.
+query's positions come last where they can: few copies, and those along memory. Once the support has shrunk to what a
+kernel covers, the channels come last, as matrix products and Winograd's convolutions want them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.positions import window
+from methods.winograd import Conv3x3
 
 GROUPS = 4  # of every group normalisation
 
@@ -28,11 +30,15 @@ class CentrePivotConv4d(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.conv1 = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+        self.conv1 = (
+            Conv3x3(inputs, outputs) if kernel == 3 else nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+        )
         self.conv2 = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """B x C x ha x wa x hb x wb -> B x C' x ha x wa x hb' x wb'."""
+        if self.covers(x.shape[4:]):
+            return self.of_small(x)
         return self.over_support(x) + self.over_query(self.pruned(x))
 
     def pruned(self, x: Tensor) -> Tensor:
@@ -50,8 +56,7 @@ class CentrePivotConv4d(nn.Module):
         maps = x.permute(0, 2, 3, 1, 4, 5)  # B x ha x wa x C x hb x wb
         if not maps.is_contiguous():
             maps = swapped(x.permute(0, 1, 4, 5, 2, 3), 3)
-        out = self.over_small(maps) if self.covers(x.shape[4:]) else self.conv2(maps.flatten(0, 2))
-        out = swapped(out.unflatten(0, maps.shape[:3]), 2)  # B x C' x hb' x wb' x ha x wa
+        out = swapped(self.conv2(maps.flatten(0, 2)).unflatten(0, maps.shape[:3]), 2)  # B x C' x hb' x wb' x ha x wa
         return out.permute(0, 1, 4, 5, 2, 3)
 
     def covers(self, size: torch.Size) -> bool:
@@ -59,18 +64,21 @@ class CentrePivotConv4d(nn.Module):
         farthest: int = max(size) - 1
         return self.stride == 1 and farthest <= int(self.conv2.padding[0])
 
-    def over_small(self, maps: Tensor) -> Tensor:
-        """`conv2` of maps that it `covers`, B x ha x wa x C x hb x wb, as one matrix: 4 of 9 products for 2 x 2."""
-        (height, width), half = maps.shape[4:], int(self.conv2.kernel_size[0]) // 2
+    def of_small(self, x: Tensor) -> Tensor:
+        """`forward` where the kernel `covers` the support's maps: they meet one matrix, 4 of 9 products for 2 x 2."""
+        (height, width), half = x.shape[4:], int(self.conv2.kernel_size[0]) // 2
         seen = [
-            self.conv2.weight[:, :, half - y : half - y + height, half - x : half - x + width]
-            for y in range(height)
-            for x in range(width)
+            self.conv2.weight[:, :, half - row : half - row + height, half - column : half - column + width]
+            for row in range(height)
+            for column in range(width)
         ]
-        matrix = torch.stack(seen, dim=1).flatten(2).flatten(0, 1)  # (C' hb wb) x (C hb wb)
-        bias = None if self.conv2.bias is None else self.conv2.bias.repeat_interleave(height * width)
-        out: Tensor = F.linear(maps.flatten(3).flatten(0, 2), matrix, bias).unflatten(1, (-1, height, width))
-        return out
+        matrix = torch.stack(seen).permute(0, 1, 3, 4, 2).flatten(2).flatten(0, 1)  # (hb wb C') x (hb wb C)
+        bias = None if self.conv2.bias is None else self.conv2.bias.repeat(height * width)
+        maps = x.permute(0, 2, 3, 4, 5, 1).contiguous()  # B x ha x wa x hb x wb x C
+        over_support: Tensor = F.linear(maps.flatten(3), matrix, bias).unflatten(3, (height, width, -1))
+        of_query = maps.permute(0, 3, 4, 1, 2, 5).flatten(0, 2).permute(0, 3, 1, 2)  # (B hb wb) x C x ha x wa
+        over_query: Tensor = self.conv1(of_query).permute(0, 2, 3, 1).unflatten(0, (-1, height, width))
+        return over_support.add_(over_query.permute(0, 3, 4, 1, 2, 5)).permute(0, 5, 1, 2, 3, 4)
 
     def of_correlation(self, query: Sequence[Tensor], support: Sequence[Tensor], rows: int) -> Tensor:
         """`forward` of `correlation(query, support)`, of which `rows` query rows exist at a time.
@@ -113,12 +121,13 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
 
 
 class GroupNorm4d(nn.GroupNorm):
-    """Group normalisation that reads B x C x ha x wa x hb x wb as it lies in memory, the query last."""
+    """Group normalisation that reads B x C x ha x wa x hb x wb as it lies in memory."""
 
     def forward(self, x: Tensor) -> Tensor:
         """The same, normalised."""
-        normal: Tensor = super().forward(x.permute(0, 1, 4, 5, 2, 3))
-        return normal.permute(0, 1, 4, 5, 2, 3)
+        if channels_last(x):
+            return super().forward(x.flatten(4).flatten(2, 3)).view_as(x)  # B x C x (ha wa) x (hb wb)
+        return super().forward(x.permute(0, 1, 4, 5, 2, 3)).permute(0, 1, 4, 5, 2, 3)
 
 
 class Squeeze(nn.Sequential):
@@ -178,7 +187,13 @@ def correlation_bytes(query: Sequence[Tensor], support: Sequence[Tensor]) -> int
 
 def resize_query(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize the query's dimensions bilinearly, corners aligned."""
-    maps = x.permute(0, 4, 5, 1, 2, 3)  # B x hb x wb x C x ha x wa
-    resized = F.interpolate(maps.flatten(0, 2), size, mode="bilinear", align_corners=True)
-    out: Tensor = resized.unflatten(0, maps.shape[:3])
-    return out.permute(0, 3, 4, 5, 1, 2)
+    there, back = ((0, 4, 5, 1, 2, 3), (0, 3, 4, 5, 1, 2)) if channels_last(x) else ((0, 1, 4, 5, 2, 3),) * 2
+    maps = x.permute(there)  # B x C x hb x wb x ha x wa, C where memory has it
+    resized = F.interpolate(maps.flatten(1, 3), size, mode="bilinear", align_corners=True)
+    out: Tensor = resized.unflatten(1, maps.shape[1:4])
+    return out.permute(back)
+
+
+def channels_last(x: Tensor) -> bool:
+    """Whether the channels of one pair of positions lie side by side."""
+    return x.stride(1) == 1

@@ -35,6 +35,7 @@ from methods.block_encoder import block_encoder, levels
 from methods.blocks import cross_entropy
 from methods.conv4d import Squeeze, correlation_bytes, resize_query
 from methods.recipes.hsnet import LITE, PAPER
+from methods.winograd import Conv3x3
 
 STRIDES = (8, 16, 32)  # of the three levels
 aligned = partial(blocks.resize, align_corners=True)  # every resize here aligns corners
@@ -61,8 +62,8 @@ class HypercorrelationLearner(nn.Module):
         self.encoder_layer2 = Squeeze(maps[0], widths, (5, 5, 3), (4, 4, 2))
         self.encoder_layer4to3 = Squeeze(128, same, (3, 3, 3), (1, 1, 1))
         self.encoder_layer3to2 = Squeeze(128, same, (3, 3, 3), (1, 1, 1))
-        self.decoder1 = nn.Sequential(conv(128, 128), nn.ReLU(), conv(128, 64), nn.ReLU())
-        self.decoder2 = nn.Sequential(conv(64, 64), nn.ReLU(), conv(64, 2))
+        self.decoder1 = nn.Sequential(Conv3x3(128, 128), nn.ReLU(), Conv3x3(128, 64), nn.ReLU())
+        self.decoder2 = nn.Sequential(Conv3x3(64, 64), nn.ReLU(), Conv3x3(64, 2))
 
     def forward(self, query: Sequence[list[Tensor]], support: Sequence[list[Tensor]], budget: int) -> Tensor:
         """Normalised maps of each level, P x C x h x w, to logits P x 2 x 2h x 2w (h x w: the finest level's)."""
@@ -84,11 +85,6 @@ class HypercorrelationLearner(nn.Module):
         x = aligned(x, (2 * x.shape[2], 2 * x.shape[3]))
         logits: Tensor = self.decoder2(x)
         return logits
-
-
-def conv(inputs: int, outputs: int) -> nn.Conv2d:
-    """A 3x3 convolution that keeps the size."""
-    return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
 def _added(coarse: Tensor, fine: Tensor) -> Tensor:
@@ -171,7 +167,7 @@ class HSNet(Method):
             some = episodes.select(slice(start, start + together))
             normal, pairs = self.normal(some), some.size[0] * shots
             for first in range(0, pairs, at_once):
-                maps = self.pairs(some, normal, range(first, min(first + at_once, pairs)))
+                maps = self.pairs(some, normal, slice(first, first + at_once))
                 logits.append(self.learner(*maps, budget))
         every = torch.cat(logits)
         return every.view(episodes.size[0], shots, *every.shape[1:])
@@ -181,16 +177,18 @@ class HSNet(Method):
         return {name: normalised(episodes.query[name]) for level in self.levels for name in level}
 
     def pairs(
-        self, episodes: EpisodeBatch, normal: Features, chosen: range
+        self, episodes: EpisodeBatch, normal: Features, chosen: slice
     ) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
         """Normalised query and support maps by level, P x C x h x w each, of the chosen pairs.
 
-        Pair p is shot p % K of episode p // K; `normal` are the episodes' queries.
+        Pair p is shot p % K of episode p // K; `normal` are the episodes' queries. Of one episode nothing is copied.
         """
-        device, some = normal[self.levels[0][0]].device, slice(chosen.start, chosen.stop, chosen.step)
-        owner = torch.arange(chosen.start, chosen.stop, chosen.step, device=device) // episodes.size[2]
-        query = [[normal[name][owner] for name in level] for level in self.levels]
-        support = [[episodes.support[name][:, 0].flatten(0, 1)[some] for name in level] for level in self.levels]
+        shots = episodes.size[2]
+        query = [
+            [normal[name].unsqueeze(1).expand(-1, shots, -1, -1, -1).flatten(0, 1)[chosen] for name in level]
+            for level in self.levels
+        ]
+        support = [[episodes.support[name][:, 0].flatten(0, 1)[chosen] for name in level] for level in self.levels]
         return query, support
 
     def decide(self, logits: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def _segmented(case: Case, method: HSNet, episodes: EpisodeBatch) -> dict[str, T
 def _inside(case: Case, method: HSNet, episodes: EpisodeBatch) -> dict[str, Tensor]:
     """Means of the first shot's correlations, and the map that enters the decoder."""
     pairs, shots = episodes.size[0] * episodes.size[2], episodes.size[2]
-    query, support = method.pairs(episodes, method.normal(episodes), range(0, pairs, shots))
+    query, support = method.pairs(episodes, method.normal(episodes), slice(0, pairs, shots))
     made = {}
     for name, q, s in zip((2, 3, 4), query, support, strict=True):
         cosines = correlation(q, s)
