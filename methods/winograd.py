@@ -16,37 +16,32 @@ CHANNELS, POSITIONS = 128, 600  # with fewer, in or out, or on a smaller map, th
 COVERED = 1.3  # positions of all tiles, as times those of the map: a large dilation leaves tiles nearly empty
 
 
-def _both_ways(rows: Tensor) -> Tensor:
-    """What transforms a flattened square as the matrix transforms its columns and then its rows."""
-    return torch.kron(rows, rows)
-
-
 # The paper's B^T, G and A^T, of the points 0, 1, -1, 2, -2 and infinity.
 # fmt: off
-OF_TILE = _both_ways(torch.tensor([
+OF_TILE = torch.tensor([
     [4, 0, -5, 0, 1, 0],
     [0, -4, -4, 1, 1, 0],
     [0, 4, -4, -1, 1, 0],
     [0, -2, -1, 2, 1, 0],
     [0, 2, -1, -2, 1, 0],
     [0, 4, 0, -5, 0, 1.0],
-]))  # 36 x 36
-OF_KERNEL = _both_ways(torch.tensor([
+])
+OF_KERNEL = torch.tensor([
     [6, 0, 0],
     [-4, -4, -4],
     [-4, 4, -4],
     [1, 2, 4],
     [1, -2, 4],
     [0, 0, 24.0],
-]) / 24)  # 36 x 9
-OF_PRODUCTS = _both_ways(torch.tensor([
+]) / 24
+OF_PRODUCTS = torch.tensor([
     [1, 1, 1, 1, 1, 0],
     [0, 1, -1, 2, -2, 0],
     [0, 1, 1, 4, 4, 0],
     [0, 1, -1, 8, -8, 1.0],
-]))  # 16 x 36
-TO_ALL = 7  # of the 36 products, the one that every output contains once
+])
 # fmt: on
+TO_ALL = 7  # of the 6 x 6 products, the one that every output contains once
 
 
 class Conv3x3(nn.Conv2d):
@@ -90,20 +85,27 @@ def winograd(x: Tensor, kernels: Tensor, bias: Tensor | None = None, dilation: i
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, step, right, step, below)).contiguous()
     line, tile = padded.shape[2] * inputs, (6, 6, rows, step, columns, step, inputs)
     strides = step * line, step * inputs, 4 * step * line, line, 4 * step * inputs, inputs, 1
-    factors = (OF_KERNEL @ kernels.reshape(-1, 9).T).view(36, outputs, inputs).transpose(1, 2)
+    by_place = kernels.permute(2, 3, 0, 1).reshape(3, 3, -1)
+    factors = _both_ways(OF_KERNEL, by_place).view(36, outputs, inputs).transpose(1, 2)
     y = x.new_empty(len(x), height, width, outputs)
     for image, out in zip(padded, y, strict=True):  # one after another: less memory, and no image sees another
-        tiles = OF_TILE @ image.as_strided(tile, strides).reshape(36, -1)
+        tiles = _both_ways(OF_TILE, image.as_strided(tile, strides).reshape(6, 6, -1))
         products = tiles.view(36, -1, inputs) @ factors
         if bias is not None:
             products[TO_ALL] += bias
-        sums = OF_PRODUCTS @ products.flatten(1)  # 16 x (tiles C')
+        sums = _both_ways(OF_PRODUCTS, products.view(6, 6, -1))
         found = sums.view(4, 4, *tile[2:6], outputs).permute(2, 0, 3, 4, 1, 5, 6)
         for above, down in _blocks(height, step):
             for left, across in _blocks(width, step):
                 block = found[(*down, *across)]
                 out[above, left].unflatten(1, block.shape[3:6]).unflatten(0, block.shape[:3]).copy_(block)
     return y.permute(0, 3, 1, 2)
+
+
+def _both_ways(matrix: Tensor, squares: Tensor) -> Tensor:
+    """N squares, k x k x N, transformed by a matrix of r x k along their columns, then along their rows: r x r x N."""
+    columns = (matrix @ squares.flatten(1)).unflatten(1, squares.shape[1:])
+    return matrix @ columns
 
 
 def _blocks(length: int, dilation: int) -> Iterator[tuple[slice, tuple[slice, slice, slice]]]:
