@@ -2,8 +2,8 @@
 
 A 4D tensor here is B x C x ha x wa x hb x wb: a correlation of every query position (a) with every support
 position (b). Everything takes any batch and size; nothing is remembered from one call to the next. In memory the
-query's positions come last where they can: few copies, and those along memory. Once the support has shrunk to what a
-kernel covers, the channels come last, as matrix products and Winograd's convolutions want them.
+query's positions come last where they can: few copies, and those along memory. Once the support has shrunk to a few
+positions, the channels come last, as matrix products and Winograd's convolutions want them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from methods.positions import window
 from methods.winograd import Conv3x3
 
 GROUPS = 4  # of every group normalisation
+SMALL = 4  # positions along each axis of the support to which a convolution goes by matrix products
 
 
 class CentrePivotConv4d(nn.Module):
@@ -37,7 +38,7 @@ class CentrePivotConv4d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B x C x ha x wa x hb x wb -> B x C' x ha x wa x hb' x wb'."""
-        if self.covers(x.shape[4:]):
+        if max(x.shape[4:]) <= SMALL * self.stride:
             return self.of_small(x)
         return self.over_support(x) + self.over_query(self.pruned(x))
 
@@ -59,26 +60,31 @@ class CentrePivotConv4d(nn.Module):
         out = swapped(self.conv2(maps.flatten(0, 2)).unflatten(0, maps.shape[:3]), 2)  # B x C' x hb' x wb' x ha x wa
         return out.permute(0, 1, 4, 5, 2, 3)
 
-    def covers(self, size: torch.Size) -> bool:
-        """Whether the kernel of the support sees a whole map of hb x wb from each of its positions."""
-        farthest: int = max(size) - 1
-        return self.stride == 1 and farthest <= int(self.conv2.padding[0])
-
     def of_small(self, x: Tensor) -> Tensor:
-        """`forward` where the kernel `covers` the support's maps: they meet one matrix, 4 of 9 products for 2 x 2."""
-        (height, width), half = x.shape[4:], int(self.conv2.kernel_size[0]) // 2
-        seen = [
-            self.conv2.weight[:, :, half - row : half - row + height, half - column : half - column + width]
-            for row in range(height)
-            for column in range(width)
+        """`forward` to few support positions: each is a matrix product of what its kernel sees, without the padding."""
+        maps = x.permute(0, 2, 3, 4, 5, 1)  # B x ha x wa x hb x wb x C
+        if not maps.is_contiguous():
+            maps = swapped(x.permute(0, 4, 5, 1, 2, 3), 3)
+        kernel = self.conv2.weight.permute(0, 2, 3, 1)  # C' x k x k x C
+        rows, columns = map(self.windows, x.shape[4:])
+        each = [
+            F.linear(maps[:, :, :, row, column].flatten(3), kernel[:, above, left].flatten(1), self.conv2.bias)
+            for row, above in rows
+            for column, left in columns
         ]
-        matrix = torch.stack(seen).permute(0, 1, 3, 4, 2).flatten(2).flatten(0, 1)  # (hb wb C') x (hb wb C)
-        bias = None if self.conv2.bias is None else self.conv2.bias.repeat(height * width)
-        maps = x.permute(0, 2, 3, 4, 5, 1).contiguous()  # B x ha x wa x hb x wb x C
-        over_support: Tensor = F.linear(maps.flatten(3), matrix, bias).unflatten(3, (height, width, -1))
-        of_query = maps.permute(0, 3, 4, 1, 2, 5).flatten(0, 2).permute(0, 3, 1, 2)  # (B hb wb) x C x ha x wa
-        over_query: Tensor = self.conv1(of_query).permute(0, 2, 3, 1).unflatten(0, (-1, height, width))
-        return over_support.add_(over_query.permute(0, 3, 4, 1, 2, 5)).permute(0, 5, 1, 2, 3, 4)
+        over_support: Tensor = torch.stack(each, dim=3).unflatten(3, (len(rows), len(columns)))
+        pruned = maps[:, :, :, :: self.stride, :: self.stride].permute(0, 3, 4, 1, 2, 5)
+        of_query = pruned.flatten(0, 2).permute(0, 3, 1, 2)  # (B hb' wb') x C x ha x wa
+        over_query: Tensor = self.conv1(of_query).permute(0, 2, 3, 1).unflatten(0, pruned.shape[:3])
+        over_support += over_query.permute(0, 3, 4, 1, 2, 5)
+        return over_support.permute(0, 5, 1, 2, 3, 4)
+
+    def windows(self, length: int) -> list[tuple[slice, slice]]:
+        """For each of the result's positions along an axis, which positions the kernel sees and its own part there."""
+        size = int(self.conv2.kernel_size[0])
+        starts = range(-(size // 2), length - size // 2, self.stride)
+        seen = [slice(max(0, start), min(length, start + size)) for start in starts]
+        return [(one, slice(one.start - start, one.stop - start)) for one, start in zip(seen, starts, strict=True)]
 
     def of_correlation(self, query: Sequence[Tensor], support: Sequence[Tensor], rows: int) -> Tensor:
         """`forward` of `correlation(query, support)`, of which `rows` query rows exist at a time.

@@ -104,7 +104,7 @@ def winograd(x: Tensor, kernels: Tensor, bias: Tensor | None = None, dilation: i
 
 def _both_ways(matrix: Tensor, squares: Tensor) -> Tensor:
     """N squares, k x k x N, transformed by a matrix of r x k along their columns, then along their rows: r x r x N."""
-    columns = (matrix @ squares.flatten(1)).unflatten(1, squares.shape[1:])
+    columns: Tensor = (matrix @ squares.flatten(1)).unflatten(1, squares.shape[1:])
     return matrix @ columns
 
 
