@@ -132,7 +132,9 @@ class GroupNorm4d(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         """The same, normalised."""
         if channels_last(x):
-            return super().forward(x.flatten(4).flatten(2, 3)).view_as(x)  # B x C x (ha wa) x (hb wb)
+            maps = x.permute(0, 2, 3, 4, 5, 1)
+            rows = maps.reshape(len(x), -1, 1, x.shape[1]).permute(0, 3, 1, 2)  # with which PyTorch sees the layout
+            return super().forward(rows).permute(0, 2, 3, 1).view_as(maps).permute(0, 5, 1, 2, 3, 4)
         return super().forward(x.permute(0, 1, 4, 5, 2, 3)).permute(0, 1, 4, 5, 2, 3)
 
 
