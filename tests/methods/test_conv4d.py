@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from methods.conv4d import CentrePivotConv4d, Squeeze, correlation, correlation_bytes, resize_query
+from methods.conv4d import CentrePivotConv4d, GroupNorm4d, Squeeze, correlation, correlation_bytes, resize_query
 
 
 def conv4d_by_loops(
@@ -23,6 +23,14 @@ def conv4d_by_loops(
         window = padded[:, a : a + ha, b : b + wa, c : c + hb : stride, d : d + wb : stride]
         out += np.einsum("oi,ixyzw->oxyzw", kernel[:, :, a, b, c, d], window)
     return out + bias[:, None, None, None, None]
+
+
+LAYOUTS = [(0, 1, 2, 3, 4, 5), (0, 1, 4, 5, 2, 3), (0, 2, 3, 4, 5, 1)]  # as given, query last, channels last
+
+
+def laid_out(x: Tensor, layout: tuple[int, ...]) -> Tensor:
+    """The same values, in memory in another order of dimensions."""
+    return x.permute(layout).contiguous().permute([layout.index(place) for place in range(6)])
 
 
 def central_planes(conv: CentrePivotConv4d) -> NDArray[np.float64]:
@@ -43,12 +51,18 @@ def unit_maps(count: int, size: tuple[int, int], seed: int, batch: int = 2) -> l
 
 @pytest.mark.parametrize(
     ("kernel", "stride", "support"),
-    [(3, 1, (3, 4)), (3, 1, (2, 1)), (5, 1, (2, 3)), (3, 2, (5, 4)), (5, 4, (7, 6)), (3, 2, (1, 1))],
-)
-def test_it_is_a_4d_convolution_of_the_two_central_planes(kernel: int, stride: int, support: tuple[int, int]) -> None:
+    [
+        (3, 1, (3, 4)), (3, 1, (2, 1)), (3, 1, (5, 4)), (5, 1, (2, 3)), (5, 1, (6, 2)), (3, 2, (5, 4)), (3, 2, (10, 9)),
+        (5, 4, (7, 6)), (5, 4, (17, 18)), (3, 2, (1, 1)),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_it_is_a_4d_convolution_of_the_two_central_planes(
+    kernel: int, stride: int, support: tuple[int, int], layout: tuple[int, ...]
+) -> None:
     torch.manual_seed(0)
     conv = CentrePivotConv4d(2, 3, kernel, stride).double()
-    x = torch.randn(2, 2, 4, 3, *support, dtype=torch.float64)
+    x = laid_out(torch.randn(2, 2, 4, 3, *support, dtype=torch.float64), layout)
     found = conv(x).detach().numpy()
     bias = (conv.conv1.bias + conv.conv2.bias).detach().numpy()  # type: ignore[operator]
     for b in range(2):
@@ -128,9 +142,28 @@ def test_squeezing_keeps_to_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(seen) <= budget
 
 
-def test_resizing_the_query_leaves_the_support_alone() -> None:
-    line = torch.linspace(0, 1, 3)
-    x = line.view(1, 1, 1, 3, 1, 1) + torch.tensor([10.0, 20.0]).view(1, 1, 1, 1, 1, 2)
-    found = resize_query(x, (1, 5))[0, 0, 0, :, 0]
-    np.testing.assert_allclose(found[:, 0], 10 + np.linspace(0, 1, 5), rtol=1e-6)
-    np.testing.assert_allclose(found[:, 1], 20 + np.linspace(0, 1, 5), rtol=1e-6)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_resizing_the_query_leaves_channels_and_support_alone(layout: tuple[int, ...]) -> None:
+    line, constants = torch.linspace(0, 1, 3), torch.arange(12.0).view(1, 2, 1, 1, 2, 3)
+    x = laid_out(line.view(1, 1, 1, 3, 1, 1) + 10 * constants, layout)
+    found = resize_query(x, (1, 5))
+    expected = torch.linspace(0, 1, 5).view(1, 1, 1, 5, 1, 1) + 10 * constants
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_groups_are_normalised_over_all_pairs_of_positions(layout: tuple[int, ...], batch: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    norm = GroupNorm4d(4, 8)
+    torch.nn.init.normal_(norm.weight, generator=generator)
+    torch.nn.init.normal_(norm.bias, generator=generator)
+    x = 3 + torch.randn(batch, 8, 3, 4, 2, 5, generator=generator)
+    groups = x.double().reshape(batch, 4, -1)
+    mean, deviation = groups.mean(2, keepdim=True), groups.var(2, correction=0, keepdim=True).add(1e-5).sqrt()
+    expected = ((groups - mean) / deviation).view_as(x) * norm.weight.view(8, 1, 1, 1, 1) + norm.bias.view(
+        8, 1, 1, 1, 1
+    )
+    found = norm(laid_out(x, layout))
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+    assert found.permute(LAYOUTS[2] if layout == LAYOUTS[2] else LAYOUTS[1]).is_contiguous()

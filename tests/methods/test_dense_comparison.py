@@ -29,6 +29,19 @@ def test_training_normalises_the_comparison_with_each_vector_apart() -> None:
         torch.testing.assert_close(together[:, shot], alone, atol=1e-4, rtol=1e-4)
 
 
+def test_evaluation_normalises_by_the_running_statistics() -> None:
+    torch.manual_seed(0)
+    compare = DenseComparison(8, norm=True).eval()
+    norm = compare.norm
+    assert norm is not None
+    for statistic in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        torch.nn.init.uniform_(statistic, 0.5, 2)  # type: ignore[arg-type]
+    query, vectors = torch.randn(2, 8, 5, 5), torch.randn(2, 3, 8)
+    plain = compare.conv(query, vectors).flatten(0, 1)
+    expected = F.batch_norm(plain, norm.running_mean, norm.running_var, norm.weight, norm.bias).relu()
+    torch.testing.assert_close(compare(query, vectors).flatten(0, 1), expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("name", "grid"), [("resnet50", (9, 7)), ("vgg16_bn", (8, 6)), ("efficientnet_lite0", (8, 6))])
 def test_middle_level_features_have_stride_8_on_every_backbone(name: str, grid: tuple[int, int]) -> None:
     encoder, stages = middle_encoder(name)
