@@ -179,7 +179,7 @@ def test_an_index_bank_has_no_images_but_everything_else(small_voc: Path, tmp_pa
         assert list(episode_lines(index, 2)) == list(episode_lines(full, 2))
         assert [index.image_sha256(i) for i in range(5)] == [full.image_sha256(i) for i in range(5)]
         assert not index.has_images
-        for call in (index.image_bytes, index.layers):
+        for call in (index.image_bytes, index.masks.layers):
             with pytest.raises(BankError, match="fssbench attach"):
                 call(0)
     assert (tmp_path / "index.h5").stat().st_size < (tmp_path / "full.h5").stat().st_size / 2
