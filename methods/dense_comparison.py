@@ -113,7 +113,7 @@ class DenseComparison(nn.Module):
 
     def forward(self, query: Tensor, vectors: Tensor) -> Tensor:
         """B x C x h x w and B x S x C -> B x S x C x h x w."""
-        if not self.training:
+        if not any(layer.training for layer in self.children()):
             return F.relu_(self.conv(query, vectors, self.norm))
         # One vector after another: in training the authors' BatchNorm sees the comparisons with each apart.
         each = self.conv(query, vectors).unbind(1)
