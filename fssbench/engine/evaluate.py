@@ -149,6 +149,7 @@ class _FoldWork:
         self.store = FeatureStore({}, 0)
         self.head_limit: dict[int, int] = {}  # contender -> episodes a batch, once the device ran out of memory
         self.part_bytes: dict[int, tuple[int, ...]] = {}
+        self.early: dict[Key, Features] = {}  # made to learn their size, before there is a store
         self.done = 0
 
     def close(self) -> None:
@@ -176,6 +177,8 @@ class _FoldWork:
                 settings.spill_bytes,
                 settings.host_bytes if settings.device.type == "cuda" else 0,
             )
+            for key in list(self.early):
+                self.store.put(key, self.early.pop(key))
         scheduled: Sequence[Key] = list(dict.fromkeys(chain.from_iterable(each.all for each in needs)))
         source = FeatureSource(self.maker, self.inputs, self.store if self.settings.cache else None, scheduled)
         for number, step in enumerate(steps):
@@ -224,6 +227,7 @@ class _FoldWork:
         needs = self._needs(number, first, 1)
         one = Needs(needs.queries, needs.supports[:1], needs.auxiliary[:1], needs.labels[:1])
         made = self._made(number, first, FeatureSource(self.maker, self.inputs, None, ()), one, ()) or {}
+        self.early |= made
         parts = one.queries, one.supports, one.auxiliary
         return tuple(feature_bytes(made[keys[0]]) if keys and keys[0] in made else 0 for keys in parts)
 
