@@ -177,8 +177,9 @@ class _FoldWork:
                 settings.spill_bytes,
                 settings.host_bytes if settings.device.type == "cuda" else 0,
             )
-            for key in list(self.early):
-                self.store.put(key, self.early.pop(key))
+            for key, features in self.early.items():
+                self.store.put(key, features)
+        self.early.clear()
         scheduled: Sequence[Key] = list(dict.fromkeys(chain.from_iterable(each.all for each in needs)))
         source = FeatureSource(self.maker, self.inputs, self.store if self.settings.cache else None, scheduled)
         for number, step in enumerate(steps):

@@ -161,9 +161,8 @@ def test_groups_are_normalised_over_all_pairs_of_positions(layout: tuple[int, ..
     x = 3 + torch.randn(batch, 8, 3, 4, 2, 5, generator=generator)
     groups = x.double().reshape(batch, 4, -1)
     mean, deviation = groups.mean(2, keepdim=True), groups.var(2, correction=0, keepdim=True).add(1e-5).sqrt()
-    expected = ((groups - mean) / deviation).view_as(x) * norm.weight.view(8, 1, 1, 1, 1) + norm.bias.view(
-        8, 1, 1, 1, 1
-    )
+    scale, shift = (parameter.view(8, 1, 1, 1, 1) for parameter in (norm.weight, norm.bias))
+    expected = ((groups - mean) / deviation).view_as(x) * scale + shift
     found = norm(laid_out(x, layout))
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
     assert found.permute(LAYOUTS[2] if layout == LAYOUTS[2] else LAYOUTS[1]).is_contiguous()
